@@ -1,0 +1,79 @@
+"""The event: what one delivery from Twitch tells, as it travels from the webhook to store and viewers."""
+
+import dataclasses
+import json
+from datetime import UTC, datetime
+from typing import Any, Self
+
+Payload = dict[str, Any]
+
+
+class MalformedEventError(ValueError):
+    """A message on the topic is not an event; the message says which part."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Event:
+    """One delivery of Twitch's; times are timezone-aware UTC.
+
+    ``id`` is the ``Twitch-Eventsub-Message-Id``, the same for every redelivery. ``created_at`` is when
+    Fanfare received the event; the store replaces it by the database's clock at insertion.
+    ``payload`` is Twitch's ``event`` object, unchanged.
+    """
+
+    id: str
+    streamer_id: str
+    streamer_name: str
+    event_type: str
+    occurred_at: datetime
+    created_at: datetime
+    payload: Payload
+
+    def to_dict(self) -> dict[str, Any]:
+        """The public form of an event (``Event`` in the HTTP and WebSocket contracts)."""
+        return {
+            "id": self.id,
+            "streamer_id": self.streamer_id,
+            "streamer_name": self.streamer_name,
+            "event_type": self.event_type,
+            "occurred_at": format_time(self.occurred_at),
+            "created_at": format_time(self.created_at),
+            "payload": self.payload,
+        }
+
+    def to_json(self) -> str:
+        """The event as one compact JSON object."""
+        return json.dumps(self.to_dict(), separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what ``to_json`` wrote. Raises MalformedEventError."""
+        try:
+            fields = json.loads(text)
+            strings = {name: fields[name] for name in ("id", "streamer_id", "streamer_name", "event_type")}
+            times = {name: parse_time(fields[name]) for name in ("occurred_at", "created_at")}
+            payload = fields["payload"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise MalformedEventError(f"not an event: {error!r}") from error
+        for name, value in strings.items():
+            if not isinstance(value, str) or not value:
+                raise MalformedEventError(f"not an event: {name} must be a non-empty string")
+        if not isinstance(payload, dict):
+            raise MalformedEventError("not an event: payload must be an object")
+        return cls(**strings, **times, payload=payload)
+
+
+def format_time(time: datetime) -> str:
+    """RFC 3339 in UTC with microseconds, e.g. ``2026-01-31T12:00:00.000000Z``."""
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def parse_time(text: str) -> datetime:
+    """Parse RFC 3339; digits finer than a microsecond (Twitch sends nanoseconds) are cut off.
+
+    Raises ValueError for anything else, a time without an offset included.
+    """
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(f"{text!r} has no offset from UTC")
+    return time.astimezone(UTC)
