@@ -1,0 +1,132 @@
+# The one vocabulary of commands: people, CI and the README use the same ones. `make help` lists them.
+# Every target does its own set-up (a venv, npm packages) inside this folder; nothing is installed elsewhere.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+STAGE ?= dev
+PYTHON ?= python3
+BIN := .venv/bin
+VENV := .venv/.installed
+TOOLS := node_modules/.installed
+SITE := frontend/node_modules/.installed
+PYTEST := $(BIN)/python -m pytest
+CDK := PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/cdk
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+# -- set-up ---------------------------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: $(VENV) $(TOOLS) $(SITE) ## Install everything the other targets need (they do it by themselves)
+
+$(VENV): requirements/uv.txt requirements/dev.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Fanfare needs Python 3.11 or newer: $(PYTHON) was not found. Set PYTHON=…"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Fanfare needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V). Set PYTHON=…"; exit 1; }
+	@echo "Installing the Python tools into .venv …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	@touch $@
+
+.PHONY: node
+node:
+	@command -v npm >/dev/null || { echo "Fanfare needs Node.js 20 or newer with npm: npm was not found. See https://nodejs.org"; exit 1; }
+	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' || { echo "Fanfare needs Node.js 20 or newer; this is $$(node -v)."; exit 1; }
+
+$(TOOLS): package.json package-lock.json | node
+	@echo "Installing the CDK command line …"
+	@npm ci --silent --no-progress
+	@touch $@
+
+$(SITE): frontend/package.json frontend/package-lock.json | node
+	@echo "Installing the site's packages …"
+	@cd frontend && npm ci --silent --no-progress
+	@touch $@
+
+# -- the local cloud ------------------------------------------------------------------------------------------
+
+.PHONY: run
+run: $(VENV) $(TOOLS) $(SITE) ## Run everything on this machine, until Ctrl-C
+	@exec $(BIN)/python -m local run
+
+# -- tests ----------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: $(VENV) $(TOOLS) $(SITE) ## Run every check: lint, unit, integration, infrastructure, e2e
+	@echo "Running five suites, two at a time; each prints its output when it has finished."
+	@$(MAKE) -j2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) \
+		e2e infrastructure integration unit lint
+	@echo "All of lint, unit, integration, infrastructure and e2e passed."
+
+.PHONY: lint
+lint: $(VENV) $(SITE) ## Check format, rules, types, layering, SQL and the site's code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/sqlfluff lint --disable-progress-bar sql
+	$(BIN)/mypy
+	cd frontend && npm run --silent typecheck && npm run --silent lint
+
+.PHONY: unit
+unit: $(VENV) $(SITE) ## Test decisions, without any service: Python and the site
+	$(PYTEST) tests/unit
+	cd frontend && npm run --silent test
+
+.PHONY: integration
+integration: $(VENV) $(TOOLS) ## Test against a real PostgreSQL, simulated AWS calls and a simulated Twitch
+	$(PYTEST) tests/integration
+
+.PHONY: infrastructure
+infrastructure: $(VENV) $(TOOLS) $(SITE) ## Test the synthesised templates and the function packages
+	$(PYTEST) tests/infrastructure
+
+.PHONY: e2e
+e2e: $(VENV) $(TOOLS) $(SITE) ## Test the deployed local cloud in a headless browser (screenshots: .artifacts/)
+	$(PYTEST) tests/e2e
+
+.PHONY: bench
+bench: $(VENV) $(TOOLS) ## Measure, print a table and write benchmarks/results/*.json
+	@$(BIN)/python -m benchmarks
+
+.PHONY: format
+format: $(VENV) $(SITE) ## Rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/sqlfluff fix --disable-progress-bar sql
+	cd frontend && npm run --silent lint -- --fix
+
+# -- AWS ------------------------------------------------------------------------------------------------------
+
+.PHONY: synth
+synth: $(VENV) $(TOOLS) $(SITE) ## Synthesise the templates of STAGE (dev) into cdk.out/, without credentials
+	$(CDK) synth --quiet -c stage=$(STAGE)
+
+.PHONY: deploy
+deploy: $(VENV) $(TOOLS) $(SITE) ## Deploy STAGE (dev) to the AWS account of your credentials
+	$(CDK) deploy --all -c stage=$(STAGE)
+
+.PHONY: doctor
+doctor: $(VENV) $(TOOLS) ## Check that STAGE (dev) can be deployed, and say what to do where it cannot
+	@$(BIN)/python -m cdk.doctor $(STAGE)
+
+# -- upkeep ---------------------------------------------------------------------------------------------------
+
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line
+.PHONY: lock
+lock: $(VENV) ## Pin the Python requirements anew (add UPGRADE=--upgrade for newer versions)
+	$(BIN)/$(LOCK) $(UPGRADE) requirements/uv.in -o requirements/uv.txt
+	$(BIN)/$(LOCK) $(UPGRADE) lambdas/requirements.in -o lambdas/requirements.txt
+	$(BIN)/$(LOCK) $(UPGRADE) requirements/emulator.in -o requirements/emulator.txt
+	$(BIN)/$(LOCK) $(UPGRADE) requirements/dev.in -o requirements/dev.txt
+
+.PHONY: clean
+clean: ## Remove everything that the targets made, the local cloud's data included
+	rm -rf .venv .local .build .cache .artifacts cdk.out node_modules frontend/node_modules frontend/dist
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
