@@ -1,0 +1,187 @@
+"""Plain clients of the deployed local cloud: what a browser, Twitch or an operator would send."""
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
+
+import boto3
+import urllib3
+from websockets.sync.client import ClientConnection, connect
+
+T = TypeVar("T")
+Response = urllib3.BaseHTTPResponse
+_pool = urllib3.PoolManager(retries=False, timeout=10)
+
+
+def request(method: str, url: str, **kwargs: Any) -> Response:
+    """One HTTP request, redirects not followed. `*.localhost` is this machine, whatever the resolver says."""
+    parts = urlsplit(url)
+    if (parts.hostname or "").endswith(".localhost"):
+        kwargs["headers"] = {"Host": parts.netloc, **kwargs.get("headers", {})}
+        url = parts._replace(netloc=f"127.0.0.1:{parts.port}").geturl()
+    return _pool.request(method, url, redirect=False, **kwargs)
+
+
+def eventually(what: str, probe: Callable[[], T], seconds: float = 15) -> T:
+    """Wait until the probe answers something true, and return it."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if answer := probe():
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {seconds} s still not: {what}")
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """The addresses of a running local cloud (endpoints.json)."""
+
+    site: str
+    api: str
+    websocket: str
+    webhook: str
+    twitch: str
+    database: str
+    aws_endpoint: str
+    outputs: dict[str, str]
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        endpoints = json.loads(path.read_text())
+        return cls(outputs=endpoints.pop("stack_outputs"), **endpoints)
+
+    def get(self, path: str) -> Response:
+        """GET from the site, through CloudFront."""
+        return request("GET", urljoin(self.site, path))
+
+    def aws(self, service: str) -> Any:
+        """An AWS client with the emulator's root credentials."""
+        return boto3.client(  # type: ignore[call-overload]
+            service,
+            endpoint_url=self.aws_endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+
+    def simulate(self, event_type: str, login: str, **options: Any) -> list[dict[str, Any]]:
+        """Let the simulated Twitch send events; returns what each delivery was answered."""
+        body = {"event_type": event_type, "login": login, **options}
+        answer = request("POST", f"{self.twitch}/simulator/events", json=body, timeout=60)
+        assert answer.status == 200, answer.data
+        deliveries: list[dict[str, Any]] = answer.json()["deliveries"]
+        return deliveries
+
+    def subscriptions(self, login: str) -> list[dict[str, Any]]:
+        """The subscriptions that the simulated Twitch holds for a channel."""
+        state = request("GET", f"{self.twitch}/simulator/state").json()
+        return [s for s in state["subscriptions"] if s["login"] == login]
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Somebody signed in through Cognito and the simulated Twitch."""
+
+    cloud: Cloud
+    login: str
+    access_token: str
+
+    @classmethod
+    def sign_in(cls, cloud: Cloud, login: str) -> Self:
+        """The browser's journey by hand: authorization code with PKCE, Twitch behind Cognito."""
+        config = cloud.get("config.json").json()
+        identity = config["identity"]
+        verifier = secrets.token_urlsafe(48)
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        callback = urljoin(cloud.site, "callback")
+        location = f"{identity['domain']}/oauth2/authorize?" + urlencode(
+            {
+                "response_type": "code",
+                "client_id": identity["client_id"],
+                "redirect_uri": callback,
+                "scope": "openid",
+                "state": "state",
+                "code_challenge": challenge,
+                "code_challenge_method": "S256",
+                "identity_provider": identity["provider"],
+            }
+        )
+        for _ in range(8):
+            if urlsplit(location).path.endswith("/oauth2/authorize") and location.startswith(cloud.twitch):
+                location += f"&auto={login}"
+            answer = request("GET", location)
+            assert answer.status in (302, 303), (location, answer.status, answer.data[:500])
+            location = urljoin(location, answer.headers["Location"])
+            if location.startswith(callback):
+                break
+        code = parse_qs(urlsplit(location).query)["code"][0]
+        tokens = request(
+            "POST",
+            f"{identity['domain']}/oauth2/token",
+            fields={
+                "grant_type": "authorization_code",
+                "client_id": identity["client_id"],
+                "redirect_uri": callback,
+                "code": code,
+                "code_verifier": verifier,
+            },
+            encode_multipart=False,
+        )
+        assert tokens.status == 200, tokens.data
+        return cls(cloud, login, tokens.json()["access_token"])
+
+    def watch(self, channel: str) -> Response:
+        """POST …/watch through the site."""
+        return request(
+            "POST",
+            urljoin(self.cloud.site, f"api/channels/{channel}/watch"),
+            headers={"Authorization": f"Bearer {self.access_token}"},
+        )
+
+    def connect(self, channel: str) -> ClientConnection:
+        """Watch the channel and open its WebSocket."""
+        answer = self.watch(channel)
+        assert answer.status == 200, answer.data
+        return connect_with_ticket(answer.json()["websocket_url"], answer.json()["ticket"])
+
+
+def connect_with_ticket(websocket_url: str, ticket: str) -> ClientConnection:
+    """Open the WebSocket as the page does; the connection counts once the handshake has been answered."""
+    return connect(f"{websocket_url}?{urlencode({'ticket': ticket})}", proxy=None)
+
+
+def signed_delivery(
+    secret: str,
+    body: bytes,
+    *,
+    message_type: str = "notification",
+    message_id: str | None = None,
+    timestamp: datetime | None = None,
+) -> dict[str, str]:
+    """The headers that Twitch sends with a body.
+
+    https://dev.twitch.tv/docs/eventsub/handling-webhook-events/#verifying-the-event-message
+    """
+    message_id = message_id or secrets.token_hex(16)
+    sent = (timestamp or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
+    signature = hmac.new(secret.encode(), message_id.encode() + sent.encode() + body, hashlib.sha256)
+    return {
+        "Content-Type": "application/json",
+        "Twitch-Eventsub-Message-Id": message_id,
+        "Twitch-Eventsub-Message-Retry": "0",
+        "Twitch-Eventsub-Message-Type": message_type,
+        "Twitch-Eventsub-Message-Signature": f"sha256={signature.hexdigest()}",
+        "Twitch-Eventsub-Message-Timestamp": sent,
+        "Twitch-Eventsub-Subscription-Type": "channel.update",
+        "Twitch-Eventsub-Subscription-Version": "2",
+    }

@@ -1,0 +1,205 @@
+"""The deployed contracts: the webhook, the reads and the WebSocket, refused and answered as promised."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urljoin
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.e2e.clients import (
+    Cloud,
+    Viewer,
+    connect_with_ticket,
+    eventually,
+    request,
+    signed_delivery,
+)
+
+STREAMER = {"broadcaster_user_id": "424242", "broadcaster_user_login": "contract_channel"}
+
+
+@pytest.fixture(scope="module")
+def secret(cloud: Cloud) -> str:
+    """The webhook secret, read as an operator would."""
+    manager = cloud.aws("secretsmanager")
+    names = [s["Name"] for s in manager.list_secrets()["SecretList"] if "ebhook" in s["Name"]]
+    return str(manager.get_secret_value(SecretId=names[0])["SecretString"])
+
+
+def notification(**event: Any) -> bytes:
+    subscription = {
+        "id": "a-subscription",
+        "type": "channel.update",
+        "version": "2",
+        "status": "enabled",
+        "condition": {"broadcaster_user_id": STREAMER["broadcaster_user_id"]},
+    }
+    return json.dumps({"subscription": subscription, "event": {**STREAMER, **event}}).encode()
+
+
+def deliver(cloud: Cloud, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+    answer = request("POST", cloud.webhook, body=body, headers=headers)
+    return answer.status, answer.data
+
+
+def events(cloud: Cloud) -> list[dict[str, Any]]:
+    answer = request("GET", f"{cloud.api.rstrip('/')}/api/channels/contract_channel/events?limit=100")
+    listed: list[dict[str, Any]] = answer.json()["events"]
+    return listed
+
+
+def test_the_challenge_is_answered_raw(cloud: Cloud, secret: str) -> None:
+    body = json.dumps({"challenge": "pogchamp-kappa-360noscope", "subscription": {"id": "x"}}).encode()
+    headers = signed_delivery(secret, body, message_type="webhook_callback_verification")
+    answer = request("POST", cloud.webhook, body=body, headers=headers)
+    assert (answer.status, answer.data) == (200, b"pogchamp-kappa-360noscope")
+    assert answer.headers["Content-Type"].split(";")[0] == "text/plain"
+
+
+def test_what_is_not_verified_is_refused_and_publishes_nothing(cloud: Cloud, secret: str) -> None:
+    body = notification(title="a good one")
+    good = signed_delivery(secret, body)
+    before = len(events(cloud))
+    stale = datetime.now(UTC) - timedelta(minutes=11)
+    assert deliver(cloud, body, signed_delivery("another secret", body))[0] == 403
+    assert deliver(cloud, body + b" ", good)[0] == 403
+    assert deliver(cloud, body, signed_delivery(secret, body, timestamp=stale))[0] == 403
+    assert deliver(cloud, body, {"Content-Type": "application/json"})[0] == 403
+    large = notification(title="x" * 257 * 1024)
+    assert deliver(cloud, large, signed_delivery(secret, large))[0] == 413
+    assert deliver(cloud, b"{", signed_delivery(secret, b"{"))[0] == 400
+    assert deliver(cloud, body, signed_delivery(secret, body, message_type="surprise"))[0] == 400
+
+    # The accepted one is the only one that arrives.
+    assert deliver(cloud, body, good) == (204, b"")
+    eventually("the good one recorded", lambda: len(events(cloud)) == before + 1)
+    assert events(cloud)[0]["id"] == good["Twitch-Eventsub-Message-Id"]
+
+
+def test_a_redelivery_is_counted_once(cloud: Cloud, secret: str) -> None:
+    body = notification(title="again")
+    headers = signed_delivery(secret, body)
+    assert [deliver(cloud, body, headers)[0] for _ in range(3)] == [204, 204, 204]
+    marker = signed_delivery(secret, body)
+    assert deliver(cloud, body, marker)[0] == 204
+    eventually(
+        "the marker recorded",
+        lambda: marker["Twitch-Eventsub-Message-Id"] in [event["id"] for event in events(cloud)],
+    )
+    ids = [event["id"] for event in events(cloud)]
+    assert ids.count(headers["Twitch-Eventsub-Message-Id"]) == 1
+    counts = request("GET", f"{cloud.api.rstrip('/')}/api/channels/contract_channel/counts").json()
+    assert counts["total"] == len(ids)
+    assert counts["counts"] == {"channel.update": len(ids)}
+
+
+def test_the_site_serves_the_reads_cached_and_says_what_was_wrong(cloud: Cloud) -> None:
+    answer = cloud.get("api/channels/nobody_yet/events")
+    assert (answer.status, answer.json()) == (200, {"events": [], "next": None})
+    assert answer.headers["Cache-Control"] == "public, s-maxage=2, stale-while-revalidate=10"
+    assert cloud.get("api/channels/nobody_yet/counts").json()["total"] == 0
+    assert len(cloud.get("api/channels/nobody_yet/counts/daily?days=7").json()["days"]) == 7
+    assert "channels" in cloud.get("api/leaderboard").json()
+    for path in (
+        "api/channels/not-a-login!/events",
+        "api/channels/nobody_yet/events?limit=0",
+        "api/channels/nobody_yet/events?before=nonsense",
+        "api/channels/nobody_yet/counts/daily?days=abc",
+    ):
+        answer = cloud.get(path)
+        assert answer.status == 400, path
+        assert set(answer.json()["error"]) == {"code", "message"}
+    document = cloud.get("api/openapi.json").json()
+    assert "/api/leaderboard" in document["paths"]
+
+
+def test_the_site_is_served_with_deep_links_and_security_headers(cloud: Cloud) -> None:
+    index = cloud.get("")
+    deep = cloud.get("watch/some_channel")
+    assert (index.status, deep.status) == (200, 200)
+    assert index.data == deep.data
+    policy = index.headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy or "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert index.headers["X-Content-Type-Options"] == "nosniff"
+    assert "Strict-Transport-Security" in index.headers
+
+
+def test_watch_needs_a_sign_in_and_a_channel_that_exists(cloud: Cloud, viewer: Viewer) -> None:
+    unsigned = request("POST", urljoin(cloud.site, "api/channels/contract_channel/watch"))
+    assert unsigned.status == 401
+    assert viewer.watch("nosuch_channel").status == 404
+    assert viewer.watch("not-a-login").status == 400
+    answer = viewer.watch("Contract_Channel")
+    assert answer.status == 200
+    watched = answer.json()
+    assert set(watched) == {"channel", "topics", "ticket", "websocket_url", "expires_at"}
+    assert watched["channel"]["login"] == "contract_channel"
+    assert sorted(topic["event_type"] for topic in watched["topics"]) == [
+        "channel.raid",
+        "channel.update",
+        "stream.offline",
+        "stream.online",
+        "user.update",
+    ]
+
+
+def test_a_ticket_opens_one_connection_once(cloud: Cloud, viewer: Viewer) -> None:
+    watched = viewer.watch("ticket_channel").json()
+    with connect_with_ticket(watched["websocket_url"], watched["ticket"]) as connection:
+        connection.send(json.dumps({"action": "ping"}))
+        assert json.loads(connection.recv(5)) == {"type": "pong"}
+        connection.send(json.dumps({"action": "dance"}))
+        refused = json.loads(connection.recv(5))
+        assert (refused["type"], set(refused)) == ("error", {"type", "code", "message"})
+    for url in (
+        f"{watched['websocket_url']}?ticket={watched['ticket']}",
+        f"{watched['websocket_url']}?ticket=made-up",
+        watched["websocket_url"],
+    ):
+        with pytest.raises(InvalidStatus) as refusal, connect_with_ticket_url(url):
+            pass
+        assert refusal.value.response.status_code in (401, 403)
+
+
+def connect_with_ticket_url(url: str) -> Any:
+    from websockets.sync.client import connect
+
+    return connect(url, proxy=None)
+
+
+def test_every_viewer_of_the_channel_gets_an_event_and_nobody_else(cloud: Cloud, viewer: Viewer) -> None:
+    with (
+        viewer.connect("shared_channel") as one,
+        viewer.connect("shared_channel") as two,
+        viewer.connect("lonely_channel") as other,
+    ):
+        eventually(
+            "subscribed",
+            lambda: {s["status"] for s in cloud.subscriptions("shared_channel")} == {"enabled"},
+        )
+        (delivery,) = cloud.simulate("stream.online", "shared_channel")
+        frames = [json.loads(connection.recv(5)) for connection in (one, two)]
+        assert frames[0] == frames[1]
+        assert frames[0]["type"] == "events"
+        (event,) = frames[0]["events"]
+        assert event["id"] == delivery["message_id"]
+        assert set(event) == {
+            "id",
+            "streamer_id",
+            "streamer_name",
+            "event_type",
+            "occurred_at",
+            "created_at",
+            "payload",
+        }
+        with pytest.raises(TimeoutError):
+            other.recv(1)
+
+
+def test_watching_twice_makes_no_second_subscription(cloud: Cloud, viewer: Viewer) -> None:
+    viewer.watch("twice_channel")
+    viewer.watch("twice_channel")
+    assert len(cloud.subscriptions("twice_channel")) == 6

@@ -1,0 +1,181 @@
+"""What a viewer sees, in a real browser: from the form to the live feed and out again."""
+
+import re
+import time
+from collections.abc import Iterator
+from statistics import median
+from urllib.parse import urljoin
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.e2e.clients import Cloud, eventually, request
+from tests.e2e.conftest import ARTIFACTS
+
+EVENTS = "[data-testid=event]"
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(15_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "console",
+        lambda message: problems.append(message.text) if "Content Security Policy" in message.text else None,
+    )
+    yield page
+    assert problems == []
+
+
+def screenshot(page: Page, name: str) -> None:
+    page.screenshot(path=ARTIFACTS / f"{name}.png")
+
+
+def watch(page: Page, cloud: Cloud, channel: str, viewer: str) -> None:
+    """Go from the first page to the live feed."""
+    page.goto(cloud.site)
+    page.get_by_test_id("channel-input").fill(channel)
+    page.get_by_test_id("channel-submit").click()
+    if page.url.startswith(cloud.site) is False or page.get_by_test_id("connection").count() == 0:
+        page.wait_for_url(re.compile(r".*/oauth2/authorize.*|.*/watch/.*"))
+    if "/oauth2/authorize" in page.url:
+        page.locator("input[name=login]").fill(viewer)
+        page.locator("button[type=submit]").first.click()
+    page.wait_for_url(urljoin(cloud.site, f"watch/{channel}"))
+    expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "live")
+
+
+def shown(page: Page) -> list[str]:
+    """The ids of the events in the feed, top first."""
+    return [item.get_attribute("data-event-id") or "" for item in page.locator(EVENTS).all()]
+
+
+def test_a_viewer_signs_in_and_sees_the_newest_ten_events_live(
+    page: Page, context: BrowserContext, cloud: Cloud
+) -> None:
+    page.goto(cloud.site)
+    screenshot(page, "1-first-page")
+    page.get_by_test_id("channel-input").fill("not a channel!")
+    expect(page.get_by_test_id("channel-error")).to_be_visible()
+    screenshot(page, "2-malformed-channel")
+
+    watch(page, cloud, "journey_channel", "vera_viewer")
+    screenshot(page, "3-watching-nothing-yet")
+    eventually(
+        "all subscriptions enabled",
+        lambda: [s["status"] for s in cloud.subscriptions("journey_channel")] == ["enabled"] * 6,
+    )
+
+    sent = []
+    for number in range(10):
+        deliveries = cloud.simulate("channel.update", "journey_channel", event={"title": f"Title {number}"})
+        assert [d["status"] for d in deliveries] == [204]
+        sent.append(deliveries[0]["message_id"])
+    expect(page.locator(EVENTS)).to_have_count(10)
+    eventually("the newest first", lambda: shown(page) == sent[::-1])
+
+    stranger = context.new_page()
+    watch(stranger, cloud, "other_channel", "vera_viewer")
+
+    latencies = []
+    for number in range(5):
+        started = time.monotonic()
+        (raid,) = cloud.simulate("channel.raid", "journey_channel", event={"viewers": 120 + number})[:1]
+        page.locator(f"[data-event-id='{raid['message_id']}']").wait_for(timeout=2_000)
+        latencies.append(time.monotonic() - started)
+        sent.append(raid["message_id"])
+    (ARTIFACTS / "latency.txt").write_text(
+        f"event to screen, median of {len(latencies)}: {median(latencies) * 1000:.0f} ms\n"
+    )
+    expect(page.locator(EVENTS).first).to_contain_text("raid")
+    expect(page.locator(EVENTS).first).to_contain_text("124 viewers")
+    assert shown(page) == sent[:-11:-1], "the newest ten, the oldest have left"
+    assert shown(stranger) == [], "a viewer of another channel sees nothing of it"
+    screenshot(page, "4-live")
+
+    eventually("everything recorded", lambda: recorded(cloud, "journey_channel") == sent[:-11:-1])
+    page.reload()
+    expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "live")
+    expect(page.locator(EVENTS)).to_have_count(10)
+    assert shown(page) == sent[:-11:-1], "a reload shows the same ten"
+
+    page.get_by_test_id("sign-out").click()
+    page.wait_for_url(cloud.site)
+    expect(page.get_by_test_id("channel-input")).to_be_visible()
+    page.goto(urljoin(cloud.site, "watch/journey_channel"))
+    expect(page.get_by_test_id("signed-out")).to_be_visible()
+    screenshot(page, "5-signed-out")
+
+
+def recorded(cloud: Cloud, channel: str) -> list[str]:
+    """The newest ten ids that the read route knows (asked past the cache)."""
+    answer = request("GET", f"{cloud.api.rstrip('/')}/api/channels/{channel}/events")
+    return [event["id"] for event in answer.json()["events"]]
+
+
+def test_an_unknown_channel_says_so(page: Page, cloud: Cloud) -> None:
+    page.goto(cloud.site)
+    page.get_by_test_id("channel-input").fill("nosuch_channel")
+    page.get_by_test_id("channel-submit").click()
+    page.locator("input[name=login]").fill("vera_viewer")
+    page.locator("button[type=submit]").first.click()
+    expect(page.get_by_test_id("no-such-channel")).to_be_visible()
+    screenshot(page, "6-unknown-channel")
+
+
+def test_after_a_lost_connection_nothing_is_missed_or_shown_twice(page: Page, cloud: Cloud) -> None:
+    watch(page, cloud, "patchy_channel", "vera_viewer")
+    before = cloud.simulate("stream.online", "patchy_channel")[0]["message_id"]
+    page.locator(f"[data-event-id='{before}']").wait_for()
+
+    page.context.set_offline(True)
+    expect(page.get_by_test_id("connection")).not_to_have_attribute("data-state", "live")
+    screenshot(page, "7-reconnecting")
+    missed = cloud.simulate("channel.update", "patchy_channel")[0]["message_id"]
+    eventually("recorded", lambda: missed in recorded(cloud, "patchy_channel"))
+    page.context.set_offline(False)
+
+    page.locator(f"[data-event-id='{missed}']").wait_for(timeout=40_000)
+    expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "live")
+    assert shown(page) == [missed, before]
+
+
+def test_hostile_text_is_shown_as_text(page: Page, cloud: Cloud) -> None:
+    watch(page, cloud, "hostile_channel", "vera_viewer")
+    title = "<img src=x onerror=alert(1)> \u202e evil"
+    sent = cloud.simulate("channel.update", "hostile_channel", event={"title": title})[0]["message_id"]
+    item = page.locator(f"[data-event-id='{sent}']")
+    expect(item).to_contain_text("<img src=x onerror=alert(1)>")
+    assert item.locator("img[src=x]").count() == 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1920])
+def test_it_fits_small_and_large_screens_in_light_and_dark(
+    browser: Browser, cloud: Cloud, width: int, theme: str
+) -> None:
+    context = browser.new_context(
+        viewport={"width": width, "height": 800 if width < 1000 else 1080},
+        color_scheme="dark" if theme == "dark" else "light",
+    )
+    page = context.new_page()
+    page.goto(cloud.site)
+    screenshot(page, f"first-page-{width}-{theme}")
+    watch(page, cloud, "sized_channel", "vera_viewer")
+    for event_type in ("stream.online", "channel.update", "channel.raid", "user.update"):
+        cloud.simulate(event_type, "sized_channel")
+    expect(page.locator(EVENTS).first).to_be_visible()
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow <= 0, "no sideways scrolling"
+    page.wait_for_function("document.getAnimations().every(a => a.playState !== 'running')")
+    page.screenshot(path=ARTIFACTS / f"watch-{width}-{theme}.png", full_page=True)
+    context.close()

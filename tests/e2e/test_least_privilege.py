@@ -1,0 +1,95 @@
+"""Every function may do what it does only because the app grants it: the emulator enforces IAM.
+
+Each case takes one grant away from the deployed role and sees its path fail, then gives it back and sees it work.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.e2e.clients import Cloud, Viewer, connect_with_ticket, eventually
+
+
+@contextlib.contextmanager
+def without_grant(cloud: Cloud, function: str, action: str) -> Iterator[None]:
+    """Take the statement that allows ``action`` away from the function's role, for a while."""
+    iam, functions = cloud.aws("iam"), cloud.aws("lambda")
+    arn = functions.get_function_configuration(FunctionName=f"fanfare-local-{function}")["Role"]
+    role = arn.rsplit("/", 1)[1]
+    taken: list[tuple[str, Any]] = []
+    for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+        document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        kept = [s for s in document["Statement"] if action not in _actions(s)]
+        if len(kept) < len(document["Statement"]):
+            taken.append((name, document))
+            iam.put_role_policy(
+                RoleName=role, PolicyName=name, PolicyDocument=json.dumps({**document, "Statement": kept})
+            )
+    assert taken, f"{function} has no grant of {action}"
+    try:
+        yield
+    finally:
+        for name, document in taken:
+            iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
+
+
+def _actions(statement: dict[str, Any]) -> list[str]:
+    actions = statement["Action"]
+    return [actions] if isinstance(actions, str) else actions
+
+
+def webhook_publishes(cloud: Cloud, viewer: Viewer) -> bool:
+    return cloud.simulate("channel.update", "granted_channel")[0]["status"] == 204
+
+
+def watch_issues_tickets(cloud: Cloud, viewer: Viewer) -> bool:
+    return viewer.watch("granted_channel").status == 200
+
+
+def a_ticket_opens_a_connection(cloud: Cloud, viewer: Viewer) -> bool:
+    watched = viewer.watch("granted_channel").json()
+    try:
+        connect_with_ticket(watched["websocket_url"], watched["ticket"]).close()
+    except InvalidStatus:
+        return False
+    return True
+
+
+def an_event_reaches_its_viewer(cloud: Cloud, viewer: Viewer) -> bool:
+    with viewer.connect("granted_channel") as connection:
+        sent = cloud.simulate("channel.update", "granted_channel")[0]["message_id"]
+        with contextlib.suppress(TimeoutError):
+            while True:
+                frame = json.loads(connection.recv(2))
+                if sent in [event["id"] for event in frame["events"]]:
+                    return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("function", "action", "works"),
+    [
+        ("webhook", "sns:Publish", webhook_publishes),
+        ("watch", "dynamodb:PutItem", watch_issues_tickets),
+        ("watch", "dynamodb:UpdateItem", watch_issues_tickets),
+        ("authorizer", "dynamodb:DeleteItem", a_ticket_opens_a_connection),
+        ("connection", "dynamodb:PutItem", a_ticket_opens_a_connection),
+        ("broadcaster", "dynamodb:Query", an_event_reaches_its_viewer),
+        ("broadcaster", "execute-api:ManageConnections", an_event_reaches_its_viewer),
+    ],
+)
+def test_without_its_grant_a_function_fails(
+    cloud: Cloud, viewer: Viewer, function: str, action: str, works: Callable[[Cloud, Viewer], bool]
+) -> None:
+    assert viewer.watch("granted_channel").status == 200
+    eventually(
+        "subscribed", lambda: {s["status"] for s in cloud.subscriptions("granted_channel")} == {"enabled"}
+    )
+    assert works(cloud, viewer), "with the grant it works"
+    with without_grant(cloud, function, action):
+        assert not works(cloud, viewer), "without it, it does not"
+    eventually("given back, it works again", lambda: works(cloud, viewer))
