@@ -1,6 +1,6 @@
 """Every function may do what it does only because the app grants it: the emulator enforces IAM.
 
-Each case takes one grant away from the deployed role and sees its path fail, then gives it back and sees it work.
+Each case takes one grant away from the deployed role, sees its path fail, gives it back and sees it work.
 """
 
 import contextlib
@@ -43,7 +43,8 @@ def _actions(statement: dict[str, Any]) -> list[str]:
 
 
 def webhook_publishes(cloud: Cloud, viewer: Viewer) -> bool:
-    return cloud.simulate("channel.update", "granted_channel")[0]["status"] == 204
+    (delivery,) = cloud.simulate("channel.update", "granted_channel")
+    return bool(delivery["status"] == 204)
 
 
 def watch_issues_tickets(cloud: Cloud, viewer: Viewer) -> bool:
