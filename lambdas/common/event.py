@@ -51,7 +51,7 @@ class Event:
         try:
             fields = json.loads(text)
             strings = {name: fields[name] for name in ("id", "streamer_id", "streamer_name", "event_type")}
-            times = {name: parse_time(fields[name]) for name in ("occurred_at", "created_at")}
+            occurred_at, created_at = parse_time(fields["occurred_at"]), parse_time(fields["created_at"])
             payload = fields["payload"]
         except (ValueError, KeyError, TypeError) as error:
             raise MalformedEventError(f"not an event: {error!r}") from error
@@ -60,7 +60,7 @@ class Event:
                 raise MalformedEventError(f"not an event: {name} must be a non-empty string")
         if not isinstance(payload, dict):
             raise MalformedEventError("not an event: payload must be an object")
-        return cls(**strings, **times, payload=payload)
+        return cls(**strings, occurred_at=occurred_at, created_at=created_at, payload=payload)
 
 
 def format_time(time: datetime) -> str:
@@ -76,4 +76,7 @@ def parse_time(text: str) -> datetime:
     time = datetime.fromisoformat(text)
     if time.tzinfo is None:
         raise ValueError(f"{text!r} has no offset from UTC")
-    return time.astimezone(UTC)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is not between the years 1 and 9999 in UTC") from error

@@ -1,7 +1,7 @@
 """Structured logs and metrics, the same for every function.
 
-``logger`` writes one JSON object a line; append an event's id as ``correlation_id`` so that one search follows
-a delivery from the webhook to the viewers. ``metrics`` writes CloudWatch's embedded metric format.
+``logger`` writes one JSON object a line; append an event's id as ``correlation_id`` so that one search
+follows a delivery from the webhook to the viewers. ``metrics`` writes CloudWatch's embedded metric format.
 Both take the function's name from POWERTOOLS_SERVICE_NAME.
 """
 

@@ -1,0 +1,87 @@
+"""Tickets: one-time secrets that let a signed-in viewer's browser open the WebSocket of one channel.
+
+A browser cannot send headers with a WebSocket handshake and a bearer token in a URL ends up in logs, so the
+URL carries a ticket: useless after its first use and after a minute. The table holds only its hash.
+"""
+
+import dataclasses
+import hashlib
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+LIFETIME = timedelta(seconds=60)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ticket:
+    """What the viewer gets: the secret and the moment (UTC, whole seconds) from which it is refused."""
+
+    value: str
+    expires_at: datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Claim:
+    """What a ticket proves: who opens the connection, and for which channel."""
+
+    viewer_id: str
+    streamer_id: str
+    streamer_name: str
+
+
+def issue(
+    client: "DynamoDBClient",
+    table: str,
+    *,
+    viewer_id: str,
+    streamer_id: str,
+    streamer_name: str,
+    now: datetime,
+) -> Ticket:
+    """Store and return a new ticket for this viewer and channel; ``now`` is timezone-aware."""
+    # Whole seconds, rounded down: DynamoDB's TTL knows no others, and a ticket must not outlive its minute.
+    expires_at = (now + LIFETIME).astimezone(UTC).replace(microsecond=0)
+    ticket = Ticket(value=secrets.token_urlsafe(32), expires_at=expires_at)
+    client.put_item(
+        TableName=table,
+        Item={
+            "ticket_hash": {"S": _hash(ticket.value)},
+            "viewer_id": {"S": viewer_id},
+            "streamer_id": {"S": streamer_id},
+            "streamer_name": {"S": streamer_name},
+            "expires_at": {"N": str(int(expires_at.timestamp()))},
+        },
+    )
+    return ticket
+
+
+def redeem(client: "DynamoDBClient", table: str, ticket: str, now: datetime) -> Claim | None:
+    """Use the ticket up and return its claim; None for an unknown, used or expired one.
+
+    One conditional delete that returns what it deleted, so of two simultaneous uses exactly one succeeds.
+    An expired ticket fails the condition although TTL, which may run days late, has not removed it yet.
+    """
+    try:
+        answer = client.delete_item(
+            TableName=table,
+            Key={"ticket_hash": {"S": _hash(ticket)}},
+            ConditionExpression="expires_at > :now",
+            ExpressionAttributeValues={":now": {"N": str(int(now.timestamp()))}},
+            ReturnValues="ALL_OLD",
+        )
+    except client.exceptions.ConditionalCheckFailedException:
+        return None
+    item = answer["Attributes"]
+    return Claim(
+        viewer_id=item["viewer_id"]["S"],
+        streamer_id=item["streamer_id"]["S"],
+        streamer_name=item["streamer_name"]["S"],
+    )
+
+
+def _hash(ticket: str) -> str:
+    return hashlib.sha256(ticket.encode()).hexdigest()
