@@ -1,0 +1,298 @@
+"""Twitch's Helix API, the part that Fanfare uses, with an app access token.
+
+https://dev.twitch.tv/docs/api/reference/ · https://dev.twitch.tv/docs/authentication/getting-tokens-oauth/
+"""
+
+import dataclasses
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
+from urllib.parse import urlencode
+
+import urllib3
+
+from lambdas.subscriptions.model import Channel, Subscription
+
+# A token is renewed this long before it expires, so that it does not expire on the way.
+RENEWAL_MARGIN_SECONDS = 60
+# What a caller is told to wait when Twitch does not say.
+DEFAULT_RETRY_SECONDS = 5
+
+
+class CredentialsRefusedError(Exception):
+    """Twitch does not know the application, or its secret is wrong: nothing works until that is mended."""
+
+
+class HelixError(Exception):
+    """Twitch did not do what it was asked; ``reason`` is a short code, the message is Twitch's."""
+
+    reason = "refused_by_twitch"
+
+
+class NoSuchChannelError(HelixError):
+    """No user has this login."""
+
+    reason = "no_such_channel"
+
+
+class InvalidRequestError(HelixError):
+    """400 or 410: for example a user or a topic's version that does not exist (any more)."""
+
+    reason = "invalid"
+
+
+class ForbiddenError(HelixError):
+    """403: the topic needs a grant that was never given."""
+
+    reason = "forbidden"
+
+
+class ConflictError(HelixError):
+    """409: the subscription exists already, and is not a dead one."""
+
+    reason = "conflict"
+
+
+class LimitExceededError(HelixError):
+    """429 that waiting does not cure: too many subscriptions of this kind, or their cost is used up."""
+
+    reason = "limit_exceeded"
+
+
+class TransientError(HelixError):
+    """Asking again later may succeed; ``retry_after`` is in seconds."""
+
+    def __init__(self, message: str, retry_after: int = DEFAULT_RETRY_SECONDS) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RateLimitedError(TransientError):
+    """429: the bucket of requests is empty until ``retry_after``."""
+
+    reason = "rate_limited"
+
+
+class TwitchUnavailableError(TransientError):
+    """Twitch answered 5xx, nothing, or nothing that can be read."""
+
+    reason = "twitch_unavailable"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Credentials:
+    """The registered Twitch application."""
+
+    client_id: str
+    client_secret: str = dataclasses.field(repr=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read ``{"client_id", "client_secret"}``."""
+        fields = json.loads(text)
+        return cls(fields["client_id"], fields["client_secret"])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Page:
+    """One page of the list of subscriptions, with how much of the cost budget all of them use."""
+
+    subscriptions: list[Subscription]
+    total_cost: int
+    max_total_cost: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Token:
+    value: str = dataclasses.field(repr=False)
+    client_id: str
+    renew_at: float
+
+
+def connection_pool() -> urllib3.PoolManager:
+    """Connections to Twitch, kept open between invocations; no answer is waited for longer than 6 seconds.
+
+    A failed exchange is tried once more: Twitch closes idle connections, which shows at the next request.
+    Every request here may be repeated: a repeated creation is a conflict, a repeated deletion finds nothing.
+    """
+    return urllib3.PoolManager(
+        maxsize=8,
+        timeout=urllib3.Timeout(connect=2, read=3),
+        retries=urllib3.Retry(1, redirect=0, allowed_methods=None, respect_retry_after_header=False),
+    )
+
+
+class Helix:
+    """A client of Helix; threads may share it.
+
+    ``load_credentials`` is called whenever a new token is needed, so a rotated secret is picked up then.
+    """
+
+    def __init__(
+        self,
+        pool: urllib3.PoolManager,
+        load_credentials: Callable[[], Credentials],
+        api_url: str,
+        auth_url: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._pool = pool
+        self._load_credentials = load_credentials
+        self._api_url = api_url
+        self._auth_url = auth_url
+        self._clock = clock
+        self._token: _Token | None = None
+        self._token_lock = threading.Lock()
+
+    def get_user(self, login: str) -> Channel:
+        """The channel with this login. Raises NoSuchChannelError, TransientError."""
+        try:
+            users = self._json("GET", "/users", {"login": login})["data"]
+        except InvalidRequestError:
+            # Twitch's rules for logins have grown stricter than those for logins that exist.
+            users = []
+        if not users:
+            raise NoSuchChannelError(f"Twitch knows no channel {login!r}.")
+        user = users[0]
+        return Channel(user["id"], user["login"], user["display_name"], user["profile_image_url"])
+
+    def create_subscription(
+        self, event_type: str, version: str, condition: Mapping[str, str], callback: str, secret: str
+    ) -> Subscription:
+        """Ask Twitch to deliver a topic to ``callback``, signed with ``secret``.
+
+        The answer's status is "pending" until the callback has answered Twitch's challenge.
+        Raises InvalidRequestError, ForbiddenError, ConflictError, LimitExceededError, TransientError.
+        """
+        transport = {"method": "webhook", "callback": callback, "secret": secret}
+        body = {"type": event_type, "version": version, "condition": condition, "transport": transport}
+        return Subscription.from_dict(self._json("POST", "/eventsub/subscriptions", body=body)["data"][0])
+
+    def delete_subscription(self, subscription_id: str) -> None:
+        """Delete a subscription; one that is gone already is fine. Raises TransientError."""
+        response = self._request("DELETE", "/eventsub/subscriptions", {"id": subscription_id})
+        if response.status != 404:
+            _raise_for_status(response, self._clock())
+
+    def list_subscriptions(self, user_id: str | None = None) -> Iterator[Page]:
+        """The application's subscriptions, dead ones included, page by page.
+
+        With ``user_id``, only those with this user in their condition. Raises TransientError.
+        """
+        query = {} if user_id is None else {"user_id": user_id}
+        while True:
+            answer = self._json("GET", "/eventsub/subscriptions", query)
+            yield Page(
+                [Subscription.from_dict(fields) for fields in answer["data"]],
+                answer["total_cost"],
+                answer["max_total_cost"],
+            )
+            cursor = answer.get("pagination", {}).get("cursor")
+            if not cursor:
+                return
+            query["after"] = cursor
+
+    def _json(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None
+    ) -> dict[str, Any]:
+        response = self._request(method, path, query, body)
+        _raise_for_status(response, self._clock())
+        return _parse(response)
+
+    def _request(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None
+    ) -> urllib3.BaseHTTPResponse:
+        """Send a request; a token that Twitch refuses is replaced once."""
+        url = self._api_url + path + (f"?{urlencode(query)}" if query else "")
+        token = self._current_token()
+        response = self._send(method, url, token, body)
+        if response.status == 401:
+            response = self._send(method, url, self._current_token(refused=token), body)
+        return response
+
+    def _send(self, method: str, url: str, token: _Token, body: Any) -> urllib3.BaseHTTPResponse:
+        headers = {"Authorization": f"Bearer {token.value}", "Client-Id": token.client_id}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            return self._pool.request(
+                method, url, headers=headers, body=None if body is None else json.dumps(body).encode()
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise TwitchUnavailableError(f"no answer from Helix: {type(error).__name__}") from error
+
+    def _current_token(self, refused: _Token | None = None) -> _Token:
+        """The token to use now; ``refused`` is one that Twitch no longer accepts."""
+        with self._token_lock:
+            token = self._token
+            if token is None or token is refused or self._clock() >= token.renew_at:
+                token = self._token = self._fetch_token()
+            return token
+
+    def _fetch_token(self) -> _Token:
+        # https://dev.twitch.tv/docs/authentication/getting-tokens-oauth/#client-credentials-grant-flow
+        credentials = self._load_credentials()
+        fields = {
+            "client_id": credentials.client_id,
+            "client_secret": credentials.client_secret,
+            "grant_type": "client_credentials",
+        }
+        try:
+            response = self._pool.request(
+                "POST", self._auth_url + "/token", fields=fields, encode_multipart=False
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise TwitchUnavailableError(f"no answer to a token request: {type(error).__name__}") from error
+        if response.status in (400, 401, 403):
+            raise CredentialsRefusedError(_message(response))
+        _raise_for_status(response, self._clock())
+        answer = _parse(response)
+        return _Token(
+            value=answer["access_token"],
+            client_id=credentials.client_id,
+            renew_at=self._clock() + answer["expires_in"] - RENEWAL_MARGIN_SECONDS,
+        )
+
+
+def _parse(response: urllib3.BaseHTTPResponse) -> dict[str, Any]:
+    try:
+        answer = response.json()
+    except ValueError as error:
+        raise TwitchUnavailableError("Twitch's answer is not JSON") from error
+    if not isinstance(answer, dict):
+        raise TwitchUnavailableError("Twitch's answer is not an object")
+    return answer
+
+
+def _raise_for_status(response: urllib3.BaseHTTPResponse, now: float) -> None:
+    """Raise what a status means. https://dev.twitch.tv/docs/api/guide/#twitch-rate-limits"""
+    status = response.status
+    if status < 300:
+        return
+    message = f"{status}: {_message(response)}"
+    if status >= 500:
+        raise TwitchUnavailableError(message)
+    if status == 429:
+        # Twitch uses one status for two things; only the rate limit empties the bucket.
+        if response.headers.get("Ratelimit-Remaining", "0") == "0":
+            raise RateLimitedError(message, _seconds_until_reset(response, now))
+        raise LimitExceededError(message)
+    errors = {400: InvalidRequestError, 403: ForbiddenError, 409: ConflictError, 410: InvalidRequestError}
+    raise errors.get(status, HelixError)(message)
+
+
+def _message(response: urllib3.BaseHTTPResponse) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return "(no message)"
+
+
+def _seconds_until_reset(response: urllib3.BaseHTTPResponse, now: float) -> int:
+    try:
+        reset = int(response.headers["Ratelimit-Reset"])
+    except (KeyError, ValueError):
+        return DEFAULT_RETRY_SECONDS
+    return max(1, round(reset - now))
