@@ -1,0 +1,36 @@
+import js from "@eslint/js";
+import vue from "eslint-plugin-vue";
+import globals from "globals";
+import ts from "typescript-eslint";
+
+export default ts.config(
+  { ignores: ["dist/", "node_modules/"] },
+  js.configs.recommended,
+  {
+    files: ["src/**", "tests/**"],
+    extends: [...ts.configs.strictTypeChecked, ...ts.configs.stylisticTypeChecked, ...vue.configs["flat/recommended"]],
+    languageOptions: {
+      globals: globals.browser,
+      parserOptions: {
+        project: "./tsconfig.site.json",
+        tsconfigRootDir: import.meta.dirname,
+        extraFileExtensions: [".vue"],
+      },
+    },
+    rules: {
+      "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
+      eqeqeq: "error",
+      // What Twitch and its users write is shown as text, never as markup.
+      "vue/no-v-html": "error",
+      // The layout of a template is the author's: these would fight with readable one-line elements.
+      "vue/max-attributes-per-line": "off",
+      "vue/singleline-html-element-content-newline": "off",
+      "vue/html-self-closing": ["error", { html: { void: "always", normal: "always" }, svg: "always" }],
+      "vue/multi-word-component-names": "off",
+    },
+  },
+  {
+    files: ["**/*.vue"],
+    languageOptions: { parserOptions: { parser: ts.parser } },
+  },
+);

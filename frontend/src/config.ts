@@ -1,0 +1,75 @@
+/** What the deployment tells the page: `config.json`, written beside the built site. */
+export interface SiteConfig {
+  stage: string;
+  identity: {
+    /** The user pool's issuer, as its tokens name it. */
+    authority: string;
+    client_id: string;
+    /** Base URL of the pool's sign-in domain, without a trailing slash. */
+    domain: string;
+    /** Name of the identity provider to go to at once, so that nobody sees a choice of one. */
+    provider: string;
+  };
+  twitch: {
+    player_url: string;
+    chat_url: string;
+  };
+}
+
+/** The configuration is missing or not what this page was built for. */
+export class ConfigError extends Error {
+  override name = "ConfigError";
+}
+
+function text(section: Record<string, unknown>, key: string, path: string): string {
+  const value = section[key];
+  if (typeof value !== "string" || value === "") throw new ConfigError(`${path}.${key} is missing`);
+  return value;
+}
+
+function url(section: Record<string, unknown>, key: string, path: string): string {
+  const value = text(section, key, path);
+  if (!/^https?:\/\//.test(value) || !URL.canParse(value)) throw new ConfigError(`${path}.${key} is not a web address`);
+  return value.replace(/\/+$/, "");
+}
+
+function section(value: unknown, path: string): Record<string, unknown> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new ConfigError(`${path} is missing`);
+  return value as Record<string, unknown>;
+}
+
+/** Checks the shape of `config.json`; throws {@link ConfigError} with the name of the setting that is wrong. */
+export function parseConfig(value: unknown): SiteConfig {
+  const root = section(value, "config");
+  const identity = section(root.identity, "identity");
+  const twitch = section(root.twitch, "twitch");
+  return {
+    stage: text(root, "stage", "config"),
+    identity: {
+      // Compared with the tokens' issuer character by character: never trimmed.
+      authority: text(identity, "authority", "identity"),
+      client_id: text(identity, "client_id", "identity"),
+      domain: url(identity, "domain", "identity"),
+      provider: text(identity, "provider", "identity"),
+    },
+    twitch: {
+      player_url: url(twitch, "player_url", "twitch"),
+      chat_url: url(twitch, "chat_url", "twitch"),
+    },
+  };
+}
+
+/** Fetches and checks `/config.json`; throws {@link ConfigError}. */
+export async function loadConfig(fetch: typeof globalThis.fetch): Promise<SiteConfig> {
+  let body: unknown;
+  try {
+    const response = await fetch("/config.json", { cache: "no-cache" });
+    if (!response.ok) throw new ConfigError(`config.json answered ${response.status}`);
+    body = await response.json();
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    // A site that answers unknown paths with its page sends HTML here: that is a missing file, too.
+    throw new ConfigError("config.json could not be read", { cause: error });
+  }
+  return parseConfig(body);
+}

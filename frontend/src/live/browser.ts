@@ -1,0 +1,23 @@
+import type { Clock, Surroundings } from "./connection";
+
+const clock: Clock = {
+  now: () => Date.now(),
+  after(ms, run) {
+    const timer = setTimeout(run, ms);
+    return () => {
+      clearTimeout(timer);
+    };
+  },
+};
+
+/** The browser as the surroundings of a {@link LiveConnection}. */
+export function browserSurroundings(accessToken: () => Promise<string | null>): Surroundings {
+  return {
+    clock,
+    random: Math.random,
+    fetch: (input, init) => fetch(input, init),
+    openWebSocket: (url) => new WebSocket(url),
+    accessToken,
+    online: () => navigator.onLine,
+  };
+}

@@ -1,0 +1,42 @@
+import type { ChannelEvent } from "./events";
+
+/** How many events the widget shows. */
+export const FEED_SIZE = 10;
+
+/** Where an event was learnt from: the live socket, or the record of the channel's events. */
+export type Source = "live" | "recorded";
+
+export interface FeedItem {
+  readonly event: ChannelEvent;
+  readonly source: Source;
+}
+
+/** Newest first. Sub-millisecond digits matter to the order, so equal instants fall back to the strings. */
+function newestFirst(a: FeedItem, b: FeedItem): number {
+  return (
+    Date.parse(b.event.created_at) - Date.parse(a.event.created_at) ||
+    compare(b.event.created_at, a.event.created_at) ||
+    compare(b.event.id, a.event.id)
+  );
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/**
+ * Adds events to the feed: each id once, newest first, at most {@link FEED_SIZE}.
+ *
+ * An event can come live, from the record, or both, any number of times and in any order. The recorded version
+ * wins, because its `created_at` is the one that everybody's order agrees on. An event that only came live stays:
+ * the recorder may not have stored it yet.
+ */
+export function merge(feed: readonly FeedItem[], events: readonly ChannelEvent[], source: Source): FeedItem[] {
+  const items = new Map(feed.map((item) => [item.event.id, item]));
+  for (const event of events) {
+    if (source === "recorded" || items.get(event.id)?.source !== "recorded") {
+      items.set(event.id, { event, source });
+    }
+  }
+  return [...items.values()].sort(newestFirst).slice(0, FEED_SIZE);
+}

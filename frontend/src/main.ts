@@ -1,0 +1,22 @@
+import { createApp } from "vue";
+
+import App from "./App.vue";
+import { ConfigError, loadConfig } from "./config";
+import StartupError from "./pages/StartupError.vue";
+import { configKey, sessionKey } from "./provided";
+import { createSiteRouter } from "./router";
+import { Session } from "./session";
+import "./styles/base.css";
+
+async function start(): Promise<void> {
+  const config = await loadConfig((input, init) => fetch(input, init));
+  const session = new Session(config.identity, window.location.origin);
+  await session.restore();
+  createApp(App).provide(configKey, config).provide(sessionKey, session).use(createSiteRouter()).mount("#app");
+}
+
+start().catch((error: unknown) => {
+  console.error(error);
+  const reason = error instanceof ConfigError ? error.message : "an unexpected error";
+  createApp(StartupError, { reason }).mount("#app");
+});

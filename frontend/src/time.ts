@@ -1,0 +1,20 @@
+const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+/** How long ago something was, short enough for the margin of a list. Clocks that disagree make no future. */
+export function timeAgo(then: number, now: number): string {
+  const ago = now - then;
+  if (ago < 10 * SECOND) return "just now";
+  if (ago < MINUTE) return `${Math.floor(ago / SECOND)} s ago`;
+  if (ago < HOUR) return `${Math.floor(ago / MINUTE)} min ago`;
+  if (ago < DAY) return `${Math.floor(ago / HOUR)} h ago`;
+  if (ago < 7 * DAY) return `${Math.floor(ago / DAY)} d ago`;
+  return new Intl.DateTimeFormat("en", { day: "numeric", month: "short", year: "numeric" }).format(then);
+}
+
+/** The exact time, in the viewer's own zone. */
+export function exactTime(then: number): string {
+  return new Intl.DateTimeFormat("en", { dateStyle: "full", timeStyle: "medium" }).format(then);
+}

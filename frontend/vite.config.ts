@@ -1,0 +1,16 @@
+import vue from "@vitejs/plugin-vue";
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  plugins: [vue()],
+  build: {
+    target: "es2022",
+    // The Content-Security-Policy knows no `data:` source, so every asset is a file.
+    assetsInlineLimit: 0,
+  },
+  test: {
+    environment: "happy-dom",
+    include: ["tests/**/*.test.ts"],
+    restoreMocks: true,
+  },
+});
