@@ -1,0 +1,1 @@
+"""The event store: recording deliveries, answering reads, and the upkeep of the tables."""

@@ -1,0 +1,38 @@
+"""The event store's upkeep, on a schedule: partitions are made ahead, old ids are forgotten."""
+
+import dataclasses
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from lambdas.common.observability import MetricUnit, logger, metrics
+from lambdas.common.settings import from_environment
+from lambdas.history.credentials import password_source
+from lambdas.history.database import Database, DatabaseSettings
+from lambdas.history.upkeep import ensure_partitions, forget_seen_events
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(DatabaseSettings):
+    """The database's, and the length of a partition."""
+
+    partition_seconds: int
+
+
+SETTINGS = from_environment(Settings)
+DATABASE = Database(
+    SETTINGS,
+    password_source(SETTINGS),
+    application_name="fanfare-archiver",
+    statement_timeout_seconds=60,
+)
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> None:
+    """Do the upkeep; the event, a schedule's, says nothing."""
+    ahead = DATABASE.run(lambda connection: ensure_partitions(connection, SETTINGS.partition_seconds))
+    metrics.add_metric(name="PartitionsAhead", unit=MetricUnit.Count, value=ahead)
+    forgotten = DATABASE.run(forget_seen_events)
+    logger.info("Upkeep done", extra={"partitions_ahead": ahead, "seen_events_forgotten": forgotten})

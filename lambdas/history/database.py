@@ -1,0 +1,115 @@
+"""The connection to PostgreSQL that a function keeps from one invocation to the next."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg.rows import dict_row
+
+T = TypeVar("T")
+Connection = psycopg.Connection[dict[str, Any]]
+
+#: The root of the function's package, and of the repository: both hold ``lambdas/`` and ``sql/``.
+ROOT: Final = Path(__file__).parents[2]
+
+CONNECT_TIMEOUT_SECONDS: Final = 5
+
+# Connection exceptions, an operator's or a failover's shutdown, and a writer that has become a reader:
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_LOST: Final = ("08", "57P", "25006")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DatabaseSettings:
+    """Where the database is. Without a secret the function signs in with its IAM role."""
+
+    database_host: str
+    database_port: int
+    database_name: str
+    database_user: str
+    database_secret_arn: str = ""
+    database_ca_file: str = ""
+
+
+class Database:
+    """One connection, opened when first needed, in autocommit mode, with rows as dicts and times in UTC.
+
+    ``password`` is asked for at every connect: an IAM token is good for 15 minutes only.
+    """
+
+    def __init__(
+        self,
+        settings: DatabaseSettings,
+        password: Callable[[], str],
+        *,
+        application_name: str,
+        statement_timeout_seconds: int,
+        read_only: bool = False,
+    ) -> None:
+        self._parameters = connection_parameters(
+            settings,
+            application_name=application_name,
+            statement_timeout_seconds=statement_timeout_seconds,
+            read_only=read_only,
+        )
+        self._password = password
+        self._connection: Connection | None = None
+
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """Do ``work``; if the connection turns out to be lost, once more on a fresh one.
+
+        The work may therefore happen twice. Raises what the second attempt raises.
+        """
+        try:
+            return work(self._connected())
+        except psycopg.Error as error:
+            if not is_lost(error):
+                raise
+            self.close()
+        return work(self._connected())
+
+    def close(self) -> None:
+        """Close the connection; the next work opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(
+                **self._parameters, password=self._password(), autocommit=True, row_factory=dict_row
+            )
+        return self._connection
+
+
+def connection_parameters(
+    settings: DatabaseSettings, *, application_name: str, statement_timeout_seconds: int, read_only: bool
+) -> dict[str, Any]:
+    """The libpq parameters of a connection, the password excepted.
+
+    With a CA file the server's certificate and name are verified.
+    """
+    options = {"statement_timeout": f"{statement_timeout_seconds}s", "timezone": "UTC"}
+    if read_only:
+        options["default_transaction_read_only"] = "on"
+    parameters = {
+        "host": settings.database_host,
+        "port": settings.database_port,
+        "dbname": settings.database_name,
+        "user": settings.database_user,
+        "application_name": application_name,
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+    }
+    if settings.database_ca_file:
+        parameters |= {"sslmode": "verify-full", "sslrootcert": str(ROOT / settings.database_ca_file)}
+    return parameters
+
+
+def is_lost(error: psycopg.Error) -> bool:
+    """Whether the connection is what failed, so that another one may do better."""
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return error.sqlstate.startswith(_LOST)

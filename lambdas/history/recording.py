@@ -1,0 +1,92 @@
+"""Recording events exactly once, however often they are delivered."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import psycopg
+
+from lambdas.common.event import Event, Payload
+from lambdas.history.database import Connection
+from lambdas.history.queries import query
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """How a batch went: how many were new, how many had been recorded before, and which were refused and why.
+
+    The keys of ``refused`` are positions in the batch.
+    """
+
+    new: int
+    duplicate: int
+    refused: Mapping[int, str]
+
+
+def record(connection: Connection, events: Sequence[Event]) -> Recorded:
+    """Record the events that were not recorded before, in their order.
+
+    One statement, unless the database refuses a row: then the batch is halved until only such rows are left
+    out. What is no row's fault, such as a lost connection or a missing partition, is raised as psycopg.Error;
+    part of the batch may then have been recorded, so try all of it again.
+    """
+    if not events:
+        return Recorded(0, 0, {})
+    try:
+        new = _insert(connection, events)
+    except (psycopg.Error, UnicodeEncodeError) as error:
+        if not _is_refusal(error):
+            raise
+        if len(events) == 1:
+            return Recorded(0, 0, {0: str(error)})
+        middle = len(events) // 2
+        first = record(connection, events[:middle])
+        second = record(connection, events[middle:])
+        shifted = {middle + position: reason for position, reason in second.refused.items()}
+        return Recorded(
+            first.new + second.new, first.duplicate + second.duplicate, {**first.refused, **shifted}
+        )
+    return Recorded(new, len(events) - new, {})
+
+
+def _insert(connection: Connection, events: Sequence[Event]) -> int:
+    row = connection.execute(
+        query("record_events"),
+        {
+            "ids": [event.id for event in events],
+            "streamer_ids": [event.streamer_id for event in events],
+            "streamer_names": [event.streamer_name for event in events],
+            "event_types": [event.event_type for event in events],
+            "occurred_ats": [event.occurred_at for event in events],
+            "payloads": [storable_json(event.payload) for event in events],
+        },
+    ).fetchone()
+    assert row is not None  # noqa: S101  # an aggregate always answers
+    new: int = row["recorded"]
+    return new
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether a row is at fault: its data, or (SQLSTATE class 54) its size or depth."""
+    if isinstance(error, psycopg.Error) and error.sqlstate is not None:
+        return error.sqlstate.startswith(("22", "54"))
+    return isinstance(error, psycopg.DataError | UnicodeEncodeError)
+
+
+# The escapes of a JSON text without other characters than ASCII, from left to right, so that the second half
+# of an escaped backslash never begins another one.
+_ESCAPE: Final = re.compile(
+    r"\\u(?P<pair>d[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|\\u(?P<refused>0000|d[89a-f][0-9a-f]{2})|\\."
+)
+
+
+def storable_json(payload: Payload) -> str:
+    """The payload as a JSON text that ``jsonb`` accepts.
+
+    It refuses U+0000 and halves of surrogate pairs; they become U+FFFD, so that the event is not lost:
+    https://www.postgresql.org/docs/current/datatype-json.html
+    """
+    text = json.dumps(payload, separators=(",", ":"))
+    return _ESCAPE.sub(lambda escape: r"\ufffd" if escape["refused"] else escape[0], text)

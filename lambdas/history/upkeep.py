@@ -1,0 +1,36 @@
+"""What the tables need from time to time: partitions made ahead, old ids forgotten."""
+
+from datetime import timedelta
+from typing import Final
+
+from lambdas.history import partitions
+from lambdas.history.database import Connection
+from lambdas.history.queries import query
+
+#: Twitch and the queue redeliver for hours at most.
+SEEN_EVENTS_AGE: Final = timedelta(days=2)
+
+
+def ensure_partitions(connection: Connection, seconds: int) -> int:
+    """Create the partitions that are missing, ``seconds`` long; answers with how many are ahead afterwards.
+
+    Safe when several do it at once.
+    """
+    with connection.transaction():
+        connection.execute("select pg_advisory_xact_lock(hashtext('partitions'))")
+        state = connection.execute(query("list_partitions")).fetchone()
+        assert state is not None  # noqa: S101  # an aggregate always answers
+        missing = partitions.missing_partitions(state["now"], state["upper_bounds"], seconds)
+        for partition in missing:
+            connection.execute(
+                query("create_partition"),
+                {"lower_bound": partition.lower_bound, "upper_bound": partition.upper_bound},
+            )
+    upper_bounds = [*state["upper_bounds"], *(partition.upper_bound for partition in missing)]
+    return partitions.partitions_ahead(state["now"], upper_bounds)
+
+
+def forget_seen_events(connection: Connection) -> int:
+    """Delete the ids that can no longer be redelivered; answers with how many they were."""
+    parameters = {"age_seconds": SEEN_EVENTS_AGE.total_seconds()}
+    return connection.execute(query("forget_seen_events"), parameters).rowcount

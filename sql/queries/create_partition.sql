@@ -1,0 +1,1 @@
+select create_events_partition(%(lower_bound)s, %(upper_bound)s)

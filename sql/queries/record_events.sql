@@ -1,0 +1,70 @@
+-- Records a batch in one round trip: the events not seen before, once each, in the order of the batch,
+-- stamped with this database's clock. Answers with how many were new.
+--
+-- Rows are inserted in the order of their keys, and seen_events before streamers, so that batches recorded
+-- at the same time wait for each other but never in a circle.
+with batch as (
+    select
+        unnest(%(ids)s::text[]) as id,
+        unnest(%(streamer_ids)s::text[]) as streamer_id,
+        unnest(%(streamer_names)s::text[]) as streamer_name,
+        unnest(%(event_types)s::text[]) as event_type,
+        unnest(%(occurred_ats)s::timestamptz[]) as occurred_at,
+        unnest(%(payloads)s::jsonb[]) as payload,
+        generate_subscripts(%(ids)s::text[], 1) as batch_position
+),
+
+incoming as (
+    select distinct on (id) *
+    from batch
+    order by id, batch_position
+),
+
+fresh as (
+    insert into seen_events (id)
+    select id from incoming
+    order by id
+    on conflict do nothing
+    returning id
+),
+
+recorded as (
+    insert into events (id, streamer_id, streamer_name, event_type, occurred_at, created_at, payload)
+    select
+        incoming.id,
+        incoming.streamer_id,
+        incoming.streamer_name,
+        incoming.event_type,
+        incoming.occurred_at,
+        -- A microsecond apart, because the clock can stand still from one row to the next.
+        present.stamp + incoming.batch_position * interval '1 microsecond' as created_at,
+        incoming.payload
+    from incoming
+    inner join fresh on incoming.id = fresh.id
+    cross join (values (clock_timestamp())) as present (stamp)
+    order by incoming.batch_position
+),
+
+named as (
+    insert into streamers (streamer_id, streamer_name, named_at)
+    select distinct on (incoming.streamer_id)
+        incoming.streamer_id,
+        incoming.streamer_name,
+        incoming.occurred_at
+    from incoming
+    inner join fresh on incoming.id = fresh.id
+    -- Only news: an upsert locks its row, and a busy streamer's batches would queue for it.
+    left join streamers as known
+        on
+            incoming.streamer_id = known.streamer_id
+            and incoming.streamer_name = known.streamer_name
+    where known.streamer_id is null
+    order by incoming.streamer_id asc, incoming.occurred_at desc
+    on conflict (streamer_id) do update
+        set
+            streamer_name = excluded.streamer_name,
+            named_at = excluded.named_at
+        where streamers.named_at < excluded.named_at
+)
+
+select count(*) as recorded from fresh
