@@ -42,8 +42,8 @@ class Event:
         }
 
     def to_json(self) -> str:
-        """The event as one compact JSON object."""
-        return json.dumps(self.to_dict(), separators=(",", ":"), ensure_ascii=False)
+        """The event as one compact JSON object. Raises ValueError, see ``format_json``."""
+        return format_json(self.to_dict())
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -61,6 +61,16 @@ class Event:
         if not isinstance(payload, dict):
             raise MalformedEventError("not an event: payload must be an object")
         return cls(**strings, occurred_at=occurred_at, created_at=created_at, payload=payload)
+
+
+def format_json(fields: dict[str, Any]) -> str:
+    """Compact JSON in ASCII. Raises ValueError for NaN and infinity, which JSON has no words for.
+
+    ASCII because SNS and SQS refuse some characters that a chat message may contain (U+FFFF), and because a
+    lone surrogate, which JSON can carry as an escape, has no encoding at all.
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+    """
+    return json.dumps(fields, separators=(",", ":"), allow_nan=False)
 
 
 def format_time(time: datetime) -> str:

@@ -1,0 +1,92 @@
+"""``POST /webhooks/twitch``: verify, publish, answer."""
+
+import base64
+import dataclasses
+import functools
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lambdas.common.observability import MetricUnit, logger, metrics
+from lambdas.common.settings import from_environment
+from lambdas.ingest import delivery, signature, topic
+from lambdas.ingest.refusal import RefusedError
+
+# Also what SNS takes.
+MAX_BODY_BYTES = 256 * 1024
+
+Response = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The topic to publish on, and the secret that Twitch signs with."""
+
+    events_topic_arn: str
+    webhook_secret_arn: str
+
+
+SETTINGS = from_environment(Settings)
+
+# Twitch waits a few seconds for the answer and sends again after a 5xx, so giving up beats waiting.
+_CONFIG = Config(connect_timeout=1, read_timeout=1.5, retries={"mode": "standard", "total_max_attempts": 2})
+_SNS = boto3.client("sns", config=_CONFIG)
+_SECRETS = boto3.client("secretsmanager", config=_CONFIG)
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> Response:
+    """Answer one delivery (HTTP API payload 2.0)."""
+    headers = {name.lower(): value for name, value in event["headers"].items()}
+    logger.set_correlation_id(headers.get(signature.MESSAGE_ID))
+    try:
+        return _accept(headers, _body(event))
+    except RefusedError as refusal:
+        logger.warning("The delivery was refused: %s", refusal, extra={"reason": refusal.reason})
+        return _refuse(refusal)
+    except (BotoCoreError, ClientError):
+        logger.exception("The delivery could not be verified or published.")
+        # With a 5xx Twitch sends it again.
+        return _refuse(RefusedError(500, "unavailable", "The delivery could not be published."))
+
+
+def _accept(headers: dict[str, str], body: bytes) -> Response:
+    if len(body) > MAX_BODY_BYTES:
+        raise RefusedError(413, "too_large", "The body is larger than 256 KiB.")
+    now = datetime.now(UTC)
+    sent_at = signature.verify(headers, body, _secret(), now)
+    message = delivery.read(headers, body, sent_at, now)
+    if isinstance(message, delivery.Challenge):
+        metrics.add_metric("EventsReceived", MetricUnit.Count, 0)
+        return {"statusCode": 200, "headers": {"content-type": "text/plain"}, "body": message.text}
+    topic.publish(_SNS, SETTINGS.events_topic_arn, message)
+    logger.info("published", extra={"message_type": message.message_type, "event_type": message.event_type})
+    metrics.add_metric("EventsReceived", MetricUnit.Count, int(message.message_type == "notification"))
+    return {"statusCode": 204}
+
+
+def _refuse(refusal: RefusedError) -> Response:
+    metrics.add_dimension("reason", refusal.reason)
+    metrics.add_metric("EventsRefused", MetricUnit.Count, 1)
+    return {
+        "statusCode": refusal.status,
+        "headers": {"content-type": "application/json"},
+        "body": json.dumps({"error": {"code": refusal.reason, "message": str(refusal)}}),
+    }
+
+
+def _body(event: dict[str, Any]) -> bytes:
+    body: str = event.get("body", "")
+    return base64.b64decode(body) if event["isBase64Encoded"] else body.encode()
+
+
+@functools.cache
+def _secret() -> bytes:
+    # Read at the first delivery and kept. A failure is not kept, and is not taken for a wrong signature.
+    return _SECRETS.get_secret_value(SecretId=SETTINGS.webhook_secret_arn)["SecretString"].encode()
