@@ -1,0 +1,134 @@
+"""The part of the Helix API that Fanfare uses, at ``/helix``: tokens, the rate limit and users.
+
+https://dev.twitch.tv/docs/api/guide/
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from local.twitch.answers import RefusedError, helix_error
+from local.twitch.eventsub import EventSub
+from local.twitch.settings import Clock, Settings
+from local.twitch.state import State
+from local.twitch.users import LOGIN, USER_ID, User
+
+USERS_PER_REQUEST = 100
+
+
+class Helix:
+    """The endpoints below ``/helix``, for the registered application's tokens."""
+
+    def __init__(self, settings: Settings, state: State, eventsub: EventSub, clock: Clock) -> None:
+        self._settings = settings
+        self._state = state
+        self._eventsub = eventsub
+        self._clock = clock
+        self._bucket = Bucket(settings.rate_limit, settings.rate_limit, self._now())
+
+    def app(self) -> web.Application:
+        """The endpoints as an application to be mounted."""
+        app = web.Application(middlewares=[self._guard])
+        app.add_routes(
+            [
+                web.get("/users", self._users),
+                web.post("/eventsub/subscriptions", self._eventsub.create),
+                web.get("/eventsub/subscriptions", self._eventsub.list),
+                web.delete("/eventsub/subscriptions", self._eventsub.delete),
+            ]
+        )
+        return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Check the token, take a point from the bucket, answer; every answer says what the bucket holds."""
+        now = self._now()
+        response: web.StreamResponse
+        try:
+            self._authenticate(request)
+            self._bucket.take(now)
+            response = await handler(request)
+        except RefusedError as error:
+            response = helix_error(error)
+        response.headers.update(self._bucket.headers(now))
+        return response
+
+    def _authenticate(self, request: web.Request) -> None:
+        scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not value:
+            raise RefusedError(401, "OAuth token is missing")
+        token = self._state.tokens.get(value)
+        if token is None or token.expires_at < self._now():
+            raise RefusedError(401, "Invalid OAuth token")
+        client_id = request.headers.get("Client-Id")
+        if client_id is None:
+            raise RefusedError(401, "Client ID is missing")
+        if client_id != token.client_id:
+            raise RefusedError(401, "Client ID and OAuth token do not match")
+        # Webhook subscriptions belong to the application, so a user's token is not enough.
+        if token.user_id is not None and request.path.startswith("/helix/eventsub"):
+            raise RefusedError(400, "invalid transport and auth combination")
+
+    async def _users(self, request: web.Request) -> web.Response:
+        """https://dev.twitch.tv/docs/api/reference/#get-users"""
+        logins = [login.lower() for login in request.query.getall("login", [])]
+        ids = request.query.getall("id", [])
+        if not 1 <= len(logins) + len(ids) <= USERS_PER_REQUEST:
+            raise RefusedError(400, "The number of id and login query parameters must be between 1 and 100")
+        if not all(map(LOGIN.fullmatch, logins)) or not all(map(USER_ID.fullmatch, ids)):
+            raise RefusedError(400, "Invalid login names, emails or IDs in request")
+        found = [self._state.users.by_login(login) for login in logins]
+        found += [self._state.users.by_id(user_id) for user_id in ids]
+        users = dict.fromkeys(user for user in found if user is not None)
+        return web.json_response({"data": [self._describe(user) for user in users]})
+
+    def _describe(self, user: User) -> dict[str, Any]:
+        return {
+            "id": user.id,
+            "login": user.login,
+            "display_name": user.display_name,
+            "type": "",
+            "broadcaster_type": "partner",
+            "description": f"{user.display_name} lives in the simulated Twitch.",
+            "profile_image_url": f"{self._settings.base_url}/avatars/{user.login}.svg",
+            "offline_image_url": "",
+            "view_count": 0,
+            "created_at": "2016-12-14T20:32:28Z",
+        }
+
+    def _now(self) -> float:
+        return self._clock() / 10**9
+
+
+@dataclasses.dataclass(slots=True)
+class Bucket:
+    """A token bucket that refills evenly within a minute; times are in epoch seconds."""
+
+    capacity: int
+    points: float
+    filled_at: float
+
+    def take(self, now: float) -> None:
+        """Spend a point. Raises RefusedError (429) if there is none."""
+        self._fill(now)
+        if self.points < 1:
+            raise RefusedError(429, "Too Many Requests")
+        self.points -= 1
+
+    def headers(self, now: float) -> dict[str, str]:
+        """Twitch's rate-limit headers; ``Ratelimit-Reset`` is when the bucket will be full."""
+        self._fill(now)
+        reset = now + (self.capacity - self.points) * 60 / self.capacity
+        return {
+            "Ratelimit-Limit": str(self.capacity),
+            "Ratelimit-Remaining": str(int(self.points)),
+            "Ratelimit-Reset": str(math.ceil(reset)),
+        }
+
+    def _fill(self, now: float) -> None:
+        refill = max(0.0, now - self.filled_at) * self.capacity / 60
+        self.points = min(self.capacity, self.points + refill)
+        self.filled_at = now
