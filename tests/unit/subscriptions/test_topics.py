@@ -1,0 +1,122 @@
+"""The topic table, and what a viewer is told of it."""
+
+import dataclasses
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambdas.subscriptions.topics import SEVERITY, TOPICS, Topic, TopicState, attribute, summarize
+
+topics = st.sampled_from(TOPICS)
+streamer_ids = st.from_regex(r"[1-9][0-9]{0,11}", fullmatch=True)
+states = st.builds(
+    TopicState, st.sampled_from(SEVERITY), st.none() | st.uuids().map(str), st.none() | st.text()
+)
+
+
+def test_the_table_holds_every_topic_that_needs_no_consent() -> None:
+    assert {(topic.event_type, topic.version, topic.condition_fields) for topic in TOPICS} == {
+        ("stream.online", "1", ("broadcaster_user_id",)),
+        ("stream.offline", "1", ("broadcaster_user_id",)),
+        ("channel.update", "2", ("broadcaster_user_id",)),
+        ("channel.raid", "1", ("to_broadcaster_user_id",)),
+        ("channel.raid", "1", ("from_broadcaster_user_id",)),
+        ("user.update", "1", ("user_id",)),
+    }
+
+
+def test_no_two_topics_share_a_key_or_ask_twitch_for_the_same() -> None:
+    assert max(Counter(topic.key for topic in TOPICS).values()) == 1
+    asked = Counter((topic.event_type, topic.version, frozenset(topic.condition_fields)) for topic in TOPICS)
+    assert max(asked.values()) == 1
+
+
+@given(topics)
+def test_a_key_is_the_event_type_or_begins_with_it(topic: Topic) -> None:
+    assert topic.key.partition(":")[0] == topic.event_type
+
+
+@given(topics, streamer_ids)
+def test_a_subscription_leads_back_to_its_topic_and_streamer(topic: Topic, streamer_id: str) -> None:
+    condition = topic.condition(streamer_id)
+    assert attribute(topic.event_type, topic.version, condition) == (topic, streamer_id)
+
+
+@given(topics, streamer_ids)
+def test_it_still_does_with_the_empty_fields_that_twitch_adds(topic: Topic, streamer_id: str) -> None:
+    every_field = {field for row in TOPICS for field in row.condition_fields}
+    condition = dict.fromkeys(every_field, "") | topic.condition(streamer_id)
+    assert attribute(topic.event_type, topic.version, condition) == (topic, streamer_id)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "version", "condition"),
+    [
+        ("channel.follow", "2", {"broadcaster_user_id": "1", "moderator_user_id": "1"}),
+        ("channel.update", "1", {"broadcaster_user_id": "1"}),
+        ("channel.update", "2", {"user_id": "1"}),
+        ("channel.update", "2", {"broadcaster_user_id": "1", "user_id": "1"}),
+        ("channel.raid", "1", {"from_broadcaster_user_id": "", "to_broadcaster_user_id": ""}),
+        ("channel.update", "2", {}),
+    ],
+    ids=["type", "version", "other field", "more fields", "empty fields", "no fields"],
+)
+def test_what_is_not_in_the_table_is_attributed_to_nobody(
+    event_type: str, version: str, condition: dict[str, str]
+) -> None:
+    assert attribute(event_type, version, condition) is None
+
+
+def test_two_people_in_one_condition_are_not_mistaken_for_one_streamer() -> None:
+    follow = Topic("channel.follow", "channel.follow", "2", ("broadcaster_user_id", "moderator_user_id"))
+    condition = {"broadcaster_user_id": "1", "moderator_user_id": "1"}
+    assert attribute("channel.follow", "2", condition, (follow,)) == (follow, "1")
+    assert attribute("channel.follow", "2", condition | {"moderator_user_id": "2"}, (follow,)) is None
+
+
+@pytest.mark.parametrize(
+    ("at_twitch", "status", "reason"),
+    [
+        ("enabled", "enabled", None),
+        ("webhook_callback_verification_pending", "pending", None),
+        ("webhook_callback_verification_failed", "failed", "webhook_callback_verification_failed"),
+        ("authorization_revoked", "revoked", "authorization_revoked"),
+        ("user_removed", "revoked", "user_removed"),
+        ("moderator_removed", "revoked", "moderator_removed"),
+        ("notification_failures_exceeded", "revoked", "notification_failures_exceeded"),
+        ("version_removed", "revoked", "version_removed"),
+        ("something_new", "revoked", "something_new"),
+    ],
+)
+def test_every_status_of_twitch_means_a_state(at_twitch: str, status: str, reason: str | None) -> None:
+    state = TopicState.of("an-id", at_twitch)
+    assert dataclasses.astuple(state) == (status, "an-id", reason)
+    assert state.live == (reason is None)
+
+
+@given(st.fixed_dictionaries({topic.key: states for topic in TOPICS}))
+def test_a_viewer_is_told_of_each_event_type_once_and_of_the_worst_state(
+    known: dict[str, TopicState],
+) -> None:
+    told = summarize(known)
+    assert [entry["event_type"] for entry in told] == list(
+        dict.fromkeys(topic.event_type for topic in TOPICS)
+    )
+    for entry in told:
+        related = [known[topic.key] for topic in TOPICS if topic.event_type == entry["event_type"]]
+        assert entry["status"] == max((state.status for state in related), key=SEVERITY.index)
+        assert (entry["status"], entry["reason"]) in [(state.status, state.reason) for state in related]
+
+
+def test_one_side_of_raids_that_fails_makes_raids_fail() -> None:
+    known = {topic.key: TopicState("enabled", topic.key) for topic in TOPICS}
+    known["channel.raid:from"] = TopicState("failed", None, "limit_exceeded")
+    told = {entry["event_type"]: (entry["status"], entry["reason"]) for entry in summarize(known)}
+    assert told.pop("channel.raid") == ("failed", "limit_exceeded")
+    assert set(told.values()) == {("enabled", None)}
+
+
+def test_a_topic_that_nothing_is_known_of_has_failed() -> None:
+    assert {(entry["status"], entry["reason"]) for entry in summarize({})} == {("failed", None)}
