@@ -1,0 +1,179 @@
+"""The database of events: Aurora in a VPC of its own, or a PostgreSQL that stands already."""
+
+from pathlib import Path
+from typing import Any
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_rds as rds
+from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import custom_resources as cr
+from constructs import Construct
+
+from cdk.function import Function
+from cdk.packaging import Files, certificate_bundle
+from cdk.settings import Aurora, ExternalDatabase, Settings
+
+NAME = "fanfare"
+USER = "fanfare"
+PORT = 5432
+CERTIFICATES = "rds-ca.pem"
+
+
+class Database(Construct):
+    """What a function needs to reach the database: ``environment``, ``files``, ``network`` and ``grant_connect``."""
+
+    environment: dict[str, str]
+    """Environment variables that say where the database is and how to sign in."""
+    files: Files
+    """What a function that connects needs in its package."""
+    network: dict[str, Any] | None
+    """VPC arguments of a function that connects."""
+
+    def grant_connect(self, function: Function) -> None:
+        """Let ``function`` sign in."""
+        raise NotImplementedError
+
+
+def database(scope: Construct, id_: str, settings: Settings) -> Database:
+    """The database that the settings ask for."""
+    if isinstance(settings.database, ExternalDatabase):
+        return External(scope, id_, settings.database)
+    return AuroraServerless(scope, id_, settings, settings.database)
+
+
+class External(Database):
+    """A PostgreSQL that stands already, reached with the password in a secret."""
+
+    def __init__(self, scope: Construct, id_: str, external: ExternalDatabase) -> None:
+        super().__init__(scope, id_)
+        self._secret = secretsmanager.Secret.from_secret_name_v2(self, "Password", external.secret_name)
+        self.network = None
+        self.files = {}
+        self.environment = {
+            "DATABASE_HOST": external.host,
+            "DATABASE_PORT": str(external.port),
+            "DATABASE_NAME": external.name,
+            "DATABASE_USER": external.user,
+            "DATABASE_SECRET_ARN": self._secret.secret_arn,
+        }
+
+    def grant_connect(self, function: Function) -> None:
+        """Let ``function`` read the password."""
+        function.allow("secretsmanager:GetSecretValue", on=f"{self._secret.secret_arn}-??????")
+
+
+class AuroraServerless(Database):
+    """Aurora PostgreSQL Serverless v2 in subnets without a way out, reached with IAM authentication over verified TLS."""
+
+    def __init__(self, scope: Construct, id_: str, settings: Settings, aurora: Aurora) -> None:
+        super().__init__(scope, id_)
+        isolated = ec2.SubnetConfiguration(
+            name="Database", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=24
+        )
+        vpc = ec2.Vpc(self, "Vpc", max_azs=2, nat_gateways=0, subnet_configuration=[isolated])
+        subnets = ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED)
+        self._cluster = self._make_cluster(settings, aurora, vpc, subnets)
+        clients = self._make_client_group(vpc)
+        self._make_role()
+        self.network = {"vpc": vpc, "vpc_subnets": subnets, "security_groups": [clients]}
+        self.files = {CERTIFICATES: certificate_bundle()}
+        self.environment = {
+            "DATABASE_HOST": self._cluster.cluster_endpoint.hostname,
+            "DATABASE_PORT": str(PORT),
+            "DATABASE_NAME": NAME,
+            "DATABASE_USER": USER,
+            "DATABASE_CA_FILE": CERTIFICATES,
+        }
+
+    def grant_connect(self, function: Function) -> None:
+        """Let ``function`` sign in as the role ``fanfare``, and as no other."""
+        self._cluster.grant_connect(function, USER)
+
+    def _make_cluster(
+        self, settings: Settings, aurora: Aurora, vpc: ec2.IVpc, subnets: ec2.SubnetSelection
+    ) -> rds.DatabaseCluster:
+        # Only a capacity of 0 may pause.
+        pause = Duration.minutes(aurora.auto_pause_minutes) if aurora.min_capacity == 0 else None
+        return rds.DatabaseCluster(
+            self,
+            "Cluster",
+            engine=rds.DatabaseClusterEngine.aurora_postgres(
+                version=rds.AuroraPostgresEngineVersion.VER_18_6
+            ),
+            writer=rds.ClusterInstance.serverless_v2("Writer"),
+            readers=[
+                rds.ClusterInstance.serverless_v2(f"Reader{number}", scale_with_writer=number == 1)
+                for number in range(1, aurora.readers + 1)
+            ],
+            serverless_v2_min_capacity=aurora.min_capacity,
+            serverless_v2_max_capacity=aurora.max_capacity,
+            serverless_v2_auto_pause_duration=pause,
+            vpc=vpc,
+            vpc_subnets=subnets,
+            port=PORT,
+            default_database_name=NAME,
+            credentials=rds.Credentials.from_generated_secret("master"),
+            iam_authentication=True,
+            # Makes the role, below; the VPC has no other way in for an administrator.
+            enable_data_api=True,
+            storage_encrypted=True,
+            parameters={"rds.force_ssl": "1"},
+            backup=rds.BackupProps(retention=Duration.days(aurora.backup_days)),
+            cloudwatch_logs_exports=["postgresql"],
+            deletion_protection=settings.retain_data,
+            removal_policy=RemovalPolicy.SNAPSHOT if settings.retain_data else RemovalPolicy.DESTROY,
+        )
+
+    def _make_client_group(self, vpc: ec2.IVpc) -> ec2.SecurityGroup:
+        """The group of those who may connect; they reach the database and nothing else."""
+        clients = ec2.SecurityGroup(
+            self,
+            "Clients",
+            vpc=vpc,
+            allow_all_outbound=False,
+            description="Functions that reach the database",
+        )
+        self._cluster.connections.allow_default_port_from(clients)
+        return clients
+
+    def _make_role(self) -> None:
+        """Make the database role that functions sign in as; the Data API works from outside the VPC."""
+        secret = self._cluster.secret
+        assert secret is not None  # noqa: S101 -- generated credentials have one
+        call = cr.AwsSdkCall(
+            service="rds-data",
+            action="ExecuteStatement",
+            parameters={
+                "resourceArn": self._cluster.cluster_arn,
+                "secretArn": secret.secret_arn,
+                "database": NAME,
+                "sql": Path(__file__).with_name("database_role.sql").read_text(),
+            },
+            physical_resource_id=cr.PhysicalResourceId.of(USER),
+            output_paths=["numberOfRecordsUpdated"],
+        )
+        role = cr.AwsCustomResource(
+            self,
+            "Role",
+            on_create=call,
+            on_update=call,
+            install_latest_aws_sdk=False,
+            timeout=Duration.minutes(2),
+            log_group=logs.LogGroup(
+                self, "RoleLogs", retention=logs.RetentionDays.ONE_WEEK, removal_policy=RemovalPolicy.DESTROY
+            ),
+            policy=cr.AwsCustomResourcePolicy.from_statements(
+                [
+                    iam.PolicyStatement(
+                        actions=["rds-data:ExecuteStatement"], resources=[self._cluster.cluster_arn]
+                    ),
+                    iam.PolicyStatement(
+                        actions=["secretsmanager:GetSecretValue"], resources=[secret.secret_arn]
+                    ),
+                ]
+            ),
+        )
+        role.node.add_dependency(self._cluster)

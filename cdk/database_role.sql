@@ -1,0 +1,11 @@
+-- The role that functions sign in as, with an IAM token instead of a password. Harmless when repeated.
+do $$
+begin
+    if not exists (select from pg_roles where rolname = 'fanfare') then
+        create role fanfare login;
+    end if;
+    grant rds_iam to fanfare;
+    grant connect, create, temporary on database fanfare to fanfare;
+    grant usage, create on schema public to fanfare;
+end
+$$

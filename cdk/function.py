@@ -1,0 +1,93 @@
+"""The one way to make a function: its package, its role, its log group."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from cdk.packaging import Files, function_package
+from cdk.settings import Settings
+
+# What a function needs to be attached to a VPC. EC2 offers no narrower resource for describing.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-permissions
+NETWORK_ACTIONS = (
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+)
+
+RETENTION = {
+    1: logs.RetentionDays.ONE_DAY,
+    7: logs.RetentionDays.ONE_WEEK,
+    14: logs.RetentionDays.TWO_WEEKS,
+    30: logs.RetentionDays.ONE_MONTH,
+    90: logs.RetentionDays.THREE_MONTHS,
+    365: logs.RetentionDays.ONE_YEAR,
+}
+
+
+class Function(lambda_.Function):
+    """The function ``fanfare-<stage>-<job>``; its role holds what ``allow`` grants and its own log group."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        settings: Settings,
+        *,
+        handler: str,
+        environment: Mapping[str, str],
+        timeout: Duration,
+        memory_mb: int = 256,
+        files: Files | None = None,
+        network: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Make the function of ``handler`` (``lambdas.<capability>.<job>.handler``).
+
+        ``files`` are added to its package; ``network`` are the VPC arguments of a function in a VPC.
+        """
+        package = function_package(handler, settings.packages, files)
+        job = handler.split(".")[-2]
+        name = f"fanfare-{settings.stage}-{job}"
+        # Made before the function, so that its role can be held to it.
+        log_group = logs.LogGroup(
+            scope,
+            f"{id_}Logs",
+            log_group_name=f"/aws/lambda/{name}",
+            retention=RETENTION[settings.log_retention_days],
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        role = iam.Role(scope, f"{id_}Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        log_group.grant_write(role)
+        if network:
+            role.add_to_policy(iam.PolicyStatement(actions=[*NETWORK_ACTIONS], resources=["*"]))
+        super().__init__(
+            scope,
+            id_,
+            function_name=name,
+            runtime=lambda_.Runtime.PYTHON_3_13,
+            architecture=lambda_.Architecture.ARM_64,
+            code=lambda_.Code.from_asset(str(package.path), asset_hash=package.digest),
+            handler=handler,
+            role=role,
+            log_group=log_group,
+            environment={
+                "POWERTOOLS_SERVICE_NAME": job,
+                "LOG_LEVEL": settings.log_level,
+                **environment,
+            },
+            memory_size=memory_mb,
+            timeout=timeout,
+            **(network or {}),
+        )
+
+    def allow(self, *actions: str, on: str) -> None:
+        """Grant the function ``actions`` on the resource ``on`` (an ARN)."""
+        self.add_to_role_policy(iam.PolicyStatement(actions=[*actions], resources=[on]))

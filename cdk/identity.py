@@ -1,0 +1,93 @@
+"""Identity: viewers sign in with Twitch; Cognito turns that into tokens that the HTTP API checks."""
+
+from aws_cdk import Duration, RemovalPolicy, SecretValue, Stack
+from aws_cdk import aws_apigatewayv2_authorizers as authorizers
+from aws_cdk import aws_cognito as cognito
+from constructs import Construct
+
+from cdk.settings import Settings
+
+PROVIDER = "Twitch"
+
+
+def user_pool(scope: Construct, id_: str, settings: Settings) -> cognito.UserPool:
+    """The pool of viewers; nobody can sign up except by signing in with Twitch."""
+    return cognito.UserPool(
+        scope,
+        id_,
+        user_pool_name=f"fanfare-{settings.stage}",
+        self_sign_up_enabled=False,
+        account_recovery=cognito.AccountRecovery.NONE,
+        mfa=cognito.Mfa.OFF,
+        deletion_protection=settings.retain_data,
+        removal_policy=RemovalPolicy.RETAIN if settings.retain_data else RemovalPolicy.DESTROY,
+    )
+
+
+class Identity(Construct):
+    """The way from the site to Twitch and back: hosted domain, identity provider, public client, authorizer."""
+
+    def __init__(self, scope: Construct, id_: str, settings: Settings, *, pool: cognito.IUserPool) -> None:
+        super().__init__(scope, id_)
+        self._pool = pool
+        stack = Stack.of(self)
+        # A prefix is taken once per Region, by whichever account comes first.
+        prefix = f"fanfare-{settings.stage}-{stack.account}"
+        cognito.UserPoolDomain(
+            self, "Domain", user_pool=pool, cognito_domain=cognito.CognitoDomainOptions(domain_prefix=prefix)
+        )
+        self._provider = cognito.UserPoolIdentityProviderOidc(
+            self,
+            "Twitch",
+            user_pool=pool,
+            name=PROVIDER,
+            client_id=_secret(settings, "client_id"),
+            client_secret=_secret(settings, "client_secret"),
+            issuer_url=settings.twitch.issuer,
+            endpoints=cognito.OidcEndpoints(
+                authorization=f"{settings.twitch.auth_url}/authorize",
+                token=f"{settings.twitch.auth_url}/token",
+                user_info=f"{settings.twitch.auth_url}/userinfo",
+                jwks_uri=f"{settings.twitch.auth_url}/keys",
+            ),
+            attribute_request_method=cognito.OidcAttributeRequestMethod.GET,
+            scopes=["openid"],
+        )
+        self.issuer = settings.addresses.jwt_issuer.format(pool_id=pool.user_pool_id, region=stack.region)
+        self.url = settings.addresses.identity.format(prefix=prefix, region=stack.region)
+
+    def add_client(self, site_url: str) -> cognito.UserPoolClient:
+        """The public client of the site at ``site_url``: authorization code with PKCE, through Twitch only."""
+        client = cognito.UserPoolClient(
+            self,
+            "Site",
+            user_pool=self._pool,
+            generate_secret=False,
+            auth_flows=cognito.AuthFlow(user=False),
+            o_auth=cognito.OAuthSettings(
+                # With a public client Cognito asks for PKCE only if the client began with it; the site always does.
+                flows=cognito.OAuthFlows(authorization_code_grant=True),
+                scopes=[cognito.OAuthScope.OPENID],
+                callback_urls=[f"{site_url}/callback"],
+                logout_urls=[f"{site_url}/"],
+            ),
+            supported_identity_providers=[cognito.UserPoolClientIdentityProvider.custom(PROVIDER)],
+            prevent_user_existence_errors=True,
+            enable_token_revocation=True,
+            id_token_validity=Duration.hours(1),
+            access_token_validity=Duration.hours(1),
+            refresh_token_validity=Duration.days(30),
+        )
+        client.node.add_dependency(self._provider)
+        return client
+
+    def viewers(self, client: cognito.UserPoolClient) -> authorizers.HttpJwtAuthorizer:
+        """Admits who signed in through ``client``."""
+        return authorizers.HttpJwtAuthorizer(
+            "ViewerAuthorizer", self.issuer, jwt_audience=[client.user_pool_client_id]
+        )
+
+
+def _secret(settings: Settings, field: str) -> str:
+    """A reference that CloudFormation resolves when it deploys: the value is never in the template."""
+    return SecretValue.secrets_manager(settings.twitch_secret_name, json_field=field).unsafe_unwrap()

@@ -1,0 +1,116 @@
+"""Live: the WebSocket API, the registry of its connections, and the broadcaster that sends events to them."""
+
+from aws_cdk import Duration, Stack
+from aws_cdk import aws_apigatewayv2 as apigateway
+from aws_cdk import aws_apigatewayv2_authorizers as authorizers
+from aws_cdk import aws_apigatewayv2_integrations as integrations
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_lambda_event_sources as event_sources
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from cdk.function import Function
+from cdk.ingest import Feed
+from cdk.settings import Settings
+
+STAGE = "live"
+
+
+class Live(Construct):
+    """What a viewer's WebSocket talks to."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        settings: Settings,
+        *,
+        topic: sns.ITopic,
+        connections: dynamodb.ITable,
+        tickets: dynamodb.ITable,
+    ) -> None:
+        super().__init__(scope, id_)
+        self._api = apigateway.WebSocketApi(
+            self,
+            "Api",
+            api_name=f"fanfare-{settings.stage}-live",
+            route_selection_expression="$request.body.action",
+        )
+        apigateway.WebSocketStage(
+            self,
+            "Stage",
+            web_socket_api=self._api,
+            stage_name=STAGE,
+            auto_deploy=True,
+            throttle=apigateway.ThrottleSettings(
+                rate_limit=settings.websocket_throttle.rate, burst_limit=settings.websocket_throttle.burst
+            ),
+        )
+        names = {"api_id": self._api.api_id, "region": Stack.of(self).region, "stage": STAGE}
+        self.url = settings.addresses.websocket.format(**names)
+        self._add_routes(settings, connections, tickets)
+        self._add_broadcaster(settings, topic, connections, settings.addresses.connections.format(**names))
+
+    def _add_routes(self, settings: Settings, connections: dynamodb.ITable, tickets: dynamodb.ITable) -> None:
+        authorizer = Function(
+            self,
+            "Authorizer",
+            settings,
+            handler="lambdas.live.authorizer.handler",
+            environment={"TICKETS_TABLE": tickets.table_name},
+            timeout=Duration.seconds(5),
+            memory_mb=512,
+        )
+        authorizer.allow("dynamodb:DeleteItem", on=tickets.table_arn)
+        connection = Function(
+            self,
+            "Connection",
+            settings,
+            handler="lambdas.live.connection.handler",
+            environment={"CONNECTIONS_TABLE": connections.table_name},
+            timeout=Duration.seconds(5),
+            memory_mb=512,
+        )
+        connection.allow("dynamodb:DeleteItem", "dynamodb:PutItem", on=connections.table_arn)
+        self._api.add_route(
+            "$connect",
+            integration=integrations.WebSocketLambdaIntegration("Connect", connection),
+            authorizer=authorizers.WebSocketLambdaAuthorizer(
+                "TicketAuthorizer", authorizer, identity_source=["route.request.querystring.ticket"]
+            ),
+        )
+        self._api.add_route(
+            "$disconnect", integration=integrations.WebSocketLambdaIntegration("Disconnect", connection)
+        )
+        for route, name in (("ping", "Ping"), ("$default", "UnknownAction")):
+            self._api.add_route(
+                route,
+                integration=integrations.WebSocketLambdaIntegration(name, connection),
+                return_response=True,
+            )
+
+    def _add_broadcaster(
+        self, settings: Settings, topic: sns.ITopic, connections: dynamodb.ITable, endpoint: str
+    ) -> None:
+        timeout = Duration.seconds(30)
+        self.feed = Feed(self, "Feed", settings, topic=topic, name="broadcast", timeout=timeout)
+        broadcaster = Function(
+            self,
+            "Broadcaster",
+            settings,
+            handler="lambdas.live.broadcaster.handler",
+            environment={"CONNECTIONS_TABLE": connections.table_name, "CONNECTIONS_ENDPOINT": endpoint},
+            timeout=timeout,
+            memory_mb=1024,
+        )
+        broadcaster.allow("dynamodb:DeleteItem", "dynamodb:Query", on=connections.table_arn)
+        broadcaster.allow(
+            "execute-api:ManageConnections",
+            on=Stack.of(self).format_arn(
+                service="execute-api", resource=self._api.api_id, resource_name=f"{STAGE}/POST/@connections/*"
+            ),
+        )
+        # Small batches without a window: an event waits for nothing.
+        broadcaster.add_event_source(
+            event_sources.SqsEventSource(self.feed.queue, batch_size=10, report_batch_item_failures=True)
+        )

@@ -1,0 +1,241 @@
+"""Everything that differs between stages, typed and checked before anything is built.
+
+A stage's values stand in ``cdk.json`` under ``context.stages.<stage>``; a JSON file given with
+``-c settings-file=<path>`` is merged over them (the local cloud passes its ports that way). What neither
+says takes the default below.
+"""
+
+import json
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+DEFAULT_STAGE = "dev"
+
+
+class SettingsError(Exception):
+    """A setting is unknown, missing or wrong; the message names each of them."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _http_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or url.endswith("/"):
+        raise ValueError("must be an http(s) URL without a slash at its end")
+    return url
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+
+
+def _pattern_with(*names: str) -> AfterValidator:
+    def check(pattern: str) -> str:
+        used = {name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None}
+        if unknown := used - set(names):
+            raise ValueError(f"knows {{{'}, {'.join(names)}}}, not {{{'}, {'.join(sorted(unknown))}}}")
+        if pattern.endswith("/"):
+            raise ValueError("must not end in a slash")
+        return pattern
+
+    return AfterValidator(check)
+
+
+class Aurora(_Settings):
+    """Aurora PostgreSQL Serverless v2 in a VPC of its own, reached with IAM authentication."""
+
+    kind: Literal["aurora"] = "aurora"
+    min_capacity: float = Field(default=0.5, ge=0, le=256, multiple_of=0.5)
+    """Least capacity units. 0 lets the cluster pause, at the price of some 15 s for whoever wakes it."""
+    max_capacity: float = Field(default=4, ge=1, le=256, multiple_of=0.5)
+    """Most capacity units, which is the limit of the database's cost."""
+    auto_pause_minutes: int = Field(default=30, ge=5, le=1440)
+    """Idle minutes after which a cluster whose ``min_capacity`` is 0 pauses."""
+    readers: int = Field(default=0, ge=0, le=15)
+    """Further instances in other zones, ready to take over from a failed writer."""
+    backup_days: int = Field(default=7, ge=1, le=35)
+    """Days back to which the cluster can be restored."""
+
+
+class ExternalDatabase(_Settings):
+    """A PostgreSQL that stands already, reached with a password."""
+
+    kind: Literal["external"]
+    host: str
+    """Host name or address that the functions can reach."""
+    port: int = Field(default=5432, ge=1, le=65535)
+    """Port that PostgreSQL listens on."""
+    name: str = "fanfare"
+    """Name of the database."""
+    user: str = "fanfare"
+    """Role that the functions connect as."""
+    secret_name: str
+    """Secrets Manager secret that holds ``{"password": …}``; made before the deployment."""
+
+
+class Twitch(_Settings):
+    """Where Twitch is and how to speak to it."""
+
+    issuer: HttpUrl = "https://id.twitch.tv/oauth2"
+    """OpenID Connect issuer, as Twitch's ID tokens name it."""
+    auth_url: HttpUrl = "https://id.twitch.tv/oauth2"
+    """Base of ``/authorize``, ``/token``, ``/userinfo`` and ``/keys``."""
+    api_url: HttpUrl = "https://api.twitch.tv/helix"
+    """Base of the Helix API."""
+    player_url: HttpUrl = "https://player.twitch.tv"
+    """Base of the embedded player."""
+    chat_url: HttpUrl = "https://www.twitch.tv"
+    """Base of the embedded chat."""
+    image_origins: tuple[HttpUrl, ...] = ("https://static-cdn.jtvnw.net",)
+    """Origins that avatars are loaded from."""
+    secret_name: str = "fanfare/{stage}/twitch"  # noqa: S105 -- the secret's name
+    """Secrets Manager secret with the app's ``{"client_id": …, "client_secret": …}``; made before the deployment."""
+
+
+class ApiOrigin(_Settings):
+    """How CloudFront reaches the HTTP API."""
+
+    host: Annotated[str, _pattern_with("api_id", "region")] = "{api_id}.execute-api.{region}.amazonaws.com"
+    """Host name; ``{api_id}`` and ``{region}`` are filled in."""
+    scheme: Literal["https", "http"] = "https"
+    """Protocol between CloudFront and the API."""
+    port: int = Field(default=443, ge=1, le=65535)
+    """Port on that host."""
+    path: Annotated[str, _pattern_with("api_id")] = ""
+    """Prefix of every path; ``{api_id}`` is filled in."""
+
+
+class Addresses(_Settings):
+    """Addresses that only AWS knows once it has made the resource: patterns with its names filled in."""
+
+    http_api: Annotated[str, _pattern_with("api_id", "region")] = (
+        "https://{api_id}.execute-api.{region}.amazonaws.com"
+    )
+    """Base of the HTTP API, where Twitch delivers."""
+    websocket: Annotated[str, _pattern_with("api_id", "region", "stage")] = (
+        "wss://{api_id}.execute-api.{region}.amazonaws.com/{stage}"
+    )
+    """What browsers open."""
+    connections: Annotated[str, _pattern_with("api_id", "region", "stage")] = (
+        "https://{api_id}.execute-api.{region}.amazonaws.com/{stage}"
+    )
+    """Endpoint of the ``@connections`` calls."""
+    site: Annotated[str, _pattern_with("domain", "label")] = "https://{domain}"
+    """Origin of the site; ``{label}`` is the first label of the distribution's ``{domain}``."""
+    identity: Annotated[str, _pattern_with("prefix", "region")] = (
+        "https://{prefix}.auth.{region}.amazoncognito.com"
+    )
+    """Base of the user pool's sign-in pages and of its token endpoint."""
+    jwt_issuer: Annotated[str, _pattern_with("pool_id", "region")] = (
+        "https://cognito-idp.{region}.amazonaws.com/{pool_id}"
+    )
+    """Issuer of the viewers' tokens."""
+    api_origin: ApiOrigin = ApiOrigin()
+    """How CloudFront reaches the HTTP API."""
+
+
+class Domain(_Settings):
+    """A domain of one's own for the site; its DNS record is the operator's."""
+
+    name: str
+    """Host name, e.g. ``fanfare.example.com``."""
+    certificate_arn: str = Field(pattern=r"^arn:aws[a-z-]*:acm:us-east-1:\d{12}:certificate/.+$")
+    """Its certificate in ACM; CloudFront reads certificates in us-east-1 only."""
+
+
+class Throttle(_Settings):
+    """Requests that an API's stage admits."""
+
+    rate: PositiveInt
+    """Requests per second over time."""
+    burst: PositiveInt
+    """Requests at one moment."""
+
+
+class Settings(_Settings):
+    """The settings of one stage."""
+
+    stage: str = Field(pattern=r"^[a-z][a-z0-9]{1,11}$")
+    """Name of the stage, a part of every name in AWS."""
+    retain_data: bool = False
+    """Whether tables, pool and database outlive the stack, are protected from deletion and restorable to any second."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severity that the functions log."""
+    log_retention_days: Literal[1, 7, 14, 30, 90, 365] = 14
+    """Days that logs are kept."""
+    packages: Literal["lambda", "host"] = "lambda"
+    """What function packages are built for: AWS Lambda on arm64, or the machine that synthesises."""
+    deploy_with: Literal["bootstrap-roles", "cli-credentials"] = "bootstrap-roles"
+    """Whose rights a deployment uses: the bootstrap stack's roles, or those of whoever calls it."""
+    database: Aurora | ExternalDatabase = Field(discriminator="kind", default=Aurora())
+    """Where events are kept."""
+    twitch: Twitch = Twitch()
+    """Where Twitch is and how to speak to it."""
+    addresses: Addresses = Addresses()
+    """Patterns of addresses; AWS's by default."""
+    domain: Domain | None = None
+    """A domain of one's own for the site; CloudFront's without it."""
+    http_throttle: Throttle = Throttle(rate=500, burst=1000)
+    """Requests to the HTTP API, deliveries by Twitch included."""
+    websocket_throttle: Throttle = Throttle(rate=500, burst=500)
+    """New connections and messages of viewers."""
+    grace_period_seconds: int = Field(default=600, ge=0)
+    """How long a channel stays subscribed after its last viewer left."""
+    partition_seconds: int = Field(default=86400, ge=60)
+    """Span of one partition of ``events``."""
+
+    @property
+    def twitch_secret_name(self) -> str:
+        """Name of the secret with the Twitch app's credentials."""
+        return self.twitch.secret_name.format(stage=self.stage)
+
+
+def load(context: Mapping[str, Any]) -> Settings:
+    """Read the stage that the CDK context names.
+
+    Raises SettingsError, which names the setting, for anything unknown, missing or wrong.
+    """
+    stage = context.get("stage", DEFAULT_STAGE)
+    stages = context.get("stages", {})
+    if stage not in stages:
+        raise SettingsError(f"no stage {stage!r} in cdk.json; there are {', '.join(sorted(stages))}")
+    values = stages[stage]
+    if file := context.get("settings-file"):
+        values = _merge(values, _read(Path(file)))
+    try:
+        return Settings.model_validate({**values, "stage": stage})
+    except ValidationError as error:
+        raise SettingsError(_explain(stage, error)) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"settings-file {path}: {error}") from None
+    if not isinstance(values, dict):
+        raise SettingsError(f"settings-file {path}: must hold a JSON object")
+    return values
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in over.items():
+        below = merged.get(name)
+        merged[name] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _explain(stage: str, error: ValidationError) -> str:
+    lines = [f"wrong settings for stage {stage!r}:"]
+    for problem in error.errors(include_url=False):
+        name = ".".join(str(part) for part in problem["loc"])
+        message = "unknown setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+        lines.append(f"  {name}: {message}")
+    return "\n".join(lines)
