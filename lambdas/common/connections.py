@@ -5,8 +5,9 @@ expired ones: DynamoDB's TTL may remove them days later.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-route-keys-connect-disconnect.html
 """
 
+import dataclasses
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
 
 # The site pings every 4 minutes: two pings may get lost, and API Gateway's idle limit (10 min) is never met.
 LIFETIME = timedelta(minutes=15)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Connection:
+    """One viewer's open WebSocket; ``renewed_at`` (UTC) is when it was last stored."""
+
+    id: str
+    renewed_at: datetime
 
 
 def put(
@@ -44,13 +53,13 @@ def remove(client: "DynamoDBClient", table: str, *, streamer_id: str, connection
     )
 
 
-def iterate(client: "DynamoDBClient", table: str, streamer_id: str, now: datetime) -> Iterator[str]:
-    """Yield the ids of the channel's unexpired connections, fetching page after page as they are used."""
+def iterate(client: "DynamoDBClient", table: str, streamer_id: str, now: datetime) -> Iterator[Connection]:
+    """Yield the channel's unexpired connections, fetching page after page as they are used."""
     pages = client.get_paginator("query").paginate(
         TableName=table,
         KeyConditionExpression="streamer_id = :streamer_id",
         FilterExpression="expires_at > :now",
-        ProjectionExpression="connection_id",
+        ProjectionExpression="connection_id, expires_at",
         ExpressionAttributeValues={
             ":streamer_id": {"S": streamer_id},
             ":now": {"N": str(int(now.timestamp()))},
@@ -61,7 +70,8 @@ def iterate(client: "DynamoDBClient", table: str, streamer_id: str, now: datetim
     )
     for page in pages:
         for item in page["Items"]:
-            yield item["connection_id"]["S"]
+            expires_at = datetime.fromtimestamp(int(item["expires_at"]["N"]), UTC)
+            yield Connection(id=item["connection_id"]["S"], renewed_at=expires_at - LIFETIME)
 
 
 def anyone(client: "DynamoDBClient", table: str, streamer_id: str, now: datetime) -> bool:

@@ -1,0 +1,57 @@
+"""What happens on one viewer's connection: it opens, pings, says something else, closes."""
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from lambdas.common import connections
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+PONG = {"type": "pong"}
+UNKNOWN_ACTION = {
+    "type": "error",
+    "code": "unknown_action",
+    "message": 'The only thing to send here is {"action": "ping"}.',
+}
+
+
+def answer(
+    client: "DynamoDBClient", table: str, request: dict[str, Any], now: datetime
+) -> dict[str, Any] | None:
+    """Keep the registry up to date and return the frame to answer with, if any.
+
+    ``request`` is API Gateway's ``requestContext``. The event type decides, not the route: a viewer may send
+    ``{"action": "$disconnect"}``, and that is no disconnection.
+    """
+    match request["eventType"], request["routeKey"]:
+        case "CONNECT", _:
+            _store(client, table, request, now)
+            return None
+        case "DISCONNECT", _:
+            streamer_id = request["authorizer"]["streamer_id"]
+            connections.remove(client, table, streamer_id=streamer_id, connection_id=request["connectionId"])
+            return None
+        case "MESSAGE", "ping":
+            _store(client, table, request, now)
+            return PONG
+        case _:
+            return UNKNOWN_ACTION
+
+
+def response(frame: dict[str, Any] | None) -> dict[str, Any]:
+    """The frame as a proxy integration's response; the route's response sends its body to the viewer."""
+    return {"statusCode": 200} if frame is None else {"statusCode": 200, "body": json.dumps(frame)}
+
+
+def _store(client: "DynamoDBClient", table: str, request: dict[str, Any], now: datetime) -> None:
+    claim = request["authorizer"]
+    connections.put(
+        client,
+        table,
+        streamer_id=claim["streamer_id"],
+        connection_id=request["connectionId"],
+        viewer_id=claim["viewer_id"],
+        now=now,
+    )
