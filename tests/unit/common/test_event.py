@@ -1,0 +1,80 @@
+"""An event survives its way as JSON, and what is none is refused."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambdas.common.event import Event, MalformedEventError, format_time, parse_time
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
+    max_leaves=8,
+)
+events = st.builds(
+    Event,
+    id=st.text(min_size=1),
+    streamer_id=st.text(min_size=1),
+    streamer_name=st.text(min_size=1),
+    event_type=st.text(min_size=1),
+    occurred_at=st.datetimes(timezones=st.just(UTC)),
+    created_at=st.datetimes(timezones=st.just(UTC)),
+    payload=st.dictionaries(st.text(), json_values, max_size=3),
+)
+GOOD: dict[str, Any] = {
+    "id": "an-id",
+    "streamer_id": "1337",
+    "streamer_name": "cool_user",
+    "event_type": "stream.online",
+    "occurred_at": "2026-01-31T12:00:00Z",
+    "created_at": "2026-01-31T12:00:01Z",
+    "payload": {},
+}
+
+
+@given(event=events)
+def test_an_event_survives_json(event: Event) -> None:
+    assert Event.from_json(event.to_json()) == event
+    assert event.to_json().isascii()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '"event"', "{}"])
+def test_what_is_no_event_is_refused(text: str) -> None:
+    with pytest.raises(MalformedEventError):
+        Event.from_json(text)
+
+
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("value", ["", None, 7, []])
+def test_a_field_of_another_kind_is_refused(name: str, value: object) -> None:
+    with pytest.raises(MalformedEventError):
+        Event.from_json(json.dumps({**GOOD, name: value}))
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-01-31T12:00:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("2026-01-31T12:00:00.5Z", datetime(2026, 1, 31, 12, 0, 0, 500_000, tzinfo=UTC)),
+        ("2026-01-31T12:00:00.123456789Z", datetime(2026, 1, 31, 12, 0, 0, 123_456, tzinfo=UTC)),
+        ("2026-01-31T14:00:00+02:00", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+    ],
+)
+def test_times_are_read_as_utc_to_the_microsecond(text: str, time: datetime) -> None:
+    assert parse_time(text) == time
+    assert parse_time(text).tzinfo is UTC
+
+
+@pytest.mark.parametrize("text", ["", "now", "2026-01-31T12:00:00", "0001-01-01T00:00:00+14:00"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        parse_time(text)
+
+
+def test_times_are_written_in_utc() -> None:
+    time = datetime(2026, 1, 31, 14, tzinfo=timezone(timedelta(hours=2)))
+    assert format_time(time) == "2026-01-31T12:00:00.000000Z"
