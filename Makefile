@@ -13,7 +13,7 @@ TOOLS := node_modules/.installed
 SITE := frontend/node_modules/.installed
 PYTEST := $(BIN)/python -m pytest
 CDK := PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/cdk
-export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help

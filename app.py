@@ -1,10 +1,10 @@
-"""The CDK app: `cdk synth -c stage=<dev|prod|local> [-c settings-file=<json>]`; the stage is `dev` unless named."""
+"""The CDK app: ``cdk synth -c stage=<stage> [-c settings-file=<json>]``; without a stage it is ``dev``."""
 
 import os
 import sys
 
-# jsii's warning about the Node release fills the screen and is nothing a deployment can act on.
-os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "1")
+# jsii's warning fills the screen; Node 20 is among the releases that the project supports.
+os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
 
 from aws_cdk import App
 
@@ -14,7 +14,7 @@ from cdk.stacks import build
 
 
 def main() -> None:
-    """Build the chosen stage's stacks; a wrong setting or a failed build ends in one message, not a traceback."""
+    """Build the stage's stacks; a wrong setting or a failed build ends in one message, not a traceback."""
     app = App()
     try:
         build(app, load(app.node.get_all_context()))

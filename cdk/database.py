@@ -23,7 +23,7 @@ CERTIFICATES = "rds-ca.pem"
 
 
 class Database(Construct):
-    """What a function needs to reach the database: ``environment``, ``files``, ``network`` and ``grant_connect``."""
+    """What a function needs to reach the database, and the grant to do so."""
 
     environment: dict[str, str]
     """Environment variables that say where the database is and how to sign in."""
@@ -66,7 +66,7 @@ class External(Database):
 
 
 class AuroraServerless(Database):
-    """Aurora PostgreSQL Serverless v2 in subnets without a way out, reached with IAM authentication over verified TLS."""
+    """Aurora PostgreSQL Serverless v2 in subnets without a way out; IAM authentication over verified TLS."""
 
     def __init__(self, scope: Construct, id_: str, settings: Settings, aurora: Aurora) -> None:
         super().__init__(scope, id_)
@@ -101,7 +101,7 @@ class AuroraServerless(Database):
             self,
             "Cluster",
             engine=rds.DatabaseClusterEngine.aurora_postgres(
-                version=rds.AuroraPostgresEngineVersion.VER_18_6
+                version=rds.AuroraPostgresEngineVersion.VER_18_4
             ),
             writer=rds.ClusterInstance.serverless_v2("Writer"),
             readers=[

@@ -25,7 +25,7 @@ def user_pool(scope: Construct, id_: str, settings: Settings) -> cognito.UserPoo
 
 
 class Identity(Construct):
-    """The way from the site to Twitch and back: hosted domain, identity provider, public client, authorizer."""
+    """The way from the site to Twitch and back: domain, identity provider, public client, authorizer."""
 
     def __init__(self, scope: Construct, id_: str, settings: Settings, *, pool: cognito.IUserPool) -> None:
         super().__init__(scope, id_)
@@ -57,7 +57,7 @@ class Identity(Construct):
         self.url = settings.addresses.identity.format(prefix=prefix, region=stack.region)
 
     def add_client(self, site_url: str) -> cognito.UserPoolClient:
-        """The public client of the site at ``site_url``: authorization code with PKCE, through Twitch only."""
+        """The public client of the site at ``site_url``: authorization code, through Twitch only."""
         client = cognito.UserPoolClient(
             self,
             "Site",
@@ -65,7 +65,7 @@ class Identity(Construct):
             generate_secret=False,
             auth_flows=cognito.AuthFlow(user=False),
             o_auth=cognito.OAuthSettings(
-                # With a public client Cognito asks for PKCE only if the client began with it; the site always does.
+                # Cognito holds a client to PKCE once it began with it, and the site always does.
                 flows=cognito.OAuthFlows(authorization_code_grant=True),
                 scopes=[cognito.OAuthScope.OPENID],
                 callback_urls=[f"{site_url}/callback"],

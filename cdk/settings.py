@@ -95,7 +95,7 @@ class Twitch(_Settings):
     image_origins: tuple[HttpUrl, ...] = ("https://static-cdn.jtvnw.net",)
     """Origins that avatars are loaded from."""
     secret_name: str = "fanfare/{stage}/twitch"  # noqa: S105 -- the secret's name
-    """Secrets Manager secret with the app's ``{"client_id": …, "client_secret": …}``; made before the deployment."""
+    """Secrets Manager secret with the app's ``{"client_id": …, "client_secret": …}``, made beforehand."""
 
 
 class ApiOrigin(_Settings):
@@ -164,7 +164,7 @@ class Settings(_Settings):
     stage: str = Field(pattern=r"^[a-z][a-z0-9]{1,11}$")
     """Name of the stage, a part of every name in AWS."""
     retain_data: bool = False
-    """Whether tables, pool and database outlive the stack, are protected from deletion and restorable to any second."""
+    """Whether tables, pool and database outlive the stack, protected from deletion and restorable."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severity that the functions log."""
     log_retention_days: Literal[1, 7, 14, 30, 90, 365] = 14

@@ -1,4 +1,4 @@
-"""Site: the single-page app in a private bucket behind CloudFront, which also serves and caches ``/api/*``."""
+"""Site: the single-page app in a private bucket behind CloudFront, which also caches ``/api/*``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -116,7 +116,7 @@ class Site(Construct):
     def publish(self, configuration: Mapping[str, Any]) -> None:
         """Put the built page and its ``config.json`` into the bucket."""
         page = deployment.Source.asset(str((built := packaging.site()).path), asset_hash=built.digest)
-        # Names with a digest never change their content, and open pages may still ask for the last deployment's.
+        # Names with a digest never change content; open pages may still ask for the last deployment's.
         assets = deployment.BucketDeployment(
             self,
             "Assets",
