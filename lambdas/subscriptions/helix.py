@@ -149,7 +149,7 @@ class Helix:
     def get_user(self, login: str) -> Channel:
         """The channel with this login. Raises NoSuchChannelError, TransientError."""
         try:
-            users = self._json("GET", "/users", {"login": login})["data"]
+            users = self._get("/users", {"login": login})["data"]
         except InvalidRequestError:
             # Twitch's rules for logins have grown stricter than those for logins that exist.
             users = []
@@ -168,7 +168,12 @@ class Helix:
         """
         transport = {"method": "webhook", "callback": callback, "secret": secret}
         body = {"type": event_type, "version": version, "condition": condition, "transport": transport}
-        return Subscription.from_dict(self._json("POST", "/eventsub/subscriptions", body=body)["data"][0])
+        response = self._request("POST", "/eventsub/subscriptions", body=body)
+        # One status for two things, but only the rate limit empties the bucket.
+        if response.status == 429 and response.headers.get("Ratelimit-Remaining", "0") != "0":
+            raise LimitExceededError(f"429: {_message(response)}")
+        _raise_for_status(response, self._clock())
+        return Subscription.from_dict(_parse(response)["data"][0])
 
     def delete_subscription(self, subscription_id: str) -> None:
         """Delete a subscription; one that is gone already is fine. Raises TransientError."""
@@ -183,7 +188,7 @@ class Helix:
         """
         query = {} if user_id is None else {"user_id": user_id}
         while True:
-            answer = self._json("GET", "/eventsub/subscriptions", query)
+            answer = self._get("/eventsub/subscriptions", query)
             yield Page(
                 [Subscription.from_dict(fields) for fields in answer["data"]],
                 answer["total_cost"],
@@ -194,10 +199,8 @@ class Helix:
                 return
             query["after"] = cursor
 
-    def _json(
-        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None
-    ) -> dict[str, Any]:
-        response = self._request(method, path, query, body)
+    def _get(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+        response = self._request("GET", path, query)
         _raise_for_status(response, self._clock())
         return _parse(response)
 
@@ -275,10 +278,7 @@ def _raise_for_status(response: urllib3.BaseHTTPResponse, now: float) -> None:
     if status >= 500:
         raise TwitchUnavailableError(message)
     if status == 429:
-        # Twitch uses one status for two things; only the rate limit empties the bucket.
-        if response.headers.get("Ratelimit-Remaining", "0") == "0":
-            raise RateLimitedError(message, _seconds_until_reset(response, now))
-        raise LimitExceededError(message)
+        raise RateLimitedError(message, _seconds_until_reset(response, now))
     errors = {400: InvalidRequestError, 403: ForbiddenError, 409: ConflictError, 410: InvalidRequestError}
     raise errors.get(status, HelixError)(message)
 
