@@ -1,0 +1,246 @@
+"""The webhook function against SNS, SQS and Secrets Manager (moto)."""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from lambdas.common.event import Event
+from lambdas.ingest.signature import sign
+from tests.integration.functions import Function, credentials, load
+
+SECRET = "a webhook secret for tests"
+NOTIFICATION = {
+    "subscription": {"type": "channel.raid", "condition": {"to_broadcaster_user_id": "1337"}},
+    "event": {
+        "from_broadcaster_user_id": "1234",
+        "from_broadcaster_user_login": "raider",
+        "to_broadcaster_user_id": "1337",
+        "to_broadcaster_user_login": "cool_user",
+        "viewers": 120,
+    },
+}
+REVOCATION = {
+    "subscription": {
+        "id": "s",
+        "status": "user_removed",
+        "type": "user.update",
+        "condition": {"user_id": "1337"},
+    }
+}
+
+
+class Cloud:
+    """The topic with a queue for each message type, subscribed as in the app, and the secret."""
+
+    def __init__(self) -> None:
+        self.sns, self.sqs = boto3.client("sns"), boto3.client("sqs")
+        self.secrets = boto3.client("secretsmanager")
+        self.topic = self.sns.create_topic(Name="events")["TopicArn"]
+        self.secret = self.secrets.create_secret(Name="webhook", SecretString=SECRET)["ARN"]
+        self._queues = {name: self._subscribe(name) for name in ("notification", "revocation")}
+
+    def _subscribe(self, message_type: str) -> str:
+        url = self.sqs.create_queue(QueueName=message_type)["QueueUrl"]
+        attributes = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+        self.sns.subscribe(
+            TopicArn=self.topic,
+            Protocol="sqs",
+            Endpoint=attributes["QueueArn"],
+            Attributes={
+                "RawMessageDelivery": "true",
+                "FilterPolicy": json.dumps({"message_type": [message_type]}),
+            },
+        )
+        return url
+
+    def received(self, message_type: str = "notification") -> list[dict[str, Any]]:
+        """The messages that were published, as the queue's consumer sees them."""
+        answer = self.sqs.receive_message(
+            QueueUrl=self._queues[message_type], MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        )
+        return [dict(message) for message in answer.get("Messages", [])]
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    for variable, value in credentials().items():
+        monkeypatch.setenv(variable, value)
+    with mock_aws():
+        yield Cloud()
+
+
+@pytest.fixture
+def webhook(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Function:
+    return load(
+        monkeypatch,
+        capsys,
+        "lambdas.ingest.webhook",
+        EVENTS_TOPIC_ARN=cloud.topic,
+        WEBHOOK_SECRET_ARN=cloud.secret,
+    )
+
+
+def request(
+    content: Any, message_type: str = "notification", *, secret: str = SECRET, age: float = 2.0
+) -> dict[str, Any]:
+    """A delivery as API Gateway hands it over (payload 2.0: header names in lower case)."""
+    body = content if isinstance(content, str) else json.dumps(content)
+    sent_at = datetime.now(UTC) - timedelta(seconds=age)
+    timestamp = f"{sent_at:%Y-%m-%dT%H:%M:%S.%f}789Z"
+    headers = {
+        "content-type": "application/json",
+        "twitch-eventsub-message-id": "an-id",
+        "twitch-eventsub-message-type": message_type,
+        "twitch-eventsub-message-timestamp": timestamp,
+        "twitch-eventsub-message-signature": sign("an-id", timestamp, body.encode(), secret.encode()),
+    }
+    return {"version": "2.0", "headers": headers, "body": body, "isBase64Encoded": False}
+
+
+def test_a_notification_reaches_its_queue_as_an_event(cloud: Cloud, webhook: Function) -> None:
+    delivery = request(NOTIFICATION)
+    assert webhook(delivery) == {"statusCode": 204}
+    (message,) = cloud.received()
+    event = Event.from_json(message["Body"])
+    assert (event.id, event.streamer_id, event.streamer_name) == ("an-id", "1337", "cool_user")
+    assert (event.event_type, event.payload) == ("channel.raid", NOTIFICATION["event"])
+    assert timedelta() < event.created_at - event.occurred_at < timedelta(minutes=1)
+    assert {name: value["StringValue"] for name, value in message["MessageAttributes"].items()} == {
+        "message_type": "notification",
+        "event_type": "channel.raid",
+    }
+    assert cloud.received("revocation") == []
+    assert webhook.metrics == {"EventsReceived": [1]}
+    assert [line["correlation_id"] for line in webhook.log_lines()] == ["an-id"]
+
+
+def test_a_revocation_is_published_but_not_to_the_queues_of_notifications(
+    cloud: Cloud, webhook: Function
+) -> None:
+    assert webhook(request(REVOCATION, "revocation")) == {"statusCode": 204}
+    (message,) = cloud.received("revocation")
+    assert json.loads(message["Body"]) == {"id": "an-id", "subscription": REVOCATION["subscription"]}
+    assert cloud.received() == []
+    assert webhook.metrics == {"EventsReceived": [0]}
+
+
+def test_a_challenge_is_answered_raw_and_published_nowhere(cloud: Cloud, webhook: Function) -> None:
+    answer = webhook(request({"challenge": "pogchamp-kappa"}, "webhook_callback_verification"))
+    assert answer == {
+        "statusCode": 200,
+        "headers": {"content-type": "text/plain"},
+        "body": "pogchamp-kappa",
+    }
+    assert cloud.received() == cloud.received("revocation") == []
+
+
+def test_a_body_that_came_as_base64_is_the_same_body(cloud: Cloud, webhook: Function) -> None:
+    delivery = request({**NOTIFICATION, "note": "Gö 😀"})
+    encoded = base64.b64encode(delivery["body"].encode()).decode()
+    assert webhook({**delivery, "body": encoded, "isBase64Encoded": True}) == {"statusCode": 204}
+    assert len(cloud.received()) == 1
+
+
+def test_the_case_of_header_names_does_not_matter(cloud: Cloud, webhook: Function) -> None:
+    delivery = request(NOTIFICATION)
+    headers = {name.title(): value for name, value in delivery["headers"].items()}
+    assert webhook({**delivery, "headers": headers}) == {"statusCode": 204}
+    assert len(cloud.received()) == 1
+
+
+def test_a_redelivery_is_accepted_and_keeps_its_id(cloud: Cloud, webhook: Function) -> None:
+    assert [webhook(request(NOTIFICATION)) for _ in range(2)] == [{"statusCode": 204}] * 2
+    assert [Event.from_json(message["Body"]).id for message in cloud.received()] == ["an-id"] * 2
+
+
+def without(delivery: dict[str, Any], header: str) -> dict[str, Any]:
+    return {**delivery, "headers": {k: v for k, v in delivery["headers"].items() if k != header}}
+
+
+@pytest.mark.parametrize(
+    ("make", "status", "reason"),
+    [
+        (lambda: request(NOTIFICATION, secret="another secret"), 403, "bad_signature"),
+        (lambda: request(NOTIFICATION) | {"body": "{}"}, 403, "bad_signature"),
+        (lambda: without(request(NOTIFICATION), "twitch-eventsub-message-signature"), 403, "missing_header"),
+        (lambda: {"headers": {}, "isBase64Encoded": False}, 403, "missing_header"),
+        (lambda: request(NOTIFICATION, age=605), 403, "stale"),
+        (lambda: request(NOTIFICATION, age=-700), 403, "stale"),
+        (lambda: request("x" * (256 * 1024 + 1)), 413, "too_large"),
+        (lambda: request("{"), 400, "unparsable"),
+        (lambda: request(REVOCATION), 400, "unparsable"),
+        (lambda: request(NOTIFICATION, "surprise"), 400, "unknown_type"),
+        (lambda: without(request(NOTIFICATION), "twitch-eventsub-message-type"), 400, "unknown_type"),
+        (
+            lambda: request({"subscription": {"type": "t", "condition": {}}, "event": {}}),
+            400,
+            "no_channel",
+        ),
+    ],
+)
+def test_what_is_refused_is_logged_counted_and_not_published(
+    cloud: Cloud, webhook: Function, make: Callable[[], dict[str, Any]], status: int, reason: str
+) -> None:
+    delivery = make()
+    answer = webhook(delivery)
+    assert answer["statusCode"] == status
+    assert answer["headers"] == {"content-type": "application/json"}
+    assert json.loads(answer["body"])["error"]["code"] == reason
+    assert cloud.received() == cloud.received("revocation") == []
+
+    assert webhook.metrics == {"EventsRefused": [1]}
+    assert webhook.dimensions["reason"] == reason
+    (line,) = webhook.log_lines()
+    assert (line["level"], line["reason"]) == ("WARNING", reason)
+    assert line.get("correlation_id") == delivery["headers"].get("twitch-eventsub-message-id")
+    assert SECRET not in webhook.logs.getvalue()
+    assert "sha256=" not in webhook.logs.getvalue()
+
+
+def test_the_largest_body_is_accepted(cloud: Cloud, webhook: Function) -> None:
+    padding = 256 * 1024 - len(json.dumps({**NOTIFICATION, "padding": ""}))
+    delivery = request({**NOTIFICATION, "padding": "x" * padding})
+    assert len(delivery["body"]) == 256 * 1024
+    assert webhook(delivery) == {"statusCode": 204}
+
+
+def test_if_publishing_fails_twitch_is_asked_to_send_again(cloud: Cloud, webhook: Function) -> None:
+    cloud.sns.delete_topic(TopicArn=cloud.topic)
+    answer = webhook(request(NOTIFICATION))
+    assert answer["statusCode"] == 500
+    assert json.loads(answer["body"])["error"]["code"] == "unavailable"
+    (line,) = webhook.log_lines()
+    assert (line["level"], line["correlation_id"]) == ("ERROR", "an-id")
+    assert "NotFound" in line["exception"]
+    assert webhook.dimensions["reason"] == "unavailable"
+
+
+def test_an_unreadable_secret_is_no_wrong_signature_and_is_read_again(
+    cloud: Cloud, webhook: Function
+) -> None:
+    cloud.secrets.delete_secret(SecretId=cloud.secret)
+    assert webhook(request(NOTIFICATION))["statusCode"] == 500
+    cloud.secrets.restore_secret(SecretId=cloud.secret)
+    assert webhook(request(NOTIFICATION))["statusCode"] == 204
+
+
+def test_the_secret_is_read_once(cloud: Cloud, webhook: Function) -> None:
+    assert webhook(request(NOTIFICATION))["statusCode"] == 204
+    cloud.secrets.delete_secret(SecretId=cloud.secret, ForceDeleteWithoutRecovery=True)
+    assert webhook(request(NOTIFICATION))["statusCode"] == 204
+
+
+def test_a_warm_answer_takes_less_than_100_ms_of_work(cloud: Cloud, webhook: Function) -> None:
+    webhook(request(NOTIFICATION))
+    deliveries = [request(NOTIFICATION) for _ in range(20)]
+    begin = time.process_time()
+    for delivery in deliveries:
+        webhook(delivery)
+    assert (time.process_time() - begin) / len(deliveries) < 0.1
