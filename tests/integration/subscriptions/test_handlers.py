@@ -1,0 +1,337 @@
+"""The functions as Lambda calls them: what they answer, log and measure, and what they keep to themselves."""
+
+import hashlib
+import hmac
+import importlib
+import io
+import json
+import logging
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from lambdas.common import connections, tickets
+from lambdas.common.event import parse_time
+from lambdas.common.observability import logger
+from lambdas.common.settings import SettingsError
+from lambdas.subscriptions.channels import ChannelsTable
+from lambdas.subscriptions.topics import TOPICS
+from tests.integration.subscriptions.servers import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    Request,
+    Server,
+    Twitch,
+    eventually,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+WEBHOOK_SECRET = "the-webhook-secret-that-nobody-knows"
+WEBSOCKET_URL = "wss://abc123.execute-api.eu-west-1.amazonaws.com/live"
+EVENT_TYPES = ["stream.online", "stream.offline", "channel.update", "channel.raid", "user.update"]
+
+Load = Callable[[str], ModuleType]
+
+
+class Context:
+    """What the handlers' decorators read of Lambda's context."""
+
+    function_name = "a-function"
+    memory_limit_in_mb = 256
+    invoked_function_arn = "arn:aws:lambda:eu-west-1:123456789012:function:a-function"
+    aws_request_id = str(uuid.UUID(int=1))
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What the functions log meanwhile."""
+    handler = logger.registered_handler
+    assert isinstance(handler, logging.StreamHandler)
+    stream = io.StringIO()
+    before = handler.setStream(stream)
+    yield stream
+    handler.setStream(before)
+
+
+def lines(log: io.StringIO) -> list[dict[str, Any]]:
+    """The log, one object a line."""
+    return [json.loads(line) for line in log.getvalue().splitlines()]
+
+
+@pytest.fixture
+def load(
+    dynamodb: "DynamoDBClient", twitch: Twitch, webhook: Server, monkeypatch: pytest.MonkeyPatch
+) -> Load:
+    """Start a function as Lambda does: set its environment, import its module."""
+    secrets = boto3.client("secretsmanager")
+    twitch_secret = secrets.create_secret(
+        Name="twitch", SecretString=json.dumps({"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET})
+    )
+    webhook_secret = secrets.create_secret(Name="webhook", SecretString=WEBHOOK_SECRET)
+    environment = {
+        "CHANNELS_TABLE": "channels",
+        "TICKETS_TABLE": "tickets",
+        "CONNECTIONS_TABLE": "connections",
+        "TWITCH_SECRET_ARN": twitch_secret["ARN"],
+        "WEBHOOK_SECRET_ARN": webhook_secret["ARN"],
+        "WEBHOOK_URL": f"{webhook.url}/webhooks/twitch",
+        "WEBSOCKET_URL": WEBSOCKET_URL,
+        "TWITCH_API_URL": twitch.api_url,
+        "TWITCH_AUTH_URL": twitch.auth_url,
+        "GRACE_PERIOD_SECONDS": "600",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    def load_module(name: str) -> ModuleType:
+        monkeypatch.delitem(sys.modules, f"lambdas.subscriptions.{name}", raising=False)
+        return importlib.import_module(f"lambdas.subscriptions.{name}")
+
+    return load_module
+
+
+@pytest.fixture
+def watch(load: Load) -> Callable[[str], dict[str, Any]]:
+    """Ask to watch a channel, as the viewer 42."""
+    module = load("watch")
+
+    def ask(login: str) -> dict[str, Any]:
+        event = {
+            "version": "2.0",
+            "routeKey": "POST /api/channels/{login}/watch",
+            "rawPath": f"/api/channels/{login}/watch",
+            "pathParameters": {"login": login},
+            "requestContext": {"authorizer": {"jwt": {"claims": {"sub": "viewer-42"}, "scopes": None}}},
+        }
+        answer: dict[str, Any] = module.handler(event, Context())
+        answer["json"] = json.loads(answer["body"])
+        return answer
+
+    return ask
+
+
+Watch = Callable[[str], dict[str, Any]]
+
+
+def metric_values(output: str) -> dict[str, list[float]]:
+    """The metrics among the lines that a function printed."""
+    lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    return {
+        metric["Name"]: line[metric["Name"]]
+        for line in lines
+        if "_aws" in line
+        for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+    }
+
+
+def signed_with(secret: str, request: Request) -> bool:
+    """Whether Twitch signed the request with this secret."""
+    parts = (
+        request.headers["twitch-eventsub-message-id"],
+        request.headers["twitch-eventsub-message-timestamp"],
+    )
+    digest = hmac.new(secret.encode(), "".join((*parts, request.body)).encode(), hashlib.sha256).hexdigest()
+    return request.headers["twitch-eventsub-message-signature"] == f"sha256={digest}"
+
+
+class TestWatch:
+    def test_a_viewer_gets_the_channel_its_topics_and_a_ticket(self, watch: Watch) -> None:
+        answer = watch("Ninja")
+        assert answer["statusCode"] == 200
+        assert answer["headers"] == {"Content-Type": "application/json", "Cache-Control": "no-store"}
+        body = answer["json"]
+        assert body.keys() == {"channel", "topics", "ticket", "websocket_url", "expires_at"}
+        assert body["channel"].keys() == {"id", "login", "display_name", "avatar_url"}
+        assert body["channel"]["login"] == "ninja"
+        assert body["topics"] == [
+            {"event_type": event_type, "status": "pending", "reason": None} for event_type in EVENT_TYPES
+        ]
+        assert body["websocket_url"] == WEBSOCKET_URL
+        lifetime = parse_time(body["expires_at"]) - datetime.now(UTC)
+        assert timedelta(seconds=50) < lifetime <= timedelta(seconds=60)
+
+    def test_the_ticket_is_for_this_viewer_and_channel(
+        self, watch: Watch, dynamodb: "DynamoDBClient"
+    ) -> None:
+        body = watch("ninja")["json"]
+        claim = tickets.redeem(dynamodb, "tickets", body["ticket"], datetime.now(UTC))
+        assert claim == tickets.Claim("viewer-42", body["channel"]["id"], "ninja")
+
+    def test_twitch_signs_with_the_webhooks_secret(
+        self, watch: Watch, webhook: Server, twitch: Twitch
+    ) -> None:
+        watch("ninja")
+        eventually(lambda: twitch.statuses() == ["enabled"] * len(TOPICS))
+        assert len(webhook.requests) == len(TOPICS)
+        assert all(signed_with(WEBHOOK_SECRET, request) for request in webhook.requests)
+
+    def test_only_new_subscriptions_are_counted(
+        self, watch: Watch, twitch: Twitch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        watch("ninja")
+        assert metric_values(capsys.readouterr().out) == {"SubscriptionsCreated": [len(TOPICS)]}
+        eventually(lambda: twitch.statuses() == ["enabled"] * len(TOPICS))
+        assert {topic["status"] for topic in watch("ninja")["json"]["topics"]} == {"enabled"}
+        assert metric_values(capsys.readouterr().out) == {}
+
+    @pytest.mark.parametrize("login", ["_ninja", "two words", "a" * 26, "nin-ja"])
+    def test_what_cannot_be_a_login_is_refused_unasked(
+        self, watch: Watch, twitch: Twitch, login: str
+    ) -> None:
+        twitch.order("faults", status=500)
+        answer = watch(login)
+        assert (answer["statusCode"], answer["json"]["error"]["code"]) == (400, "invalid_login")
+
+    def test_a_channel_that_twitch_does_not_know_is_not_found(self, watch: Watch) -> None:
+        answer = watch("nosuch_channel")
+        assert answer["statusCode"] == 404
+        assert answer["json"]["error"]["code"] == "no_such_channel"
+        assert answer["headers"]["Cache-Control"] == "no-store"
+
+    @pytest.mark.parametrize("path", ["/helix/users", "/helix/eventsub"])
+    @pytest.mark.parametrize(
+        ("fault", "expected"), [(429, (429, "rate_limited")), (502, (503, "twitch_unavailable"))]
+    )
+    def test_a_twitch_that_cannot_be_asked_now_is_to_be_asked_later(
+        self, watch: Watch, twitch: Twitch, path: str, fault: int, expected: tuple[int, str]
+    ) -> None:
+        twitch.order("faults", path=path, status=fault)
+        answer = watch("ninja")
+        assert (answer["statusCode"], answer["json"]["error"]["code"]) == expected
+        assert 1 <= int(answer["headers"]["Retry-After"]) <= 60
+        assert "ticket" not in answer["json"]
+
+    def test_an_unexpected_error_is_logged_once_and_not_shown(
+        self, watch: Watch, dynamodb: "DynamoDBClient", log: io.StringIO
+    ) -> None:
+        dynamodb.delete_table(TableName="tickets")
+        answer = watch("ninja")
+        assert answer["statusCode"] == 500
+        assert answer["json"] == {
+            "error": {"code": "internal_error", "message": "Something went wrong on our side."}
+        }
+        (line,) = lines(log)
+        assert (line["level"], line["exception_name"]) == ("ERROR", "ResourceNotFoundException")
+
+    def test_secrets_are_not_logged(
+        self, watch: Watch, twitch: Twitch, log: io.StringIO, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        twitch.order("faults", path="/helix/eventsub", status=503, count=2)
+        ticket = watch("ninja")["json"]["ticket"]
+        output = log.getvalue() + "".join(capsys.readouterr())
+        assert "twitch_unavailable" in output
+        for secret in (CLIENT_SECRET, WEBHOOK_SECRET, ticket, "Bearer"):
+            assert secret not in output
+
+    def test_without_a_setting_the_function_does_not_start(
+        self, load: Load, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("WEBHOOK_URL")
+        with pytest.raises(SettingsError, match="WEBHOOK_URL"):
+            load("watch")
+
+
+class TestReconciler:
+    @pytest.fixture
+    def shroud(self, watch: Watch, dynamodb: "DynamoDBClient") -> str:
+        """Ninja and Shroud were last watched long ago, but somebody is still connected to Shroud."""
+        ninja, shroud = (watch(login)["json"]["channel"]["id"] for login in ("ninja", "shroud"))
+        for streamer_id in (ninja, shroud):
+            dynamodb.update_item(
+                TableName="channels",
+                Key={"streamer_id": {"S": streamer_id}},
+                UpdateExpression="SET watched_at = :long_ago",
+                ExpressionAttributeValues={":long_ago": {"N": "1000000000"}},
+            )
+        connections.put(
+            dynamodb,
+            "connections",
+            streamer_id=shroud,
+            connection_id="a-connection",
+            viewer_id="viewer-42",
+            now=datetime.now(UTC),
+        )
+        return str(shroud)
+
+    def test_it_deletes_what_nobody_watches_and_logs_each(
+        self, load: Load, shroud: str, twitch: Twitch, log: io.StringIO
+    ) -> None:
+        load("reconciler").handler({}, Context())
+        users = {value for entry in twitch.subscriptions() for value in entry["condition"].values()}
+        assert users - {""} == {shroud}
+        deleted = [line for line in lines(log) if line["message"] == "Subscription deleted"]
+        assert {(line["event_type"], line["why"]) for line in deleted} == {
+            (event_type, "not_watched") for event_type in EVENT_TYPES
+        }
+
+    def test_it_measures_what_it_did_and_twitchs_budget(
+        self, load: Load, shroud: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        capsys.readouterr()
+        load("reconciler").handler({}, Context())
+        assert metric_values(capsys.readouterr().out) == {
+            "SubscriptionsDeleted": [len(TOPICS)],
+            "SubscriptionCost": [2 * len(TOPICS)],
+            "SubscriptionCostLimit": [10_000],
+        }
+
+
+class TestRevocations:
+    @staticmethod
+    def notice(subscription: dict[str, Any]) -> dict[str, Any]:
+        """What SNS invokes the function with."""
+        message = json.dumps({"id": "a-message-id", "subscription": subscription})
+        return {"Records": [{"EventSource": "aws:sns", "Sns": {"MessageId": "1", "Message": message}}]}
+
+    def revoke(self, twitch: Twitch, event_type: str, reason: str) -> dict[str, Any]:
+        """Let Twitch revoke Ninja's subscription, and return it as the notice tells."""
+        twitch.order("revoke", event_type=event_type, login="ninja", reason=reason)
+        (revoked,) = (entry for entry in twitch.subscriptions() if entry["status"] == reason)
+        return revoked
+
+    def test_the_topic_is_revoked_and_the_next_watch_subscribes_it_again(
+        self, load: Load, watch: Watch, twitch: Twitch, channels: ChannelsTable
+    ) -> None:
+        streamer_id = watch("ninja")["json"]["channel"]["id"]
+        eventually(lambda: twitch.statuses() == ["enabled"] * len(TOPICS))
+        watch("ninja")
+        subscription = self.revoke(twitch, "channel.update", "notification_failures_exceeded")
+        load("revocations").handler(self.notice(subscription), Context())
+        record = channels.get(streamer_id)
+        assert record is not None
+        state = record.topics["channel.update"]
+        assert (state.status, state.reason) == ("revoked", "notification_failures_exceeded")
+        topics = {topic["event_type"]: topic["status"] for topic in watch("ninja")["json"]["topics"]}
+        assert topics.pop("channel.update") == "pending"
+        assert set(topics.values()) == {"enabled"}
+
+    def test_a_late_notice_about_an_older_subscription_changes_nothing(
+        self, load: Load, watch: Watch, twitch: Twitch, channels: ChannelsTable
+    ) -> None:
+        streamer_id = watch("ninja")["json"]["channel"]["id"]
+        before = channels.get(streamer_id)
+        (subscription,) = (entry for entry in twitch.subscriptions() if entry["type"] == "user.update")
+        older = subscription | {"id": "an-older-one", "status": "user_removed"}
+        load("revocations").handler(self.notice(older), Context())
+        assert channels.get(streamer_id) == before
+
+    def test_a_notice_about_another_topic_is_logged(self, load: Load, log: io.StringIO) -> None:
+        subscription = {
+            "id": "an-id",
+            "status": "authorization_revoked",
+            "type": "channel.follow",
+            "version": "2",
+            "condition": {"broadcaster_user_id": "1", "moderator_user_id": "1"},
+        }
+        load("revocations").handler(self.notice(subscription), Context())
+        (line,) = lines(log)
+        assert (line["level"], line["correlation_id"]) == ("WARNING", "a-message-id")
+        assert line["subscription"]["type"] == "channel.follow"
