@@ -1,0 +1,105 @@
+"""The two tables of the live capability (moto), as the app makes them, and a stand-in for @connections."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from tests.integration.functions import credentials
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+TICKETS, CONNECTIONS = "tickets", "connections"
+
+
+@pytest.fixture
+def dynamodb(monkeypatch: pytest.MonkeyPatch) -> "Iterator[DynamoDBClient]":
+    for variable, value in credentials().items():
+        monkeypatch.setenv(variable, value)
+    with mock_aws():
+        client = boto3.client("dynamodb")
+        for table, keys in ((TICKETS, ["ticket_hash"]), (CONNECTIONS, ["streamer_id", "connection_id"])):
+            client.create_table(
+                TableName=table,
+                BillingMode="PAY_PER_REQUEST",
+                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+                KeySchema=[
+                    {"AttributeName": key, "KeyType": "HASH" if position == 0 else "RANGE"}
+                    for position, key in enumerate(keys)
+                ],
+            )
+        yield client
+
+
+class ConnectionsApi:
+    """The @connections API on a loopback port: moto never says that a connection is gone.
+
+    ``statuses`` are the answers by connection id (else 200); what was accepted is in ``posted``.
+    """
+
+    def __init__(self) -> None:
+        self.statuses: dict[str, int] = {}
+        self.posted: dict[str, list[dict[str, Any]]] = {}
+        self.attempts: list[str] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    @property
+    def endpoint(self) -> str:
+        """The base URL, with a stage as in AWS."""
+        return f"http://127.0.0.1:{self._server.server_port}/live"
+
+    def stop(self) -> None:
+        """Close the port."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_POST(self) -> None:
+                prefix, _, connection_id = unquote(self.path).rpartition("/")
+                assert prefix == "/live/@connections"
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                status = api.answer(connection_id, body)
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                if status in ERRORS:
+                    self.send_header("x-amzn-ErrorType", ERRORS[status])
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                """Say nothing."""
+
+        return Handler
+
+    def answer(self, connection_id: str, body: bytes) -> int:
+        """Take a post."""
+        self.attempts.append(connection_id)
+        status = self.statuses.get(connection_id, 200)
+        if status == 200:
+            self.posted.setdefault(connection_id, []).append(json.loads(body))
+        return status
+
+
+ERRORS = {410: "GoneException", 429: "LimitExceededException", 403: "ForbiddenException"}
+
+
+@pytest.fixture
+def connections_api() -> Iterator[ConnectionsApi]:
+    api = ConnectionsApi()
+    yield api
+    api.stop()

@@ -1,0 +1,123 @@
+"""The functions behind the WebSocket API: the authorizer and the routes (DynamoDB by moto)."""
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from lambdas.common import connections, tickets
+from tests.integration.functions import Function, load
+from tests.integration.live.conftest import CONNECTIONS, TICKETS
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+CLAIM = {"viewer_id": "viewer-1", "streamer_id": "1337", "streamer_name": "cool_user"}
+ARN = "arn:aws:execute-api:eu-central-1:123456789012:abcdef123/live/$connect"
+
+
+@pytest.fixture
+def authorizer(
+    dynamodb: "DynamoDBClient", monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Function:
+    return load(monkeypatch, capsys, "lambdas.live.authorizer", TICKETS_TABLE=TICKETS)
+
+
+@pytest.fixture
+def connection(
+    dynamodb: "DynamoDBClient", monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Function:
+    return load(monkeypatch, capsys, "lambdas.live.connection", CONNECTIONS_TABLE=CONNECTIONS)
+
+
+def handshake(ticket: str) -> dict[str, Any]:
+    return {"type": "REQUEST", "methodArn": ARN, "queryStringParameters": {"ticket": ticket}}
+
+
+def effect(answer: dict[str, Any]) -> str:
+    (statement,) = answer["policyDocument"]["Statement"]
+    assert statement["Resource"] == ARN
+    return str(statement["Effect"])
+
+
+def event(event_type: str, route: str, body: str = "") -> dict[str, Any]:
+    """What API Gateway sends for a connection that was let in with CLAIM."""
+    authorizer = {**CLAIM, "principalId": "viewer-1"}
+    context = {
+        "eventType": event_type,
+        "routeKey": route,
+        "connectionId": "connection-1",
+        "authorizer": authorizer,
+    }
+    return {"requestContext": context, "body": body, "isBase64Encoded": False}
+
+
+def open_connections(dynamodb: "DynamoDBClient") -> list[str]:
+    found = connections.iterate(dynamodb, CONNECTIONS, "1337", datetime.now(UTC))
+    return [connection.id for connection in found]
+
+
+def test_a_ticket_opens_one_connection_and_names_viewer_and_channel(
+    dynamodb: "DynamoDBClient", authorizer: Function
+) -> None:
+    ticket = tickets.issue(dynamodb, TICKETS, **CLAIM, now=datetime.now(UTC)).value
+    answer = authorizer(handshake(ticket))
+    assert effect(answer) == "Allow"
+    assert answer["principalId"] == "viewer-1"
+    assert answer["context"] == CLAIM
+    assert effect(authorizer(handshake(ticket))) == "Deny"
+    assert ticket not in authorizer.logs.getvalue()
+
+
+def test_a_made_up_ticket_opens_nothing(authorizer: Function) -> None:
+    assert effect(authorizer(handshake("made-up"))) == "Deny"
+
+
+def test_a_broken_table_is_an_error_and_not_a_wrong_ticket(
+    dynamodb: "DynamoDBClient", authorizer: Function
+) -> None:
+    dynamodb.delete_table(TableName=TICKETS)
+    with pytest.raises(ClientError):
+        authorizer(handshake("made-up"))
+
+
+def test_connect_stores_the_connection_and_disconnect_removes_it(
+    dynamodb: "DynamoDBClient", connection: Function
+) -> None:
+    assert connection(event("CONNECT", "$connect")) == {"statusCode": 200}
+    assert open_connections(dynamodb) == ["connection-1"]
+    assert connection(event("DISCONNECT", "$disconnect")) == {"statusCode": 200}
+    assert open_connections(dynamodb) == []
+
+
+def test_a_ping_is_answered_and_renews_the_connection(
+    dynamodb: "DynamoDBClient", connection: Function
+) -> None:
+    """Also one that was taken for gone."""
+    answer = connection(event("MESSAGE", "ping", '{"action": "ping"}'))
+    assert (answer["statusCode"], json.loads(answer["body"])) == (200, {"type": "pong"})
+    assert open_connections(dynamodb) == ["connection-1"]
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("$default", '{"action": "dance"}'),
+        ("$default", "not json"),
+        ("$default", ""),
+        ("$disconnect", '{"action": "$disconnect"}'),
+        ("$connect", '{"action": "$connect"}'),
+    ],
+)
+def test_anything_else_is_an_unknown_action_and_changes_nothing(
+    dynamodb: "DynamoDBClient", connection: Function, route: str, body: str
+) -> None:
+    connection(event("CONNECT", "$connect"))
+    answer = connection(event("MESSAGE", route, body))
+    assert answer["statusCode"] == 200
+    frame = json.loads(answer["body"])
+    assert set(frame) == {"type", "code", "message"}
+    assert (frame["type"], frame["code"]) == ("error", "unknown_action")
+    assert open_connections(dynamodb) == ["connection-1"]
