@@ -4,6 +4,7 @@ https://dev.twitch.tv/docs/authentication/getting-tokens-oidc/
 """
 
 import dataclasses
+import functools
 import hmac
 import re
 import secrets
@@ -50,7 +51,6 @@ class OidcProvider:
         self._settings = settings
         self._state = state
         self._clock = clock
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._codes: dict[str, _Code] = {}
 
     def app(self) -> web.Application:
@@ -63,9 +63,14 @@ class OidcProvider:
                 web.get("/authorize", self._authorize),
                 web.post("/token", self._token),
                 web.get("/userinfo", self._userinfo),
+                web.get("/validate", self._validate),
             ]
         )
         return app
+
+    @functools.cached_property
+    def _key(self) -> rsa.RSAPrivateKey:
+        return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
     async def _discovery(self, _request: web.Request) -> web.Response:
         issuer = self._settings.issuer
@@ -171,12 +176,35 @@ class OidcProvider:
         return {"access_token": token, "expires_in": seconds, "token_type": "bearer"}
 
     async def _userinfo(self, request: web.Request) -> web.Response:
-        value = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        token = self._state.tokens.get(value)
-        user = self._state.users.by_id(token.user_id) if token and token.user_id else None
-        if token is None or user is None or token.expires_at < self._now() or "openid" not in token.scopes:
+        token = self._token_of(request)
+        user = self._user_of(token)
+        if user is None or "openid" not in token.scopes:
             raise RefusedError(401, "invalid access token")
         return web.json_response(self._claims(user))
+
+    async def _validate(self, request: web.Request) -> web.Response:
+        """https://dev.twitch.tv/docs/authentication/validate-tokens/"""
+        token = self._token_of(request)
+        user = self._user_of(token)
+        return web.json_response(
+            {
+                "client_id": token.client_id,
+                "scopes": list(token.scopes),
+                "expires_in": int(token.expires_at - self._now()),
+                **({} if user is None else {"login": user.login, "user_id": user.id}),
+            }
+        )
+
+    def _token_of(self, request: web.Request) -> Token:
+        """The token that a request carries. Raises RefusedError (401) if it is none of ours."""
+        _scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+        token = self._state.tokens.get(value)
+        if token is None or token.expires_at < self._now():
+            raise RefusedError(401, "invalid access token")
+        return token
+
+    def _user_of(self, token: Token) -> User | None:
+        return None if token.user_id is None else self._state.users.by_id(token.user_id)
 
     def _claims(self, user: User) -> dict[str, Any]:
         """The claims that are certain from Twitch, and no more: nothing should rely on others."""

@@ -1,0 +1,187 @@
+"""A library that was written against the real Twitch works against the simulated one.
+
+PyPI's twitchAPI receives webhooks over TLS only, so its receiver has a certificate of its own, which the
+simulator is told to trust.
+"""
+
+import asyncio
+import datetime as dt
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from twitchAPI.eventsub.webhook import EventSubWebhook
+from twitchAPI.object.eventsub import ChannelRaidEvent, ChannelUpdateEvent
+from twitchAPI.twitch import Twitch as TwitchClient
+from twitchAPI.type import EventSubSubscriptionConflict, TwitchResourceNotFound
+
+from tests.integration.twitch.support import CLIENT_ID, CLIENT_SECRET, Twitch, simulated_twitch
+
+
+def certificate_for_this_machine(folder: Path) -> Path:
+    """A fresh self-signed certificate for 127.0.0.1, with its key, in one PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "receiver")])
+    now = dt.datetime.now(dt.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file = folder / "receiver.pem"
+    file.write_bytes(pem + certificate.public_bytes(serialization.Encoding.PEM))
+    return file
+
+
+class Receiver(EventSubWebhook):  # type: ignore[misc]
+    """The library's webhook, whose thread and event loop can be closed: it leaves them to their fate."""
+
+    async def _keep_loop_alive(self) -> None:
+        self.loop, self.thread = asyncio.get_running_loop(), threading.current_thread()
+        await super()._keep_loop_alive()
+
+    async def close(self) -> None:
+        """Delete its subscriptions, stop listening, and end the thread."""
+        await self.stop()
+        await asyncio.to_thread(self.thread.join)
+        self.loop.close()
+
+
+def free_port() -> int:
+    """A port that was free a moment ago: the library wants to bind it itself."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    return certificate_for_this_machine(tmp_path)
+
+
+@pytest.fixture
+async def twitch(certificate: Path) -> AsyncIterator[Twitch]:
+    """A simulator that trusts the receiver's certificate and no other."""
+    trust = ssl.create_default_context(cafile=certificate)
+    async with simulated_twitch(callback_tls=trust) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(twitch: Twitch) -> AsyncIterator[TwitchClient]:
+    """The library's Helix client, with an app token that it fetched itself."""
+    client = await TwitchClient(
+        CLIENT_ID,
+        CLIENT_SECRET,
+        base_url=f"{twitch.settings.base_url}/helix/",
+        auth_base_url=f"{twitch.settings.issuer}/",
+    )
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def receiver(client: TwitchClient, certificate: Path) -> AsyncIterator[Receiver]:
+    """The library's webhook, listening; it deletes its subscriptions when it stops."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate)
+    port = free_port()
+    receiver = Receiver(
+        f"https://127.0.0.1:{port}",
+        port,
+        client,
+        ssl_context=tls,
+        host_binding="127.0.0.1",
+        callback_loop=asyncio.get_running_loop(),
+    )
+    receiver.start()
+    yield receiver
+    await receiver.close()
+
+
+async def test_it_passes_the_challenge_and_receives_an_event(twitch: Twitch, receiver: Receiver) -> None:
+    received: asyncio.Queue[ChannelUpdateEvent] = asyncio.Queue()
+    alice = await twitch.user_id("alice")
+    subscription_id = await receiver.listen_channel_update_v2(alice, received.put)
+    assert (await twitch.settled(subscription_id))["status"] == "enabled"
+
+    sent = await twitch.control(
+        "/events", event_type="channel.update", login="alice", event={"title": "Hello"}
+    )
+    assert [delivery["status"] for delivery in sent.json["deliveries"]] == [200]
+    update = await asyncio.wait_for(received.get(), 5)
+    assert update.subscription.id == subscription_id
+    assert (update.event.broadcaster_user_id, update.event.title) == (alice, "Hello")
+    assert update.metadata.message_id == sent.json["deliveries"][0]["message_id"]
+
+
+async def test_it_shows_a_duplicate_once(twitch: Twitch, receiver: Receiver) -> None:
+    received: asyncio.Queue[ChannelRaidEvent] = asyncio.Queue()
+    alice = await twitch.user_id("alice")
+    subscription_id = await receiver.listen_channel_raid(received.put, to_broadcaster_user_id=alice)
+    await twitch.settled(subscription_id)
+    await twitch.control("/faults", duplicates=1)
+    sent = await twitch.control("/events", event_type="channel.raid", login="alice", event={"viewers": 120})
+    assert len(sent.json["deliveries"]) == 2
+    raid = await asyncio.wait_for(received.get(), 5)
+    assert raid.event.viewers == 120
+    assert received.empty()
+
+
+async def test_it_is_told_of_a_revocation(twitch: Twitch, receiver: Receiver) -> None:
+    revoked: asyncio.Queue[dict[str, dict[str, str]]] = asyncio.Queue()
+    receiver.revokation_handler = revoked.put
+    ignored: asyncio.Queue[ChannelUpdateEvent] = asyncio.Queue()
+    subscription_id = await receiver.listen_channel_update_v2(await twitch.user_id("alice"), ignored.put)
+    await twitch.control("/revoke", subscription_id=subscription_id, reason="user_removed")
+    told = await asyncio.wait_for(revoked.get(), 5)
+    assert told["subscription"]["status"] == "user_removed"
+
+
+async def test_it_knows_a_conflict_from_other_errors(twitch: Twitch, receiver: Receiver) -> None:
+    ignored: asyncio.Queue[ChannelUpdateEvent] = asyncio.Queue()
+    alice = await twitch.user_id("alice")
+    await receiver.listen_channel_update_v2(alice, ignored.put)
+    with pytest.raises(EventSubSubscriptionConflict):
+        await receiver.listen_channel_update_v2(alice, ignored.put)
+
+
+async def test_it_creates_lists_and_deletes_subscriptions(twitch: Twitch, client: TwitchClient) -> None:
+    for number in range(1, 103):
+        await client.create_eventsub_subscription(
+            "stream.online",
+            "1",
+            {"broadcaster_user_id": str(number)},
+            {"method": "webhook", "callback": "https://127.0.0.1:9/", "secret": "0123456789"},
+        )
+    listed = await client.get_eventsub_subscriptions(sub_type="stream.online")
+    assert (listed.total, listed.max_total_cost) == (102, 10_000)
+    subscriptions = [subscription async for subscription in listed]
+    assert len({subscription.id for subscription in subscriptions}) == 102
+
+    await client.delete_eventsub_subscription(subscriptions[0].id)
+    with pytest.raises(TwitchResourceNotFound):
+        await client.delete_eventsub_subscription(subscriptions[0].id)
+
+
+async def test_it_finds_users(client: TwitchClient) -> None:
+    users = [user async for user in client.get_users(logins=["alice", "nosuchchannel"])]
+    assert [(user.login, user.display_name) for user in users] == [("alice", "Alice")]
