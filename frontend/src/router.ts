@@ -1,9 +1,11 @@
-import { createRouter, createWebHistory, type Router } from "vue-router";
+import { nextTick } from "vue";
+import { createRouter, createWebHistory, START_LOCATION, type Router } from "vue-router";
 
+import { parseChannel } from "./channel";
 import HomePage from "./pages/HomePage.vue";
 
 export function createSiteRouter(): Router {
-  return createRouter({
+  const router = createRouter({
     history: createWebHistory(),
     routes: [
       { path: "/", name: "home", component: HomePage },
@@ -13,9 +15,21 @@ export function createSiteRouter(): Router {
         name: "watch",
         component: () => import("./pages/WatchPage.vue"),
         props: true,
+        // Logins are lower case; a link with the name as people write it leads to the same page.
+        beforeEnter(to) {
+          const parsed = parseChannel(String(to.params.channel));
+          const same = "problem" in parsed || parsed.login === to.params.channel;
+          return same || { name: "watch", params: { channel: parsed.login }, replace: true };
+        },
       },
       { path: "/:rest(.*)*", name: "not-found", component: () => import("./pages/NotFoundPage.vue") },
     ],
     scrollBehavior: (_to, _from, saved) => saved ?? { top: 0 },
   });
+  router.afterEach((_to, from) => {
+    document.title = "Fanfare";
+    // Who cannot see the page change learns of it where the keyboard is.
+    if (from !== START_LOCATION) void nextTick(() => document.getElementById("main")?.focus());
+  });
+  return router;
 }
