@@ -1,0 +1,142 @@
+"""Puts the real CDK app, as its ``local`` stage, into the emulator."""
+
+import asyncio
+import json
+import os
+import re
+from pathlib import Path
+
+import boto3
+
+from local import environment
+from local.emulator import endpoint
+from local.environment import REGION, ROOT
+from local.ports import HOST, Ports
+from local.postgres import DATABASE, USER
+from local.processes import running
+from local.progress import Step
+
+STAGE = "local"
+TWITCH_SECRET = "fanfare/local/twitch"  # noqa: S105 (the secret's name)
+DATABASE_SECRET = "fanfare/local/database"  # noqa: S105 (the secret's name)
+# Where the CDK command line puts assets when it deploys with the caller's credentials.
+# https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-customizing.html
+ASSETS_BUCKET = f"cdk-hnb659fds-assets-000000000000-{REGION}"
+CDK = ROOT / "node_modules" / ".bin" / "cdk"
+
+
+def settings(ports: Ports) -> dict[str, object]:
+    """What the local stage is told beyond cdk.json: where the emulator, PostgreSQL and Twitch listen."""
+    emulator, twitch = endpoint(ports.emulator), f"http://{HOST}:{ports.twitch}"
+    api = "/_aws/execute-api/{api_id}"
+    return {
+        "database": {
+            "kind": "external",
+            "host": HOST,
+            "port": ports.database,
+            "name": DATABASE,
+            "user": USER,
+            "secret_name": DATABASE_SECRET,
+        },
+        "twitch": {
+            "issuer": f"{twitch}/oauth2",
+            "auth_url": f"{twitch}/oauth2",
+            "api_url": f"{twitch}/helix",
+            "player_url": f"{twitch}/player",
+            "chat_url": twitch,
+            "image_origins": [twitch],
+            "secret_name": TWITCH_SECRET,
+        },
+        "addresses": {
+            "http_api": f"{emulator}{api}",
+            "websocket": f"{emulator}{api}/{{stage}}".replace("http:", "ws:"),
+            "connections": f"{emulator}{api}/{{stage}}",
+            # Browsers resolve *.localhost themselves, and take it for a secure context.
+            "site": f"http://{{label}}.cloudfront.localhost:{ports.emulator}",
+            "identity": emulator,
+            "api_origin": {"host": "localhost", "scheme": "http", "port": ports.emulator, "path": api},
+        },
+    }
+
+
+def prepare_account(emulator: str, secrets: dict[str, dict[str, str]]) -> None:
+    """Make what stands before a deployment: the bucket for CDK's assets, and the operator's secrets."""
+    session = boto3.Session(
+        region_name=REGION,
+        aws_access_key_id=environment.ACCESS_KEY,
+        aws_secret_access_key=environment.SECRET_KEY,
+    )
+    session.client("s3", endpoint_url=emulator).create_bucket(Bucket=ASSETS_BUCKET)
+    manager = session.client("secretsmanager", endpoint_url=emulator)
+    for name, value in secrets.items():
+        manager.create_secret(Name=name, SecretString=json.dumps(value))
+
+
+async def synthesize(ports: Ports, state: Path, logs: Path, step: Step) -> Path:
+    """Build the functions' packages, the site and the templates; return the cloud assembly's folder."""
+    file = state / "settings.json"
+    file.write_text(json.dumps(settings(ports), indent=2) + "\n")
+    assembly = state / "cdk.out"
+    command = ["synth", "--quiet", "--output", str(assembly)]
+    context = ["--context", f"stage={STAGE}", "--context", f"settings-file={file}"]
+    await _cdk(
+        [*command, *context],
+        logs / "synth.log",
+        step,
+        "The CDK app could not be synthesised.",
+    )
+    return assembly
+
+
+async def deploy(assembly: Path, state: Path, logs: Path, step: Step) -> dict[str, str]:
+    """Deploy every stack of the assembly; return their outputs."""
+    outputs = state / "outputs.json"
+    outputs.unlink(missing_ok=True)
+    options = ["--all", "--require-approval", "never", "--progress", "events", "--outputs-file", str(outputs)]
+    await _cdk(
+        ["deploy", "--app", str(assembly), *options],
+        logs / "deploy.log",
+        step,
+        "The stacks could not be deployed. The reason is often in emulator.log, beside the log below.",
+    )
+    stacks: dict[str, dict[str, str]] = json.loads(outputs.read_text())
+    return {name: value for stack in stacks.values() for name, value in stack.items()}
+
+
+async def _cdk(arguments: list[str], log: Path, step: Step, failure: str) -> None:
+    common = ["--no-notices", "--no-color", "--no-version-reporting", "--no-path-metadata", "--ci"]
+    variables = {
+        **os.environ,
+        "CDK_DISABLE_CLI_TELEMETRY": "true",
+        "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1",
+    }
+    command = [str(CDK), *arguments, *common]
+    async with running("cdk", command, log=log, env=variables, cwd=ROOT) as process:
+        following = asyncio.create_task(_follow(log, step))
+        try:
+            status = await process.wait()
+        finally:
+            following.cancel()
+        if status != 0:
+            raise process.failure(failure)
+
+
+async def _follow(log: Path, step: Step) -> None:
+    """Show the newest line that tells what the CDK command line is at."""
+    with log.open(errors="replace") as file:
+        while True:
+            for line in file:
+                if text := condensed(line):
+                    step.detail(text)
+            await asyncio.sleep(0.2)
+
+
+def condensed(line: str) -> str | None:
+    """A line of the CDK command line as a person wants it, or None if it tells nothing."""
+    # Such as: Fanfare-local-App | 12/60 | 10:11:12 PM | CREATE_COMPLETE | AWS::SNS::Topic | Ingest/Events (…)
+    if event := re.match(r"(\S+) \|\s*(\d+)(?:/(\d+))? \| [^|]+ \| (\w+)\s+\| (\S+)\s+\| (\S+)", line):
+        stack, done, of, _status, _type, name = event.groups()
+        return f"{stack} {done}/{of or '?'} {name}"
+    if line.startswith(("building ", "Building ")):
+        return line.strip()
+    return None

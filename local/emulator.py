@@ -1,0 +1,99 @@
+"""The AWS emulator: its own Python environment, and the process."""
+
+import asyncio
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from local import environment
+from local.answering import until_answers
+from local.ports import HOST, try_lock
+from local.processes import Process, running
+
+REQUIREMENTS = environment.ROOT / "requirements" / "emulator.txt"
+VENV = environment.ROOT / ".local" / "emulator-venv"
+_LAUNCHER = Path(__file__).with_name("emulator_launcher.py")
+_START_SECONDS = 60
+
+
+def endpoint(port: int) -> str:
+    """The emulator's address. By number: with a name, S3 clients would ask DNS for ``<bucket>.<name>``."""
+    return f"http://{HOST}:{port}"
+
+
+async def install(logs: Path) -> None:
+    """Make the emulator's environment from its requirements, unless it stands already."""
+    async with _locked(VENV.with_name("emulator-venv.lock")):
+        stamp = VENV / ".installed-from"
+        wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        shutil.rmtree(VENV, ignore_errors=True)
+        uv = [sys.executable, "-m", "uv", "--quiet"]
+        sync = [
+            "pip",
+            "sync",
+            "--python",
+            str(VENV / "bin" / "python"),
+            "--require-hashes",
+            str(REQUIREMENTS),
+        ]
+        for command in (["venv", "--python", sys.executable, str(VENV)], sync):
+            log = logs / "emulator-install.log"
+            async with running("uv", [*uv, *command], log=log, cwd=environment.ROOT) as process:
+                if await process.wait() != 0:
+                    raise process.failure(
+                        "The AWS emulator could not be installed. "
+                        "Check that the Python package registry can be reached, then run this again."
+                    )
+        stamp.write_text(wanted)
+
+
+@asynccontextmanager
+async def _locked(path: Path) -> AsyncIterator[None]:
+    """Only one local cloud installs at a time; the lock goes with the process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        while not try_lock(file):
+            await asyncio.sleep(0.1)
+        yield
+
+
+@asynccontextmanager
+async def run(port: int, state: Path, logs: Path) -> AsyncIterator[Process]:
+    """Run the emulator, empty, with IAM enforcement, until the block is left.
+
+    It and the functions that it runs see nothing of the caller's environment; what they write to the
+    temporary folder goes with them.
+    """
+    temporary = state / "tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    variables = {
+        "PATH": os.environ["PATH"],  # for node, which runs CloudFront functions and triggers
+        "HOME": str(temporary),
+        "TMPDIR": str(temporary),
+        "LANG": "C.UTF-8",
+        **environment.aws_variables(endpoint(port)),
+        "GATEWAY_PORT": str(port),
+        "BIND_HOST": HOST,
+        "AUTH": "true",
+        # Servers of their own that nothing here uses, on ports that a second local cloud would find taken.
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        # Where Docker is installed, leave its containers alone.
+        "DOCKER_HOST": "unix:///nonexistent",
+    }
+    # -P: the launcher's folder is this package, whose modules are not meant for that interpreter.
+    command = [str(VENV / "bin" / "python"), "-P", str(_LAUNCHER)]
+    log = logs / "emulator.log"
+    try:
+        async with running("The AWS emulator", command, log=log, env=variables, cwd=temporary) as process:
+            await until_answers(f"{endpoint(port)}/_ministack/health", seconds=_START_SECONDS, by=process)
+            yield process
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

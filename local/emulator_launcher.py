@@ -1,0 +1,252 @@
+"""Starts the AWS emulator, with the CloudFormation types that it lacks and the app uses.
+
+Run by the emulator's own interpreter, which has nothing of this project: only what requirements/emulator.txt
+names may be imported here. The app's templates stay those that AWS gets; what AWS's own CloudFormation does
+with a type is done here with the emulator's services.
+"""
+
+import fnmatch
+import io
+import json
+import mimetypes
+import os
+import uuid
+import zipfile
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import boto3
+from ministack.app import main
+from ministack.services import apigateway, cognito
+from ministack.services.cloudformation import provisioners
+
+Properties = Mapping[str, Any]
+# What a handler answers: the physical id and the attributes that Fn::GetAtt reads.
+Resource = tuple[str, dict[str, Any]]
+
+
+class AwsRefusedError(Exception):
+    """The emulator's service refused the call; CloudFormation reports the text as the resource's reason."""
+
+
+def _answer(response: tuple[int, Any, bytes]) -> dict[str, Any]:
+    status, _, body = response
+    if status >= 400:
+        raise AwsRefusedError(body.decode())
+    return json.loads(body) if body else {}
+
+
+# -- AWS::Cognito::UserPoolIdentityProvider --------------------------------------------------------
+
+
+def create_identity_provider(_logical_id: str, properties: Properties, _stack_name: str) -> Resource:
+    """Its dynamic references to secrets arrive resolved, as in every resource."""
+    _answer(cognito._create_identity_provider(dict(properties)))
+    return properties["ProviderName"], {}
+
+
+def update_identity_provider(
+    physical_id: str, old: Properties, new: Properties, stack_name: str, logical_id: str
+) -> Resource:
+    """The pool, the name and the type cannot be changed in place: changing one makes another provider."""
+    if any(old.get(name) != new.get(name) for name in ("UserPoolId", "ProviderName", "ProviderType")):
+        delete_identity_provider(physical_id, old)
+        return create_identity_provider(logical_id, new, stack_name)
+    _answer(cognito._update_identity_provider(dict(new)))
+    return physical_id, {}
+
+
+def delete_identity_provider(physical_id: str, properties: Properties) -> None:
+    """A pool that is gone has taken its providers along."""
+    if properties["UserPoolId"] in cognito._user_pools:
+        request = {"UserPoolId": properties["UserPoolId"], "ProviderName": physical_id}
+        _answer(cognito._delete_identity_provider(request))
+
+
+# -- AWS::ApiGatewayV2::RouteResponse --------------------------------------------------------------
+
+
+def create_route_response(_logical_id: str, properties: Properties, _stack_name: str) -> Resource:
+    """The emulator sends a route's answer with or without a route response; this puts it on record."""
+    request = {"routeResponseKey": properties["RouteResponseKey"]}
+    route = _route_id(properties)
+    response = _answer(apigateway._create_route_response(properties["ApiId"], route, request))
+    return response["routeResponseId"], {}
+
+
+def update_route_response(
+    physical_id: str, old: Properties, new: Properties, stack_name: str, logical_id: str
+) -> Resource:
+    """Replace it: nothing else refers to one."""
+    delete_route_response(physical_id, old)
+    return create_route_response(logical_id, new, stack_name)
+
+
+def delete_route_response(physical_id: str, properties: Properties) -> None:
+    """A route that is gone has taken its responses along."""
+    apigateway._route_responses.get(properties["ApiId"], {}).get(_route_id(properties), {}).pop(
+        physical_id, None
+    )
+
+
+def _route_id(properties: Properties) -> str:
+    # In the emulator a route's Ref is "<api id>/<route id>"; in AWS it is the route id.
+    return str(properties["RouteId"]).rpartition("/")[2]
+
+
+# -- Custom::CDKBucketDeployment -------------------------------------------------------------------
+
+# The function behind this type runs the AWS command line from a Lambda layer, which the emulator's Python
+# functions cannot reach. What the function does is done here, in the emulator's process, through S3's API.
+# https://github.com/aws/aws-cdk/tree/main/packages/@aws-cdk/custom-resource-handlers (aws-s3-deployment)
+
+
+def create_bucket_deployment(_logical_id: str, properties: Properties, _stack_name: str) -> Resource:
+    """Copy the contents of the source archives into the bucket."""
+    return _deploy(f"aws.cdk.s3deployment.{uuid.uuid4()}", properties)
+
+
+def update_bucket_deployment(
+    physical_id: str, _old: Properties, new: Properties, _stack_name: str, _logical_id: str
+) -> Resource:
+    """Copy again, as every update does."""
+    return _deploy(physical_id, new)
+
+
+def delete_bucket_deployment(physical_id: str, properties: Properties) -> None:
+    """Leave the files: the bucket's own deletion policy decides about them."""
+
+
+def _deploy(physical_id: str, properties: Properties) -> Resource:
+    s3 = _s3()
+    bucket = properties["DestinationBucketName"]
+    prefix = properties.get("DestinationBucketKeyPrefix", "").strip("/")
+    headers = _put_arguments(properties)
+    kept = set()
+    for name, content in _contents(s3, properties).items():
+        if not _selected(name, properties):
+            continue
+        key = f"{prefix}/{name}" if prefix else name
+        content_type = mimetypes.guess_type(name)[0] or "binary/octet-stream"
+        s3.put_object(Bucket=bucket, Key=key, Body=content, **{"ContentType": content_type, **headers})
+        kept.add(key)
+    if _flag(properties, "Prune"):
+        _prune(s3, bucket, prefix, kept, properties)
+    sources = properties["SourceObjectKeys"] if _flag(properties, "OutputObjectKeys") else []
+    return physical_id, {
+        "DestinationBucketArn": properties.get("DestinationBucketArn", ""),
+        "SourceObjectKeys": sources,
+    }
+
+
+def _contents(s3: Any, properties: Properties) -> dict[str, bytes]:
+    """The files of all sources by name, later sources over earlier ones, with the markers replaced."""
+    buckets, keys = properties["SourceBucketNames"], properties["SourceObjectKeys"]
+    markers = properties.get("SourceMarkers") or [{} for _ in keys]
+    configs = properties.get("SourceMarkersConfig") or [{} for _ in keys]
+    if not _flag(properties, "Extract"):
+        raise AwsRefusedError("The local cloud deploys extracted archives only (extract=False was given).")
+    files = {}
+    for bucket, key, replaced, config in zip(buckets, keys, markers, configs, strict=True):
+        archive = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        with zipfile.ZipFile(io.BytesIO(archive)) as archived:
+            for entry in archived.infolist():
+                if not entry.is_dir():
+                    files[entry.filename] = _replace(archived.read(entry), replaced, config)
+    return files
+
+
+def _replace(content: bytes, markers: Mapping[str, str], config: Mapping[str, Any]) -> bytes:
+    for marker, value in markers.items():
+        # The value lands inside a JSON string.
+        text = json.dumps(value)[1:-1] if config and _flag(config, "jsonEscape", default="false") else value
+        content = content.replace(marker.encode(), text.encode())
+    return content
+
+
+def _put_arguments(properties: Properties) -> dict[str, Any]:
+    """``cache-control`` becomes ``CacheControl``: its options are named as S3's parameters are."""
+    system = properties.get("SystemMetadata") or {}
+    arguments: dict[str, Any] = {
+        "".join(part.capitalize() for part in name.split("-")): value for name, value in system.items()
+    }
+    if user := properties.get("UserMetadata"):
+        arguments["Metadata"] = dict(user)
+    return arguments
+
+
+def _selected(name: str, properties: Properties) -> bool:
+    """Includes are applied after excludes, and the last that matches decides; no filter selects all."""
+    excluded = _matches(name, properties.get("Exclude") or ())
+    return not excluded or _matches(name, properties.get("Include") or ())
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _prune(s3: Any, bucket: str, prefix: str, kept: set[str], properties: Properties) -> None:
+    """Delete what no source has any more, except files that the filters leave alone."""
+    folder = f"{prefix}/" if prefix else ""
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder):
+        for found in page.get("Contents", ()):
+            if found["Key"] not in kept and _selected(found["Key"].removeprefix(folder), properties):
+                s3.delete_object(Bucket=bucket, Key=found["Key"])
+
+
+def _flag(properties: Properties, name: str, default: str = "true") -> bool:
+    return str(properties.get(name, default)).lower() == "true"
+
+
+def _s3() -> Any:
+    # The endpoint is this very process: custom resources run beside the thread that answers requests.
+    return boto3.client("s3", endpoint_url=f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}")
+
+
+# -- Custom::S3AutoDeleteObjects -------------------------------------------------------------------
+
+# The function behind this type needs the AWS SDK for JavaScript, which the emulator does not bring.
+
+
+def create_bucket_emptier(logical_id: str, _properties: Properties, _stack_name: str) -> Resource:
+    """Nothing to do until the stack is deleted."""
+    return logical_id, {}
+
+
+def delete_bucket_emptier(_physical_id: str, properties: Properties) -> None:
+    """Empty the bucket, so that it can be deleted."""
+    s3, bucket = _s3(), properties["BucketName"]
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for found in page.get("Contents", ()):
+            s3.delete_object(Bucket=bucket, Key=found["Key"])
+
+
+HANDLERS: dict[str, dict[str, Any]] = {
+    "AWS::Cognito::UserPoolIdentityProvider": {
+        "create": create_identity_provider,
+        "update": update_identity_provider,
+        "update_with_logical_id": True,
+        "delete": delete_identity_provider,
+    },
+    "AWS::ApiGatewayV2::RouteResponse": {
+        "create": create_route_response,
+        "update": update_route_response,
+        "update_with_logical_id": True,
+        "delete": delete_route_response,
+    },
+    "Custom::CDKBucketDeployment": {
+        "create": create_bucket_deployment,
+        "update": update_bucket_deployment,
+        "update_with_logical_id": True,
+        "delete": delete_bucket_deployment,
+    },
+    "Custom::S3AutoDeleteObjects": {
+        "create": create_bucket_emptier,
+        "update": lambda physical_id, _old, _new, _stack_name: (physical_id, {}),
+        "delete": delete_bucket_emptier,
+    },
+}
+
+if __name__ == "__main__":
+    provisioners._RESOURCE_HANDLERS.update(HANDLERS)
+    main()
