@@ -11,7 +11,6 @@ from lambdas.history.credentials import password_source
 from lambdas.history.database import Database, DatabaseSettings
 from lambdas.history.recording import record
 
-
 SETTINGS = from_environment(DatabaseSettings)
 DATABASE = Database(
     SETTINGS,

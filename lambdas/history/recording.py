@@ -40,7 +40,7 @@ def record(connection: Connection, events: Sequence[Event]) -> Recorded:
         if not _is_refusal(error):
             raise
         if len(events) == 1:
-            return Recorded(0, 0, {0: str(error)})
+            return Recorded(0, 0, {0: str(error).splitlines()[0]})
         middle = len(events) // 2
         first = record(connection, events[:middle])
         second = record(connection, events[middle:])

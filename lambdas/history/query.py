@@ -1,0 +1,188 @@
+"""The public read routes: a channel's newest events and counts, the leaderboard, the API's description."""
+
+import functools
+import json
+from datetime import UTC, datetime, time, timedelta
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+import psycopg
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.event_handler.openapi.params import Path, Query
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from lambdas.common.observability import logger
+from lambdas.common.settings import from_environment
+from lambdas.history import answers, reading
+from lambdas.history.credentials import password_source
+from lambdas.history.cursors import START, MalformedCursorError, Position
+from lambdas.history.database import Database, DatabaseSettings
+
+SETTINGS = from_environment(DatabaseSettings)
+DATABASE = Database(
+    SETTINGS,
+    password_source(SETTINGS),
+    application_name="fanfare-query",
+    statement_timeout_seconds=5,
+    read_only=True,
+)
+
+# CloudFront answers for two seconds from its cache: the database sees channels, not viewers.
+CACHE_CONTROL: Final = "public, s-maxage=2, stale-while-revalidate=10"
+
+Login = Annotated[str, Path(pattern="^[A-Za-z0-9_]{1,25}$", description="The channel's name at Twitch")]
+Limit = Annotated[int, Query(ge=1, le=100)]
+Cursor = Annotated[str | None, Query(max_length=512, description="`next` of the page before")]
+DayCount = Annotated[int, Query(ge=1, le=365, description="UTC days, today included")]
+Days = Annotated[int | None, Query(ge=1, le=365, description="UTC days, today included; all time if absent")]
+EventType = Annotated[str | None, Query(pattern="^[a-z0-9_.]{1,100}$", description="All if absent")]
+
+app = APIGatewayHttpResolver(enable_validation=True, response_validation_error_http_code=500)
+
+
+def cached(app: APIGatewayHttpResolver, next_middleware: NextMiddleware) -> Response[Any]:
+    """Let a successful answer be cached."""
+    response = next_middleware(app)
+    if response.status_code == 200:
+        response.headers["Cache-Control"] = CACHE_CONTROL
+    return response
+
+
+app.use(middlewares=[cached])
+
+
+@app.get("/api/channels/<login>/events", summary="A channel's newest events", tags=["channels"])
+def get_events(login: Login, limit: Limit = 10, before: Cursor = None) -> answers.EventPage:
+    """Newest first, page by page; the pages stay as they are while new events arrive."""
+    position = Position.from_cursor(before) if before else START
+    page = DATABASE.run(lambda connection: reading.newest_events(connection, login.lower(), limit, position))
+    events = [answers.Event.model_validate(event, from_attributes=True) for event in page.events]
+    return answers.EventPage(events=events, next=page.next.to_cursor() if page.next else None)
+
+
+@app.get("/api/channels/<login>/counts", summary="A channel's events by type", tags=["channels"])
+def get_counts(login: Login) -> answers.ChannelCounts:
+    """Everything ever recorded, the time before the channel changed its name included."""
+    channel = DATABASE.run(lambda connection: reading.count_events(connection, login.lower()))
+    return answers.ChannelCounts(
+        streamer_id=channel.streamer_id,
+        streamer_name=channel.streamer_name,
+        total=sum(channel.counts.values()),
+        counts=channel.counts,
+    )
+
+
+@app.get(
+    "/api/channels/<login>/counts/daily", summary="A channel's events by day and type", tags=["channels"]
+)
+def get_daily_counts(login: Login, days: DayCount = 30) -> answers.DailyCounts:
+    """One entry for each UTC day, the oldest first, with zeros where nothing happened."""
+    today = datetime.now(UTC).date()
+    counts = DATABASE.run(
+        lambda connection: reading.count_events_daily(connection, login.lower(), days, today)
+    )
+    return answers.DailyCounts(
+        days=[answers.Day(date=day, counts=day_counts) for day, day_counts in counts.items()]
+    )
+
+
+@app.get("/api/leaderboard", summary="The channels with most events", tags=["leaderboard"])
+def get_leaderboard(
+    event_type: EventType = None, days: Days = None, limit: Limit = 10
+) -> answers.Leaderboard:
+    """Of one event type or of all, of the last days or of all time."""
+    today = datetime.combine(datetime.now(UTC).date(), time(), UTC)
+    since = today - timedelta(days=days - 1) if days else None
+    leaders = DATABASE.run(lambda connection: reading.leaderboard(connection, event_type, since, limit))
+    return answers.Leaderboard(
+        channels=[answers.Leader.model_validate(leader, from_attributes=True) for leader in leaders]
+    )
+
+
+@app.get("/api/openapi.json", include_in_schema=False)
+def get_openapi() -> dict[str, Any]:
+    """This API's description."""
+    return openapi_document()
+
+
+@functools.cache
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI document of the read routes, with the errors as they are really answered."""
+    document: dict[str, Any] = json.loads(
+        app.get_openapi_json_schema(
+            title="Fanfare",
+            version="1",
+            description="A Twitch channel's events. Answers may be two seconds old.",
+        )
+    )
+    # Generated: 422 with the framework's body. Answered: 400, and the one shape that all errors have.
+    schemas = document["components"]["schemas"]
+    for name in ("HTTPValidationError", "ResponseValidationError", "ValidationError"):
+        del schemas[name]
+    error = answers.Error.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= error.pop("$defs") | {"Error": error}
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    for path in document["paths"].values():
+        responses = path["get"]["responses"]
+        del responses["422"], responses["500"]
+        responses["400"] = {"description": "A parameter is malformed", "content": content}
+        responses["503"] = {"description": "The database is not available", "content": content}
+    return document
+
+
+def error_response(
+    status: int, code: str, message: str, headers: dict[str, str] | None = None
+) -> Response[Any]:
+    """An error in the one shape that all errors have."""
+    body = json.dumps({"error": {"code": code, "message": message}})
+    return Response(
+        status, "application/json", body, headers={"Cache-Control": "no-store", **(headers or {})}
+    )
+
+
+@app.exception_handler(RequestValidationError)  # type: ignore[untyped-decorator]
+def refuse_parameters(error: RequestValidationError) -> Response[Any]:
+    """Say which parameters are malformed, and how."""
+    problems = [f"{detail['loc'][-1]}: {detail['msg']}" for detail in error.errors()]
+    return error_response(400, "invalid_parameter", "; ".join(problems))
+
+
+@app.exception_handler(MalformedCursorError)  # type: ignore[untyped-decorator]
+def refuse_cursor(error: MalformedCursorError) -> Response[Any]:
+    """The cursor was not made here."""
+    return error_response(400, "invalid_parameter", f"before: {error}")
+
+
+@app.not_found
+def no_such_route(error: NotFoundError) -> Response[Any]:
+    """Name what there is."""
+    return error_response(404, "not_found", "There is no such route; see /api/openapi.json.")
+
+
+@app.exception_handler(psycopg.OperationalError)  # type: ignore[untyped-decorator]
+def unavailable(error: psycopg.OperationalError) -> Response[Any]:
+    """The database cannot be reached, or took too long: both pass."""
+    logger.error("Database unavailable", exc_info=error)
+    return error_response(503, "unavailable", "Try again in a few seconds.", {"Retry-After": "5"})
+
+
+@app.exception_handler(Exception)  # type: ignore[untyped-decorator]
+def failed(error: Exception) -> Response[Any]:
+    """A mistake of ours: logged here, in full, and told to nobody."""
+    logger.error("Unexpected error", exc_info=error)
+    return error_response(500, "internal_error", "Something went wrong.")
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Take a request in payload format 2.0 of an HTTP API."""
+    # The router matches no path with a quote or a backslash, which is to be 400 like any malformed login.
+    event["rawPath"] = quote(event["rawPath"], safe="/%")
+    # `?days=&limit=10` leaves days out.
+    parameters = event.get("queryStringParameters") or {}
+    event["queryStringParameters"] = {name: value for name, value in parameters.items() if value}
+    answer: dict[str, Any] = app.resolve(event, context)
+    return answer

@@ -1,0 +1,107 @@
+"""What is read from the event store: a channel's newest events, counts, and the leaderboard."""
+
+import dataclasses
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Final
+
+from lambdas.common.event import Event
+from lambdas.history.cursors import START, Position
+from lambdas.history.database import Connection
+from lambdas.history.queries import query
+
+Counts = dict[str, int]
+
+_BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """Events, newest first, and the position to go on before; None at the end of the list."""
+
+    events: list[Event]
+    next: Position | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ChannelCounts:
+    """A channel's events by type; without an id, nothing has been recorded under that name."""
+
+    streamer_id: str | None
+    streamer_name: str
+    counts: Counts
+
+
+@dataclasses.dataclass(frozen=True)
+class Leader:
+    """A channel and how many events it has."""
+
+    streamer_id: str
+    streamer_name: str
+    event_count: int
+
+
+def newest_events(connection: Connection, login: str, limit: int, before: Position = START) -> Page:
+    """Up to ``limit`` events of the channel now named ``login``, recorded before ``before``."""
+    streamer_id = _find_streamer(connection, login)
+    if streamer_id is None:
+        return Page([], None)
+    rows = connection.execute(
+        query("newest_events"),
+        {
+            "streamer_id": streamer_id,
+            "before_created_at": before.created_at,
+            "before_id": before.id,
+            "page_size": limit + 1,  # one more tells whether the list goes on
+        },
+    ).fetchall()
+    events = [Event(**row) for row in rows[:limit]]
+    last = Position(events[-1].created_at, events[-1].id) if len(rows) > limit else None
+    return Page(events, last)
+
+
+def count_events(connection: Connection, login: str) -> ChannelCounts:
+    """All events of the channel now named ``login``, those under its earlier names included."""
+    streamer_id = _find_streamer(connection, login)
+    if streamer_id is None:
+        return ChannelCounts(None, login, {})
+    rows = connection.execute(query("count_events"), {"streamer_id": streamer_id})
+    return ChannelCounts(streamer_id, login, {row["event_type"]: row["event_count"] for row in rows})
+
+
+def count_events_daily(connection: Connection, login: str, days: int, today: date) -> dict[date, Counts]:
+    """The channel's events on each of the last ``days`` UTC days, ``today`` the last of them.
+
+    Every event type that occurs on one of the days is counted on all of them.
+    """
+    first = today - timedelta(days=days - 1)
+    streamer_id = _find_streamer(connection, login)
+    rows: list[dict[str, Any]] = []
+    if streamer_id is not None:
+        since = datetime.combine(first, time(), UTC)
+        rows = connection.execute(
+            query("count_events_daily"), {"streamer_id": streamer_id, "since": since}
+        ).fetchall()
+    return _fill_days((first + timedelta(days=day) for day in range(days)), rows)
+
+
+def leaderboard(
+    connection: Connection, event_type: str | None, since: datetime | None, limit: int
+) -> list[Leader]:
+    """The channels with most events, of one type or of all, since a time or ever; the most first."""
+    rows = connection.execute(
+        query("leaderboard"),
+        {"event_type": event_type, "since": since or _BEGINNING, "page_size": limit},
+    )
+    return [Leader(**row) for row in rows]
+
+
+def _find_streamer(connection: Connection, login: str) -> str | None:
+    row = connection.execute(query("find_streamer"), {"streamer_name": login}).fetchone()
+    return row["streamer_id"] if row else None
+
+
+def _fill_days(days: Iterable[date], rows: Iterable[dict[str, Any]]) -> dict[date, Counts]:
+    counted = {(row["utc_day"], row["event_type"]): row["event_count"] for row in rows}
+    event_types = sorted({event_type for _, event_type in counted})
+    return {day: {name: counted.get((day, name), 0) for name in event_types} for day in days}

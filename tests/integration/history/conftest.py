@@ -1,0 +1,177 @@
+"""A real PostgreSQL for the event store's tests: one server a run, a fresh database a test."""
+
+import contextlib
+import dataclasses
+import importlib
+import itertools
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import boto3
+import psycopg
+import pytest
+from moto import mock_aws
+from psycopg import sql
+
+from lambdas.common.event import Event
+from lambdas.history.database import Connection, Database, DatabaseSettings
+from lambdas.history.migrations import migrate
+from lambdas.history.upkeep import ensure_partitions
+from local import postgres
+
+DAY = 86400
+
+NewDatabase = Callable[[str], DatabaseSettings]
+MakeEvents = Callable[..., list[Event]]
+LoadHandler = Callable[[str], ModuleType]
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[postgres.Postgres]:
+    # Not pytest's own directory for temporary files, where only the user who runs the tests may look.
+    directory = Path(tempfile.mkdtemp(prefix="fanfare-postgres-"))
+    with postgres.running(directory, durable=False) as running:
+        yield running
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def new_database(server: postgres.Postgres) -> Iterator[NewDatabase]:
+    """Create a database like the named one; all of them are gone with the server."""
+    numbers = itertools.count()
+    with psycopg.connect(server.url("postgres", postgres.SUPERUSER), autocommit=True) as admin:
+
+        def create(template: str) -> DatabaseSettings:
+            name = f"test_{next(numbers)}"
+            admin.execute(
+                sql.SQL("create database {} template {} owner fanfare").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
+            )
+            return DatabaseSettings(
+                database_host=postgres.HOST,
+                database_port=server.port,
+                database_name=name,
+                database_user=postgres.USER,
+            )
+
+        yield create
+
+
+def open_database(server: postgres.Postgres, settings: DatabaseSettings, **options: Any) -> Database:
+    return Database(
+        settings,
+        lambda: server.password,
+        application_name="fanfare-test",
+        **{"statement_timeout_seconds": 30, **options},
+    )
+
+
+@pytest.fixture(scope="session")
+def migrated(server: postgres.Postgres, new_database: NewDatabase) -> str:
+    """The name of a database with the schema and the partitions of today, to be copied."""
+    settings = new_database("template1")
+    database = open_database(server, settings)
+    database.run(migrate)
+    database.run(lambda connection: ensure_partitions(connection, DAY))
+    database.close()  # what is to be copied must not be in use
+    return settings.database_name
+
+
+@pytest.fixture
+def empty_settings(new_database: NewDatabase) -> DatabaseSettings:
+    """Where a database without a schema is."""
+    return new_database("template1")
+
+
+@pytest.fixture
+def settings(migrated: str, new_database: NewDatabase) -> DatabaseSettings:
+    """Where this test's event store is."""
+    return new_database(migrated)
+
+
+@pytest.fixture
+def connect(server: postgres.Postgres) -> Iterator[Callable[[DatabaseSettings], Connection]]:
+    """Open a connection as the functions have it; closed after the test."""
+    with contextlib.ExitStack() as opened:
+
+        def connect(settings: DatabaseSettings) -> Connection:
+            database = open_database(server, settings)
+            opened.callback(database.close)
+            return database.run(lambda connection: connection)
+
+        yield connect
+
+
+@pytest.fixture
+def connection(settings: DatabaseSettings, connect: Callable[[DatabaseSettings], Connection]) -> Connection:
+    """A connection to this test's event store."""
+    return connect(settings)
+
+
+@pytest.fixture
+def make_events() -> MakeEvents:
+    """Make events with ids that are numbered through the test."""
+    numbers = itertools.count(1)
+
+    def make(count: int = 1, **fields: Any) -> list[Event]:
+        now = datetime.now(UTC)
+        template = Event(
+            id="",
+            streamer_id="1001",
+            streamer_name="ana",
+            event_type="channel.raid",
+            occurred_at=now,
+            created_at=now,
+            payload={"viewers": 120},
+        )
+        return [
+            dataclasses.replace(template, **{"id": f"event-{next(numbers):04}", **fields})
+            for _ in range(count)
+        ]
+
+    return make
+
+
+@pytest.fixture
+def lambda_context() -> SimpleNamespace:
+    return SimpleNamespace(
+        function_name="test",
+        memory_limit_in_mb=512,
+        invoked_function_arn="arn:aws:lambda:eu-west-1:123456789012:function:test",
+        aws_request_id="request",
+    )
+
+
+@pytest.fixture
+def load_handler(
+    server: postgres.Postgres, settings: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LoadHandler]:
+    """Import a function's handler module anew, with an environment as in AWS and the password in a secret."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "test")
+    with mock_aws(), contextlib.ExitStack() as opened:
+        secret = boto3.client("secretsmanager").create_secret(
+            Name="database", SecretString=json.dumps({"password": server.password})
+        )
+        environment = {**dataclasses.asdict(settings), "database_secret_arn": secret["ARN"]}
+        for name, value in environment.items():
+            monkeypatch.setenv(name.upper(), str(value))
+        monkeypatch.setenv("PARTITION_SECONDS", str(DAY))
+
+        def load(name: str) -> ModuleType:
+            monkeypatch.delitem(sys.modules, f"lambdas.history.{name}", raising=False)
+            module = importlib.import_module(f"lambdas.history.{name}")
+            opened.callback(module.DATABASE.close)
+            return module
+
+        yield load

@@ -1,0 +1,109 @@
+"""The connection a function keeps: opened when needed, replaced when lost, no more allowed than needed."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from lambdas.history.database import Connection, Database, DatabaseSettings
+from local import postgres
+
+
+@pytest.fixture
+def open_database(server: postgres.Postgres, settings: DatabaseSettings) -> Iterator[Callable[..., Database]]:
+    opened: list[Database] = []
+
+    def open_database(**options: Any) -> Database:
+        arguments = {"application_name": "fanfare-test", "statement_timeout_seconds": 5, **options}
+        opened.append(Database(settings, lambda: server.password, **arguments))
+        return opened[-1]
+
+    yield open_database
+    for database in opened:
+        database.close()
+
+
+def process_id(connection: Connection) -> int:
+    return connection.info.backend_pid
+
+
+def test_the_connection_is_kept(open_database: Callable[..., Database]) -> None:
+    database = open_database()
+    assert database.run(process_id) == database.run(process_id)
+
+
+def test_a_lost_connection_is_replaced_once(
+    open_database: Callable[..., Database], connection: Connection
+) -> None:
+    database = open_database()
+    lost = database.run(process_id)
+    connection.execute("select pg_terminate_backend(%s, 5000)", [lost])
+    row = database.run(lambda fresh: fresh.execute("select pg_backend_pid() as id").fetchone())
+    assert row is not None
+    assert row["id"] != lost
+
+
+def test_work_that_loses_every_connection_fails(open_database: Callable[..., Database]) -> None:
+    attempts: list[int] = []
+
+    def work(connection: Connection) -> None:
+        attempts.append(process_id(connection))
+        connection.execute("select pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(psycopg.OperationalError, match="terminating connection"):
+        open_database().run(work)
+    assert len(set(attempts)) == 2
+
+
+def test_a_statement_that_takes_too_long_is_cancelled_and_not_tried_again(
+    open_database: Callable[..., Database],
+) -> None:
+    attempts: list[Connection] = []
+
+    def work(connection: Connection) -> None:
+        attempts.append(connection)
+        connection.execute("select pg_sleep(30)")
+
+    with pytest.raises(psycopg.errors.QueryCanceled, match="statement timeout"):
+        open_database(statement_timeout_seconds=1).run(work)
+    assert len(attempts) == 1
+
+
+def test_a_mistake_in_a_statement_is_not_tried_again(open_database: Callable[..., Database]) -> None:
+    attempts: list[Connection] = []
+
+    def work(connection: Connection) -> None:
+        attempts.append(connection)
+        connection.execute("select from nowhere")
+
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        open_database().run(work)
+    assert len(attempts) == 1
+
+
+def test_a_read_only_connection_cannot_write(open_database: Callable[..., Database]) -> None:
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        open_database(read_only=True).run(
+            lambda connection: connection.execute("insert into seen_events (id) values ('x')")
+        )
+
+
+def test_the_server_knows_whose_connection_it_is(
+    open_database: Callable[..., Database], connection: Connection
+) -> None:
+    database = open_database(application_name="fanfare-query")
+    query = "select application_name from pg_stat_activity where pid = %s"
+    assert connection.execute(query, [database.run(process_id)]).fetchone() == {
+        "application_name": "fanfare-query"
+    }
+
+
+def test_an_unreachable_database_is_an_operational_error(settings: DatabaseSettings) -> None:
+    unreachable = dataclasses.replace(settings, database_port=1)
+    database = Database(
+        unreachable, lambda: "secret", application_name="fanfare-test", statement_timeout_seconds=1
+    )
+    with pytest.raises(psycopg.OperationalError, match="refused"):
+        database.run(process_id)

@@ -1,0 +1,174 @@
+"""Reading: pages that hold still while events arrive, counts, and the leaderboard."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from lambdas.common.event import Event
+from lambdas.history import reading
+from lambdas.history.cursors import Position
+from lambdas.history.database import Connection
+from lambdas.history.queries import query
+from lambdas.history.recording import record
+
+MakeEvents = Callable[..., list[Event]]
+
+
+def record_on(connection: Connection, day: date, events: list[Event]) -> None:
+    """Record events as if it were ``day``: in a partition of that day."""
+    lower = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    name = f"events_{int((lower + timedelta(days=1)).timestamp())}"
+    if connection.execute("select to_regclass(%s) as name", [name]).fetchone() == {"name": None}:
+        connection.execute("select create_events_partition(%s, %s)", [lower, lower + timedelta(days=1)])
+    record(connection, events)
+    connection.execute(
+        "update events set created_at = %s + (created_at - date_trunc('day', created_at)) where id = any(%s)",
+        [lower, [event.id for event in events]],
+    )
+
+
+class TestPaging:
+    def test_an_unknown_channel_has_an_empty_list(self, connection: Connection) -> None:
+        assert reading.newest_events(connection, "nobody", 10) == reading.Page([], None)
+
+    def test_the_newest_come_first(self, connection: Connection, make_events: MakeEvents) -> None:
+        events = make_events(12)
+        record(connection, events)
+        page = reading.newest_events(connection, "ana", 10)
+        assert [event.id for event in page.events] == [event.id for event in events[:1:-1]]
+        assert page.next is not None
+
+    def test_a_full_last_page_says_that_it_is_the_last(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        record(connection, make_events(10))
+        assert reading.newest_events(connection, "ana", 10).next is None
+
+    def test_other_channels_events_are_not_shown(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        record(connection, [*make_events(3), *make_events(3, streamer_id="2", streamer_name="bo")])
+        page = reading.newest_events(connection, "bo", 10)
+        assert {event.streamer_id for event in page.events} == {"2"}
+        assert len(page.events) == 3
+
+    @pytest.mark.parametrize("limit", [1, 3, 7])
+    def test_pages_hold_still_while_events_arrive(
+        self, connection: Connection, make_events: MakeEvents, limit: int
+    ) -> None:
+        today = datetime.now(UTC).date()
+        older, newer = make_events(10), make_events(10)
+        record_on(connection, today - timedelta(days=3), older)  # pages span partitions
+        record(connection, newer)
+
+        seen: list[str] = []
+        page = reading.newest_events(connection, "ana", limit)
+        seen += [event.id for event in page.events]
+        while page.next:
+            record(connection, make_events(2))
+            before = Position.from_cursor(page.next.to_cursor())
+            page = reading.newest_events(connection, "ana", limit, before)
+            seen += [event.id for event in page.events]
+
+        assert seen == [event.id for event in [*older, *newer]][::-1]
+
+    def test_events_recorded_at_the_same_instant_are_neither_lost_nor_repeated(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        events = make_events(9)
+        record(connection, events)
+        connection.execute("update events set created_at = date_trunc('day', created_at)")
+        seen: list[str] = []
+        page = reading.newest_events(connection, "ana", 2)
+        seen += [event.id for event in page.events]
+        while page.next:
+            page = reading.newest_events(connection, "ana", 2, page.next)
+            seen += [event.id for event in page.events]
+        assert seen == [event.id for event in events][::-1]
+
+    def test_only_the_newest_partitions_are_read(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        today = datetime.now(UTC).date()
+        for days in range(5):
+            record_on(connection, today - timedelta(days=days), make_events(20))
+        connection.execute("analyze events")
+        connection.execute("set enable_seqscan = off")  # as in tables of a fair size
+        plan = connection.execute(
+            b"explain (analyze, costs off, timing off, summary off) " + query("newest_events"),
+            {
+                "streamer_id": "1001",
+                "before_created_at": datetime.max.replace(tzinfo=UTC),
+                "before_id": "",
+                "page_size": 11,
+            },
+        ).fetchall()
+        lines = [row["QUERY PLAN"] for row in plan]
+        scans = [line for line in lines if "Scan" in line and " on events_" in line]
+        assert len(scans) >= 5, lines
+        assert sum("never executed" in line for line in scans) >= 4, lines
+
+
+class TestCounts:
+    def test_an_unknown_channel_has_counted_nothing(self, connection: Connection) -> None:
+        assert reading.count_events(connection, "nobody") == reading.ChannelCounts(None, "nobody", {})
+
+    def test_a_channel_is_counted_by_type_over_all_partitions(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        yesterday = datetime.now(UTC).date() - timedelta(days=1)
+        record_on(connection, yesterday, make_events(3))
+        record(connection, [*make_events(2), *make_events(4, event_type="stream.online")])
+        record(connection, make_events(9, streamer_id="2", streamer_name="bo"))
+        assert reading.count_events(connection, "ana") == reading.ChannelCounts(
+            "1001", "ana", {"channel.raid": 5, "stream.online": 4}
+        )
+
+
+class TestDailyCounts:
+    def test_days_without_events_are_zero(self, connection: Connection, make_events: MakeEvents) -> None:
+        today = datetime.now(UTC).date()
+        record_on(connection, today - timedelta(days=2), make_events(3))
+        record_on(connection, today - timedelta(days=4), make_events(7))  # before the days asked for
+        record(connection, make_events(1, event_type="stream.online"))
+        assert reading.count_events_daily(connection, "ana", 4, today) == {
+            today - timedelta(days=3): {"channel.raid": 0, "stream.online": 0},
+            today - timedelta(days=2): {"channel.raid": 3, "stream.online": 0},
+            today - timedelta(days=1): {"channel.raid": 0, "stream.online": 0},
+            today: {"channel.raid": 0, "stream.online": 1},
+        }
+
+    def test_an_unknown_channel_has_empty_days(self, connection: Connection) -> None:
+        day = date(2026, 1, 1)
+        assert reading.count_events_daily(connection, "nobody", 2, day) == {
+            date(2025, 12, 31): {},
+            date(2026, 1, 1): {},
+        }
+
+
+class TestLeaderboard:
+    @pytest.fixture(autouse=True)
+    def channels(self, connection: Connection, make_events: MakeEvents) -> None:
+        yesterday = datetime.now(UTC).date() - timedelta(days=1)
+        record_on(connection, yesterday, make_events(5))
+        record(connection, make_events(3, streamer_id="2", streamer_name="bo"))
+        record(connection, make_events(3, streamer_id="1", streamer_name="cy"))
+        record(connection, make_events(1, event_type="stream.online"))
+
+    def test_the_channel_with_most_events_comes_first(self, connection: Connection) -> None:
+        assert reading.leaderboard(connection, None, None, 10) == [
+            reading.Leader("1001", "ana", 6),
+            reading.Leader("1", "cy", 3),
+            reading.Leader("2", "bo", 3),
+        ]
+
+    def test_it_can_be_of_one_type_of_a_time_and_shorter(self, connection: Connection) -> None:
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        assert reading.leaderboard(connection, "stream.online", None, 10) == [
+            reading.Leader("1001", "ana", 1)
+        ]
+        assert reading.leaderboard(connection, None, today, 2) == [
+            reading.Leader("1", "cy", 3),
+            reading.Leader("2", "bo", 3),
+        ]

@@ -1,0 +1,164 @@
+"""Recording: every event exactly once, in order, and no message in the way of another."""
+
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from lambdas.common.event import Event
+from lambdas.history import reading
+from lambdas.history.database import Connection, DatabaseSettings
+from lambdas.history.recording import Recorded, record
+
+Connect = Callable[[DatabaseSettings], Connection]
+MakeEvents = Callable[..., list[Event]]
+
+
+def recorded_ids(connection: Connection) -> list[str]:
+    return [row["id"] for row in connection.execute("select id from events order by created_at")]
+
+
+def test_a_batch_is_recorded_in_its_order_with_the_clock_of_the_database(
+    connection: Connection, make_events: MakeEvents
+) -> None:
+    events = make_events(500)[::-1]
+    clock = "select clock_timestamp() as now"
+    before = connection.execute(clock).fetchone()
+    assert record(connection, events) == Recorded(new=500, duplicate=0, refused={})
+    after = connection.execute(clock).fetchone()
+
+    assert recorded_ids(connection) == [event.id for event in events]
+    assert before is not None
+    assert after is not None
+    times = [row["created_at"] for row in connection.execute("select created_at from events")]
+    assert len(set(times)) == 500
+    assert before["now"] < min(times)
+    assert max(times) < after["now"] + timedelta(microseconds=500)
+
+
+def test_what_is_recorded_is_the_event(connection: Connection, make_events: MakeEvents) -> None:
+    payload: dict[str, Any] = {
+        "title": "Añé 😀 \\u0000",
+        "labels": [],
+        "from": {"viewers": 1.5},
+        "none": None,
+    }
+    (event,) = make_events(payload=payload)
+    record(connection, [event])
+    (stored,) = reading.newest_events(connection, "ana", 10).events
+    assert dataclasses.replace(stored, created_at=event.created_at) == event
+
+
+def test_an_empty_batch_is_no_work(connection: Connection) -> None:
+    assert record(connection, []) == Recorded(0, 0, {})
+
+
+def test_redelivered_events_are_recorded_once(connection: Connection, make_events: MakeEvents) -> None:
+    first, second, third = make_events(3)
+    assert record(connection, [first, second, first]) == Recorded(2, 1, {})
+    assert record(connection, [second, third, first]) == Recorded(1, 2, {})
+    assert recorded_ids(connection) == [first.id, second.id, third.id]
+
+
+def test_events_delivered_to_several_recorders_at_once_are_recorded_once(
+    settings: DatabaseSettings, connect: Connect, make_events: MakeEvents
+) -> None:
+    events = [*make_events(100), *make_events(100, streamer_id="1002", streamer_name="bo")]
+    # Overlapping batches, in orders that would have them wait for each other in a circle.
+    batches = [events, events[::-1], events[50:], events[:150][::-1]]
+    connections = [connect(settings) for _ in batches]
+    with ThreadPoolExecutor() as pool:
+        for _ in range(5):
+            results = list(pool.map(record, connections, batches))
+            assert sum(result.new + result.duplicate for result in results) == sum(map(len, batches))
+    assert sorted(recorded_ids(connections[0])) == [event.id for event in events]
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        {"payload": {"viewers": float("inf")}},
+        {"id": "with \0"},
+        {"streamer_name": "half \ud800"},
+        {"id": "".join(map(chr, range(300, 6000)))},  # does not fit into an index
+    ],
+    ids=["no-json", "nul", "half-a-surrogate-pair", "too-long"],
+)
+def test_only_the_poisonous_event_is_refused(
+    connection: Connection, make_events: MakeEvents, poison: dict[str, Any]
+) -> None:
+    neighbours = make_events(5)
+    batch = [*neighbours[:3], *make_events(**poison), *neighbours[3:]]
+    recorded = record(connection, batch)
+    assert (recorded.new, recorded.duplicate, list(recorded.refused)) == (5, 0, [3])
+    assert recorded_ids(connection) == [event.id for event in neighbours]
+
+
+def test_characters_that_jsonb_refuses_are_replaced(connection: Connection, make_events: MakeEvents) -> None:
+    payload = {"title": "a\0b", "name": "\ud83d alone, \ud83d\ude00 paired", "path": "C:\\u0000\\ud800"}
+    record(connection, make_events(payload=payload))
+    (stored,) = reading.newest_events(connection, "ana", 10).events
+    assert stored.payload == {
+        "title": "a\ufffdb",
+        "name": "\ufffd alone, \U0001f600 paired",
+        "path": "C:\\u0000\\ud800",
+    }
+
+
+def test_without_a_partition_nothing_is_remembered_so_that_a_retry_records_it(
+    connection: Connection, make_events: MakeEvents
+) -> None:
+    events = make_events(3)
+    with connection.transaction(force_rollback=True):
+        connection.execute("delete from seen_events")
+        for row in connection.execute(
+            "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'events'::regclass"
+        ).fetchall():
+            connection.execute(f"drop table {row['name']}")
+        with (
+            pytest.raises(psycopg.errors.CheckViolation, match="no partition"),
+            connection.transaction(),
+        ):
+            record(connection, events)
+    assert record(connection, events).new == 3
+
+
+class TestNames:
+    """A login belongs to the streamer last seen with it; events follow the id."""
+
+    def test_a_renamed_streamer_keeps_the_events(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        (before,) = make_events(streamer_name="ana")
+        (after,) = make_events(streamer_name="ana_live")
+        record(connection, [before])
+        record(connection, [after])
+        assert reading.count_events(connection, "ana_live").counts == {"channel.raid": 2}
+        assert reading.count_events(connection, "ana").streamer_id is None
+
+    def test_a_reused_name_is_its_new_owners(self, connection: Connection, make_events: MakeEvents) -> None:
+        record(connection, make_events(2, streamer_id="1001", streamer_name="ana"))
+        record(connection, make_events(1, streamer_id="2002", streamer_name="ana"))
+        assert reading.count_events(connection, "ana") == reading.ChannelCounts(
+            "2002", "ana", {"channel.raid": 1}
+        )
+
+    def test_a_late_event_does_not_bring_the_old_name_back(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        (late,) = make_events(streamer_name="ana")
+        record(connection, make_events(streamer_name="ana_live"))
+        record(connection, [late])
+        assert reading.count_events(connection, "ana_live").counts == {"channel.raid": 2}
+
+    def test_two_names_in_one_batch_leave_the_newer(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        (before,) = make_events(streamer_name="ana")
+        (after,) = make_events(streamer_name="ana_live")
+        record(connection, [after, before])
+        assert reading.count_events(connection, "ana_live").counts == {"channel.raid": 2}
