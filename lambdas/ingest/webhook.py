@@ -33,8 +33,8 @@ class Settings:
 
 SETTINGS = from_environment(Settings)
 
-# Twitch waits a few seconds for the answer and sends again after a 5xx, so giving up beats waiting.
-_CONFIG = Config(connect_timeout=1, read_timeout=1.5, retries={"mode": "standard", "total_max_attempts": 2})
+# Twitch waits a few seconds for the answer and sends again after a 5xx: giving up (within 5 s) beats waiting.
+_CONFIG = Config(connect_timeout=0.5, read_timeout=1.5, retries={"mode": "standard", "total_max_attempts": 2})
 _SNS = boto3.client("sns", config=_CONFIG)
 _SECRETS = boto3.client("secretsmanager", config=_CONFIG)
 
