@@ -27,6 +27,8 @@ export default ts.config(
       "vue/singleline-html-element-content-newline": "off",
       "vue/html-self-closing": ["error", { html: { void: "always", normal: "always" }, svg: "always" }],
       "vue/multi-word-component-names": "off",
+      // TypeScript already says what an absent property is: undefined.
+      "vue/require-default-prop": "off",
     },
   },
   {

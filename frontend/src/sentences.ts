@@ -37,7 +37,11 @@ function list(fields: Fields, key: string): Fields[] {
 /** Who did it: `prefix` is the field family (`user`, `broadcaster_user`, ...). Anonymous people have no name. */
 function who(fields: Fields, prefix: string): Part {
   const name = string(fields, `${prefix}_name`) || string(fields, `${prefix}_login`);
-  return name === "" || fields.is_anonymous === true ? "Someone" : { written: name, as: "name" };
+  return name === "" || fields.is_anonymous === true ? "Someone" : named(name);
+}
+
+function named(text: string): Part {
+  return { written: text, as: "name" };
 }
 
 function quote(text: string): Part {
@@ -76,11 +80,12 @@ function update(fields: Fields, _event: ChannelEvent, before?: ChannelEvent): Se
   if (before) {
     const sameTitle = string(before.payload, "title") === title;
     const sameCategory = string(before.payload, "category_name") === category;
-    if (sameTitle && !sameCategory && category !== "") return [channel, " is now playing ", quote(category)];
+    if (sameTitle && !sameCategory && category !== "") return [channel, " is now playing ", named(category)];
     if (sameCategory && !sameTitle && title !== "") return [channel, " changed the title to ", quote(title)];
   }
-  if (title === "") return [channel, " updated the channel", ...quoted(", now playing ", category)];
-  return [channel, " set the title to ", quote(title), ...quoted(", playing ", category)];
+  const playing: Part[] = category === "" ? [] : [", playing ", named(category)];
+  if (title === "") return [channel, " updated the channel", ...playing];
+  return [channel, " set the title to ", quote(title), ...playing];
 }
 
 function resubscribed(fields: Fields): Sentence {
@@ -150,7 +155,7 @@ const SENTENCES: Record<string, (fields: Fields, event: ChannelEvent, before?: C
   "channel.channel_points_custom_reward_redemption.add": (f) => [
     who(f, "user"),
     " redeemed ",
-    quote(string(object(f.reward), "title")),
+    named(string(object(f.reward), "title")),
     ...quoted(": ", string(f, "user_input")),
   ],
   "channel.shoutout.create": (f) => [
