@@ -53,7 +53,7 @@ class Event:
             strings = {name: fields[name] for name in ("id", "streamer_id", "streamer_name", "event_type")}
             occurred_at, created_at = parse_time(fields["occurred_at"]), parse_time(fields["created_at"])
             payload = fields["payload"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise MalformedEventError(f"not an event: {error!r}") from error
         for name, value in strings.items():
             if not isinstance(value, str) or not value:
