@@ -24,6 +24,8 @@ DATABASE = Database(
     SETTINGS,
     password_source(SETTINGS),
     application_name="fanfare-archiver",
+    # A database that paused takes some 15 seconds to resume, or 30 after a day.
+    connect_timeout_seconds=60,
     statement_timeout_seconds=60,
 )
 

@@ -14,8 +14,6 @@ Connection = psycopg.Connection[dict[str, Any]]
 #: The root of the function's package, and of the repository: both hold ``lambdas/`` and ``sql/``.
 ROOT: Final = Path(__file__).parents[2]
 
-CONNECT_TIMEOUT_SECONDS: Final = 5
-
 # Connection exceptions, an operator's or a failover's shutdown, and a writer that has become a reader:
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _LOST: Final = ("08", "57P", "25006")
@@ -45,12 +43,14 @@ class Database:
         password: Callable[[], str],
         *,
         application_name: str,
+        connect_timeout_seconds: int,
         statement_timeout_seconds: int,
         read_only: bool = False,
     ) -> None:
         self._parameters = connection_parameters(
             settings,
             application_name=application_name,
+            connect_timeout_seconds=connect_timeout_seconds,
             statement_timeout_seconds=statement_timeout_seconds,
             read_only=read_only,
         )
@@ -85,7 +85,12 @@ class Database:
 
 
 def connection_parameters(
-    settings: DatabaseSettings, *, application_name: str, statement_timeout_seconds: int, read_only: bool
+    settings: DatabaseSettings,
+    *,
+    application_name: str,
+    connect_timeout_seconds: int,
+    statement_timeout_seconds: int,
+    read_only: bool,
 ) -> dict[str, Any]:
     """The libpq parameters of a connection, the password excepted.
 
@@ -100,7 +105,7 @@ def connection_parameters(
         "dbname": settings.database_name,
         "user": settings.database_user,
         "application_name": application_name,
-        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "connect_timeout": connect_timeout_seconds,
         "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
     }
     if settings.database_ca_file:

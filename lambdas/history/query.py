@@ -26,6 +26,7 @@ DATABASE = Database(
     SETTINGS,
     password_source(SETTINGS),
     application_name="fanfare-query",
+    connect_timeout_seconds=3,
     statement_timeout_seconds=5,
     read_only=True,
 )

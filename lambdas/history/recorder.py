@@ -16,6 +16,7 @@ DATABASE = Database(
     SETTINGS,
     password_source(SETTINGS),
     application_name="fanfare-recorder",
+    connect_timeout_seconds=10,
     statement_timeout_seconds=10,
 )
 

@@ -36,7 +36,7 @@ def record(connection: Connection, events: Sequence[Event]) -> Recorded:
         return Recorded(0, 0, {})
     try:
         new = _insert(connection, events)
-    except (psycopg.Error, UnicodeEncodeError) as error:
+    except (psycopg.Error, UnicodeEncodeError, RecursionError) as error:
         if not _is_refusal(error):
             raise
         if len(events) == 1:
@@ -72,7 +72,7 @@ def _is_refusal(error: Exception) -> bool:
     """Whether a row is at fault: its data, or (SQLSTATE class 54) its size or depth."""
     if isinstance(error, psycopg.Error) and error.sqlstate is not None:
         return error.sqlstate.startswith(("22", "54"))
-    return isinstance(error, psycopg.DataError | UnicodeEncodeError)
+    return isinstance(error, psycopg.DataError | UnicodeEncodeError | RecursionError)
 
 
 # The escapes of a JSON text without other characters than ASCII, from left to right, so that the second half

@@ -70,7 +70,7 @@ def open_database(server: postgres.Postgres, settings: DatabaseSettings, **optio
         settings,
         lambda: server.password,
         application_name="fanfare-test",
-        **{"statement_timeout_seconds": 30, **options},
+        **{"connect_timeout_seconds": 10, "statement_timeout_seconds": 30, **options},
     )
 
 

@@ -16,8 +16,12 @@ def open_database(server: postgres.Postgres, settings: DatabaseSettings) -> Iter
     opened: list[Database] = []
 
     def open_database(**options: Any) -> Database:
-        arguments = {"application_name": "fanfare-test", "statement_timeout_seconds": 5, **options}
-        opened.append(Database(settings, lambda: server.password, **arguments))
+        defaults = {
+            "application_name": "fanfare-test",
+            "connect_timeout_seconds": 5,
+            "statement_timeout_seconds": 5,
+        }
+        opened.append(Database(settings, lambda: server.password, **{**defaults, **options}))
         return opened[-1]
 
     yield open_database
@@ -103,7 +107,11 @@ def test_the_server_knows_whose_connection_it_is(
 def test_an_unreachable_database_is_an_operational_error(settings: DatabaseSettings) -> None:
     unreachable = dataclasses.replace(settings, database_port=1)
     database = Database(
-        unreachable, lambda: "secret", application_name="fanfare-test", statement_timeout_seconds=1
+        unreachable,
+        lambda: "secret",
+        application_name="fanfare-test",
+        connect_timeout_seconds=1,
+        statement_timeout_seconds=1,
     )
     with pytest.raises(psycopg.OperationalError, match="refused"):
         database.run(process_id)

@@ -18,6 +18,13 @@ Connect = Callable[[DatabaseSettings], Connection]
 MakeEvents = Callable[..., list[Event]]
 
 
+def nested(depth: int) -> dict[str, Any]:
+    payload: dict[str, Any] = {}
+    for _ in range(depth):
+        payload = {"inner": payload}
+    return payload
+
+
 def recorded_ids(connection: Connection) -> list[str]:
     return [row["id"] for row in connection.execute("select id from events order by created_at")]
 
@@ -85,8 +92,9 @@ def test_events_delivered_to_several_recorders_at_once_are_recorded_once(
         {"id": "with \0"},
         {"streamer_name": "half \ud800"},
         {"id": "".join(map(chr, range(300, 6000)))},  # does not fit into an index
+        {"payload": nested(100_000)},
     ],
-    ids=["no-json", "nul", "half-a-surrogate-pair", "too-long"],
+    ids=["no-json", "nul", "half-a-surrogate-pair", "too-long", "too-deep"],
 )
 def test_only_the_poisonous_event_is_refused(
     connection: Connection, make_events: MakeEvents, poison: dict[str, Any]

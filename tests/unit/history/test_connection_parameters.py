@@ -9,7 +9,11 @@ SETTINGS = DatabaseSettings(
 
 def test_a_connection_says_who_it_is_and_waits_for_nothing_forever() -> None:
     assert connection_parameters(
-        SETTINGS, application_name="fanfare-recorder", statement_timeout_seconds=10, read_only=False
+        SETTINGS,
+        application_name="fanfare-recorder",
+        connect_timeout_seconds=5,
+        statement_timeout_seconds=10,
+        read_only=False,
     ) == {
         "host": "db.example",
         "port": 5432,
@@ -30,7 +34,11 @@ def test_with_certificates_the_server_is_verified() -> None:
         database_ca_file="certificates/rds.pem",
     )
     parameters = connection_parameters(
-        settings, application_name="x", statement_timeout_seconds=10, read_only=False
+        settings,
+        application_name="x",
+        connect_timeout_seconds=5,
+        statement_timeout_seconds=10,
+        read_only=False,
     )
     assert parameters["sslmode"] == "verify-full"
     assert parameters["sslrootcert"] == str(ROOT / "certificates/rds.pem")
@@ -38,6 +46,10 @@ def test_with_certificates_the_server_is_verified() -> None:
 
 def test_a_reader_cannot_write() -> None:
     parameters = connection_parameters(
-        SETTINGS, application_name="x", statement_timeout_seconds=10, read_only=True
+        SETTINGS,
+        application_name="x",
+        connect_timeout_seconds=5,
+        statement_timeout_seconds=10,
+        read_only=True,
     )
     assert "default_transaction_read_only=on" in parameters["options"]
