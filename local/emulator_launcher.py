@@ -1,4 +1,4 @@
-"""Starts the AWS emulator, with the CloudFormation types that it lacks and the app uses.
+"""Starts the AWS emulator, with what it lacks and the app uses: four CloudFormation types, and TLS.
 
 Run by the emulator's own interpreter, which has nothing of this project: only what requirements/emulator.txt
 names may be imported here. The app's templates stay those that AWS gets; what AWS's own CloudFormation does
@@ -17,6 +17,7 @@ from typing import Any
 
 import boto3
 from ministack.app import main
+from ministack.core import iam_evaluator
 from ministack.services import apigateway, cognito
 from ministack.services.cloudformation import provisioners
 
@@ -247,6 +248,19 @@ HANDLERS: dict[str, dict[str, Any]] = {
     },
 }
 
+_condition_value = iam_evaluator._resolve_condition_key
+
+
+def condition_value(key: str, context: Any) -> Any:
+    """What a policy's condition is compared with, where every request counts as sent over TLS.
+
+    The emulator speaks plain HTTP, on the loopback interface only; in AWS the same requests (CloudFront's
+    to the bucket, the SDKs') are encrypted, and policies refuse those that are not.
+    """
+    return "true" if key.lower() == "aws:securetransport" else _condition_value(key, context)
+
+
 if __name__ == "__main__":
     provisioners._RESOURCE_HANDLERS.update(HANDLERS)
+    iam_evaluator._resolve_condition_key = condition_value
     main()
