@@ -45,13 +45,13 @@ def watch(page: Page, cloud: Cloud, channel: str, viewer: str) -> None:
     page.goto(cloud.site)
     page.get_by_test_id("channel-input").fill(channel)
     page.get_by_test_id("channel-submit").click()
-    if page.url.startswith(cloud.site) is False or page.get_by_test_id("connection").count() == 0:
+    if page.url.startswith(cloud.site) is False or page.get_by_test_id("connection-state").count() == 0:
         page.wait_for_url(re.compile(r".*/oauth2/authorize.*|.*/watch/.*"))
     if "/oauth2/authorize" in page.url:
-        page.locator("input[name=login]").fill(viewer)
-        page.locator("button[type=submit]").first.click()
+        page.locator("#login").fill(viewer)
+        page.locator("#sign-in").click()
     page.wait_for_url(urljoin(cloud.site, f"watch/{channel}"))
-    expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "live")
+    expect(page.get_by_test_id("connection-state")).to_have_attribute("data-state", "live")
 
 
 def shown(page: Page) -> list[str]:
@@ -65,7 +65,7 @@ def test_a_viewer_signs_in_and_sees_the_newest_ten_events_live(
     page.goto(cloud.site)
     screenshot(page, "1-first-page")
     page.get_by_test_id("channel-input").fill("not a channel!")
-    expect(page.get_by_test_id("channel-error")).to_be_visible()
+    expect(page.locator("#channel-help.wrong")).to_be_visible()
     screenshot(page, "2-malformed-channel")
 
     watch(page, cloud, "journey_channel", "vera_viewer")
@@ -104,7 +104,7 @@ def test_a_viewer_signs_in_and_sees_the_newest_ten_events_live(
 
     eventually("everything recorded", lambda: recorded(cloud, "journey_channel") == sent[:-11:-1])
     page.reload()
-    expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "live")
+    expect(page.get_by_test_id("connection-state")).to_have_attribute("data-state", "live")
     expect(page.locator(EVENTS)).to_have_count(10)
     assert shown(page) == sent[:-11:-1], "a reload shows the same ten"
 
@@ -126,9 +126,9 @@ def test_an_unknown_channel_says_so(page: Page, cloud: Cloud) -> None:
     page.goto(cloud.site)
     page.get_by_test_id("channel-input").fill("nosuch_channel")
     page.get_by_test_id("channel-submit").click()
-    page.locator("input[name=login]").fill("vera_viewer")
-    page.locator("button[type=submit]").first.click()
-    expect(page.get_by_test_id("no-such-channel")).to_be_visible()
+    page.locator("#login").fill("vera_viewer")
+    page.locator("#sign-in").click()
+    expect(page.locator("[data-error=unknown-channel]")).to_be_visible()
     screenshot(page, "6-unknown-channel")
 
 
@@ -138,14 +138,14 @@ def test_after_a_lost_connection_nothing_is_missed_or_shown_twice(page: Page, cl
     page.locator(f"[data-event-id='{before}']").wait_for()
 
     page.context.set_offline(True)
-    expect(page.get_by_test_id("connection")).not_to_have_attribute("data-state", "live")
+    expect(page.get_by_test_id("connection-state")).not_to_have_attribute("data-state", "live")
     screenshot(page, "7-reconnecting")
     missed = cloud.simulate("channel.update", "patchy_channel")[0]["message_id"]
     eventually("recorded", lambda: missed in recorded(cloud, "patchy_channel"))
     page.context.set_offline(False)
 
     page.locator(f"[data-event-id='{missed}']").wait_for(timeout=40_000)
-    expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "live")
+    expect(page.get_by_test_id("connection-state")).to_have_attribute("data-state", "live")
     assert shown(page) == [missed, before]
 
 
