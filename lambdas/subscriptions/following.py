@@ -59,9 +59,7 @@ def follow(
 
     found = {key: state for key, state in known.items() if state != record.topics.get(key)} | adopted | made
     if look or found:
-        # Everything was just told by Twitch, unless older states are believed beside the new ones.
-        fresh = look or not any(state.live for state in record.topics.values())
-        table.record(channel.id, found, now if fresh else record.verified_at)
+        table.record(channel.id, found, verified_at=now)
     for key, state in failed.items():
         before = known.get(key)
         table.replace(channel.id, key, before.subscription_id if before else None, state)
@@ -127,5 +125,5 @@ def _adopt(
         observed = _observed(helix, streamer_id, callback, known)
     except HelixError as error:
         return {}, {key: error if key in conflicts else errors[key] for key in errors}
-    adopted = {key: observed[key] for key in conflicts if key in observed and observed[key].live}
+    adopted = {key: observed[key] for key in conflicts if key in observed}
     return adopted, {key: error for key, error in errors.items() if key not in adopted}

@@ -143,6 +143,21 @@ def test_a_revoked_topic_is_subscribed_again(
     assert following.topics["user.update"].subscription_id != before
 
 
+def test_a_revoked_topic_that_is_refused_now_has_failed(
+    followers: Followers, channels: ChannelsTable, twitch: Twitch
+) -> None:
+    followers.follow()
+    eventually(lambda: all_enabled(twitch))
+    before = followers.follow(NOW + 10).topics["user.update"].subscription_id
+    assert channels.replace(
+        followers.channel.id, "user.update", before, TopicState("revoked", before, "user_removed")
+    )
+    twitch.order("faults", path="/helix/eventsub", status=403)
+    following = followers.follow(NOW + 20)
+    assert following.topics["user.update"] == TopicState("failed", None, "forbidden")
+    assert followers.known() == following.topics
+
+
 def test_a_callback_that_did_not_prove_itself_is_tried_again(
     followers: Followers, twitch: Twitch, webhook: Server
 ) -> None:

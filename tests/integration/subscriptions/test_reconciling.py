@@ -209,6 +209,33 @@ def test_a_watch_that_comes_just_before_a_channel_is_given_up_keeps_it(stage: St
     assert stage.subscribed() == {ninja: ENABLED}
 
 
+class InterruptedHelix(Helix):
+    """Lets something happen just before the first deletion."""
+
+    interruption: Callable[[], object] | None = None
+
+    def delete_subscription(self, subscription_id: str) -> None:
+        interruption, self.interruption = self.interruption, None
+        if interruption is not None:
+            interruption()
+        super().delete_subscription(subscription_id)
+
+
+def test_a_watch_that_comes_while_a_channel_is_being_given_up_is_made_good_by_the_next(
+    stage: Stage, twitch: Twitch, pool: urllib3.PoolManager
+) -> None:
+    """It adopts subscriptions that are deleted a moment later: they must not be believed to be live."""
+    ninja = stage.watch("ninja")
+    stage.helix = helix = InterruptedHelix(
+        pool, lambda: Credentials(CLIENT_ID, CLIENT_SECRET), twitch.api_url, twitch.auth_url
+    )
+    helix.interruption = lambda: stage.watch("ninja", LATER)
+    assert stage.reconcile(LATER).deleted == len(TOPICS)
+    assert {state.reason for state in stage.known(ninja).values()} == {"lost_at_twitch"}
+    stage.watch("ninja", LATER + 1)
+    assert stage.subscribed() == {ninja: ENABLED}
+
+
 def test_one_channel_that_fails_does_not_stop_the_others(stage: Stage) -> None:
     ninja, shroud = stage.watch("ninja"), stage.watch("shroud")
 
