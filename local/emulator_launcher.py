@@ -1,4 +1,4 @@
-"""Starts the AWS emulator, with what it lacks and the app uses: four CloudFormation types, and TLS.
+"""Starts the AWS emulator, with what it lacks and the app uses.
 
 Run by the emulator's own interpreter, which has nothing of this project: only what requirements/emulator.txt
 names may be imported here. The app's templates stay those that AWS gets; what AWS's own CloudFormation does
@@ -10,6 +10,7 @@ import io
 import json
 import mimetypes
 import os
+import string
 import uuid
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,7 @@ from typing import Any
 import boto3
 from ministack.app import main
 from ministack.core import iam_evaluator
-from ministack.services import apigateway, cognito
+from ministack.services import apigateway, cognito, secretsmanager
 from ministack.services.cloudformation import provisioners
 
 Properties = Mapping[str, Any]
@@ -62,6 +63,45 @@ def delete_identity_provider(physical_id: str, properties: Properties) -> None:
     if properties["UserPoolId"] in cognito._user_pools:
         request = {"UserPoolId": properties["UserPoolId"], "ProviderName": physical_id}
         _answer(cognito._delete_identity_provider(request))
+
+
+# -- AWS::SecretsManager::Secret ----------------------------------------------------------------------
+
+# The emulator knows the type, but its Ref is the secret's name, so that grants on "the Ref", which is the ARN
+# in AWS, would match nothing; and it generates passwords with punctuation whatever the template says.
+_secret = dict(provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"])
+
+
+def create_secret(logical_id: str, properties: Properties, stack_name: str) -> Resource:
+    """The emulator's secret, with its ARN as the physical id."""
+    _, attributes = _secret["create"](logical_id, _without_punctuation(properties), stack_name)
+    return attributes["Arn"], attributes
+
+
+def update_secret(
+    physical_id: str, old: Properties, new: Properties, stack_name: str, logical_id: str
+) -> Resource:
+    """The emulator's update, which finds the secret by its name."""
+    before, after = _without_punctuation(old), _without_punctuation(new)
+    _, attributes = _secret["update"](_secret_name(physical_id), before, after, stack_name, logical_id)
+    return attributes["Arn"], attributes
+
+
+def delete_secret(physical_id: str, properties: Properties) -> None:
+    """The emulator's deletion, which finds the secret by its name."""
+    _secret["delete"](_secret_name(physical_id), properties)
+
+
+def _secret_name(arn: str) -> str:
+    return next((name for name, secret in secretsmanager._secrets.items() if secret["ARN"] == arn), arn)
+
+
+def _without_punctuation(properties: Properties) -> dict[str, Any]:
+    generate = dict(properties.get("GenerateSecretString") or {})
+    if generate and _flag(generate, "ExcludePunctuation", default="false"):
+        generate["ExcludeCharacters"] = generate.get("ExcludeCharacters", "") + string.punctuation
+        return {**properties, "GenerateSecretString": generate}
+    return dict(properties)
 
 
 # -- AWS::ApiGatewayV2::RouteResponse --------------------------------------------------------------
@@ -228,6 +268,12 @@ HANDLERS: dict[str, dict[str, Any]] = {
         "update": update_identity_provider,
         "update_with_logical_id": True,
         "delete": delete_identity_provider,
+    },
+    "AWS::SecretsManager::Secret": {
+        "create": create_secret,
+        "update": update_secret,
+        "update_with_logical_id": True,
+        "delete": delete_secret,
     },
     "AWS::ApiGatewayV2::RouteResponse": {
         "create": create_route_response,
