@@ -85,7 +85,7 @@ class Cloud:
     def subscriptions(self, login: str) -> list[dict[str, Any]]:
         """The subscriptions that the simulated Twitch holds for a channel."""
         state = request("GET", f"{self.twitch}/simulator/state").json()
-        return [s for s in state["subscriptions"] if s["login"] == login]
+        return [s for s in state["subscriptions"] if login in s["logins"]]
 
 
 @dataclass(frozen=True)
