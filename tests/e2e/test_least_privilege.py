@@ -54,10 +54,10 @@ def watch_issues_tickets(cloud: Cloud, viewer: Viewer) -> bool:
 def a_ticket_opens_a_connection(cloud: Cloud, viewer: Viewer) -> bool:
     watched = viewer.watch("granted_channel").json()
     try:
-        connect_with_ticket(watched["websocket_url"], watched["ticket"]).close()
+        with connect_with_ticket(watched["websocket_url"], watched["ticket"]):
+            return True
     except InvalidStatus:
         return False
-    return True
 
 
 def an_event_reaches_its_viewer(cloud: Cloud, viewer: Viewer) -> bool:
