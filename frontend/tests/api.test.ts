@@ -1,0 +1,61 @@
+import { describe, expect, test, vi } from "vitest";
+
+import { ApiError, newestEvents, retryAfter, watch } from "../src/live/api";
+import { backoff } from "../src/live/backoff";
+import { event } from "./events";
+
+describe("Retry-After", () => {
+  const now = Date.UTC(2026, 0, 1);
+
+  test.each([
+    [null, null],
+    ["20", 20_000],
+    ["0", 0],
+    [new Date(now + 5_000).toUTCString(), 5_000],
+    [new Date(now - 5_000).toUTCString(), 0],
+    ["soon", null],
+  ])("%j", (header, expected) => {
+    expect(retryAfter(header, now)).toBe(expected);
+  });
+});
+
+describe("the backoff", () => {
+  test("is a random share of a bound that doubles from one second to thirty", () => {
+    const bounds = [1, 2, 3, 4, 5, 6, 7, 100].map((failures) => backoff(failures, () => 1));
+    expect(bounds).toEqual([1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]);
+    expect(backoff(3, () => 0.25)).toBe(1_000);
+    expect(backoff(3, () => 0)).toBe(0);
+  });
+});
+
+describe("the API", () => {
+  test("is asked to watch with the token in a header, never in the address", async () => {
+    const fetch = vi.fn(() => Promise.resolve(Response.json({ ticket: "t" })));
+    await watch(fetch, "marlowe", "token");
+    expect(fetch).toHaveBeenCalledWith("/api/channels/marlowe/watch", {
+      method: "POST",
+      headers: { Authorization: "Bearer token" },
+    });
+  });
+
+  test("tells why it refused and how long to wait", async () => {
+    const refusal = Response.json(
+      { error: { code: "rate_limited", message: "Too many viewers." } },
+      { status: 429, headers: { "Retry-After": "7" } },
+    );
+    const error = await watch(() => Promise.resolve(refusal), "marlowe", "token").catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(ApiError);
+    expect(error).toMatchObject({ status: 429, message: "Too many viewers.", retryAfter: 7_000 });
+  });
+
+  test("may fail with a gateway's own page", async () => {
+    const page = new Response("<html>", { status: 502 });
+    await expect(watch(() => Promise.resolve(page), "marlowe", "token")).rejects.toMatchObject({ status: 502 });
+  });
+
+  test("gives the newest events, past this browser's cache, without what is not an event", async () => {
+    const fetch = vi.fn(() => Promise.resolve(Response.json({ events: [event(), { id: 3 }], next: null })));
+    expect(await newestEvents(fetch, "marlowe")).toEqual([event()]);
+    expect(fetch).toHaveBeenCalledWith("/api/channels/marlowe/events?limit=10", { cache: "no-store" });
+  });
+});

@@ -1,0 +1,150 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+
+import { kindOf } from "../src/kinds";
+import { KNOWN_TYPES, plainText, sentence } from "../src/sentences";
+import { event } from "./events";
+
+const broadcaster = { broadcaster_user_id: "1", broadcaster_user_login: "marlowe", broadcaster_user_name: "Marlowe" };
+const user = { user_id: "2", user_login: "wren", user_name: "Wren" };
+
+function said(event_type: string, payload: Record<string, unknown>, before?: Record<string, unknown>): string {
+  return plainText(
+    sentence(
+      event({ event_type, payload: { ...broadcaster, ...payload } }),
+      before && event({ event_type, payload: { ...broadcaster, ...before } }),
+    ),
+  );
+}
+
+const incoming = { from_broadcaster_user_id: "9", from_broadcaster_user_name: "Ottoline", to_broadcaster_user_id: "1" };
+const outgoing = {
+  from_broadcaster_user_id: "1",
+  from_broadcaster_user_name: "Marlowe",
+  to_broadcaster_user_id: "9",
+  to_broadcaster_user_name: "Ottoline",
+};
+const choices = (...votes: number[]) => votes.map((n, index) => ({ id: `c${index}`, title: `Choice ${index}`, votes: n }));
+
+const EXAMPLES: [string, Record<string, unknown>, string][] = [
+  ["stream.online", { type: "live" }, "Marlowe went live"],
+  ["stream.online", { type: "rerun" }, "Marlowe started a rerun"],
+  ["stream.offline", {}, "Marlowe ended the stream"],
+  ["channel.update", { title: "Hi", category_name: "Chess" }, "Marlowe set the title to “Hi”, playing Chess"],
+  ["channel.update", { title: "Hi", category_name: "" }, "Marlowe set the title to “Hi”"],
+  ["channel.update", { title: "", category_name: "Chess" }, "Marlowe updated the channel, playing Chess"],
+  ["channel.raid", { ...incoming, viewers: 120 }, "Ottoline raided with 120 viewers"],
+  ["channel.raid", { ...incoming, viewers: 1 }, "Ottoline raided with 1 viewer"],
+  ["channel.raid", { ...outgoing, viewers: 12345 }, "Marlowe raided Ottoline with 12,345 viewers"],
+  ["user.update", { ...user, description: "" }, "Wren updated their profile"],
+  ["user.update", { ...user, description: "Quiet games." }, "Wren updated their profile: “Quiet games.”"],
+  ["channel.follow", user, "Wren followed"],
+  ["channel.follow", { user_login: "wren", user_name: "" }, "wren followed"],
+  ["channel.subscribe", { ...user, tier: "2000", is_gift: false }, "Wren subscribed at Tier 2"],
+  ["channel.subscribe", { ...user, tier: "1000", is_gift: true }, "Wren got a Tier 1 subscription as a gift"],
+  [
+    "channel.subscription.gift",
+    { ...user, total: 5, tier: "1000", cumulative_total: 52, is_anonymous: false },
+    "Wren gifted 5 Tier 1 subscriptions, 52 so far",
+  ],
+  [
+    "channel.subscription.gift",
+    { user_name: null, total: 1, tier: "3000", cumulative_total: null, is_anonymous: true },
+    "Someone gifted 1 Tier 3 subscription",
+  ],
+  [
+    "channel.subscription.message",
+    { ...user, tier: "1000", cumulative_months: 12, streak_months: 3, message: { text: "One year!", emotes: [] } },
+    "Wren subscribed for 12 months at Tier 1, 3 in a row: “One year!”",
+  ],
+  [
+    "channel.subscription.message",
+    { ...user, tier: "1000", cumulative_months: 1, streak_months: null, message: { text: "", emotes: null } },
+    "Wren subscribed for 1 month at Tier 1",
+  ],
+  ["channel.cheer", { ...user, bits: 1000, message: "Cheer1000 wow" }, "Wren cheered 1,000 bits: “Cheer1000 wow”"],
+  ["channel.cheer", { user_name: null, is_anonymous: true, bits: 1, message: "" }, "Someone cheered 1 bit"],
+  ["channel.hype_train.begin", { level: 1 }, "A hype train set off at level 1"],
+  ["channel.hype_train.progress", { level: 2 }, "The hype train is at level 2"],
+  ["channel.hype_train.end", { level: 4 }, "The hype train ended at level 4"],
+  ["channel.poll.begin", { title: "Tea?" }, "A poll began: “Tea?”"],
+  [
+    "channel.poll.end",
+    { title: "Tea?", status: "completed", choices: choices(3, 8) },
+    "The poll “Tea?” ended: “Choice 1” won with 8 votes",
+  ],
+  [
+    "channel.poll.end",
+    { title: "Tea?", status: "completed", choices: choices(2, 2, 1) },
+    "The poll “Tea?” ended in a tie at 2 votes",
+  ],
+  ["channel.poll.end", { title: "Tea?", status: "completed", choices: choices(0, 0) }, "The poll “Tea?” ended without votes"],
+  ["channel.poll.end", { title: "Tea?", status: "terminated", choices: [] }, "The poll “Tea?” was ended early"],
+  ["channel.prediction.begin", { title: "Win?" }, "A prediction began: “Win?”"],
+  ["channel.prediction.lock", { title: "Win?" }, "The prediction “Win?” takes no more points"],
+  [
+    "channel.prediction.end",
+    { title: "Win?", status: "resolved", winning_outcome_id: "b", outcomes: [{ id: "a", title: "No" }, { id: "b", title: "Yes" }] },
+    "The prediction “Win?” ended: it was “Yes”",
+  ],
+  ["channel.prediction.end", { title: "Win?", status: "canceled", outcomes: [] }, "The prediction “Win?” was cancelled"],
+  [
+    "channel.channel_points_custom_reward_redemption.add",
+    { ...user, user_input: "now please", reward: { title: "Hydrate" } },
+    "Wren redeemed Hydrate: “now please”",
+  ],
+  ["channel.shoutout.create", { to_broadcaster_user_name: "Ottoline" }, "Marlowe gave a shoutout to Ottoline"],
+  ["channel.shoutout.receive", { from_broadcaster_user_name: "Ottoline" }, "Ottoline gave this channel a shoutout"],
+  ["channel.ad_break.begin", { duration_seconds: 90 }, "An ad break of 90 seconds began"],
+];
+
+describe("a sentence", () => {
+  test.each(EXAMPLES)("about %s", (type, payload, expected) => {
+    expect(said(type, payload)).toBe(expected);
+  });
+
+  test("exists for every topic, with an example here and a look of its own", () => {
+    expect(new Set(EXAMPLES.map(([type]) => type))).toEqual(new Set(KNOWN_TYPES));
+    for (const type of KNOWN_TYPES) expect(kindOf(type).label).not.toBe(type);
+  });
+
+  test("tells what an update changed, beside the update before it", () => {
+    const before = { title: "Hi", category_name: "Chess" };
+    expect(said("channel.update", { ...before, title: "Bye" }, before)).toBe("Marlowe changed the title to “Bye”");
+    expect(said("channel.update", { ...before, category_name: "Go" }, before)).toBe("Marlowe is now playing Go");
+  });
+
+  test.each([
+    ["channel.guest_star_session.begin", "Guest star session begin"],
+    ["drop.entitlement_grant", "Drop entitlement grant"],
+    ["constructor", "Constructor"],
+    ["", "Something happened"],
+  ])("reads sensibly for the unknown type %j", (type, expected) => {
+    expect(said(type, {})).toBe(expected);
+  });
+
+  test("keeps what people wrote apart from our words", () => {
+    const name = "<b>\u202Egnirts</b>";
+    expect(sentence(event({ event_type: "channel.follow", payload: { user_name: name } }))).toEqual([
+      { written: name, as: "name" },
+      " followed",
+    ]);
+  });
+
+  test("can be made of any payload, whatever Twitch leaves out or changes", () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...KNOWN_TYPES), fc.dictionary(fc.string(), fc.jsonValue()), (event_type, payload) => {
+        expect(plainText(sentence(event({ event_type, payload })))).not.toMatch(/undefined|null|NaN|\[object/);
+      }),
+    );
+    for (const event_type of KNOWN_TYPES) {
+      const fields = ["title", "choices", "outcomes", "reward", "message", "viewers", "tier", "user_name", "bits"];
+      fc.assert(
+        fc.property(fc.record(Object.fromEntries(fields.map((field) => [field, fc.jsonValue()]))), (payload) => {
+          plainText(sentence(event({ event_type, payload })));
+        }),
+        { numRuns: 20 },
+      );
+    }
+  });
+});
