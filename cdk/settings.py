@@ -9,10 +9,18 @@ import json
 import string
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 DEFAULT_STAGE = "dev"
 
@@ -61,6 +69,12 @@ class Aurora(_Settings):
     """Further instances in other zones, ready to take over from a failed writer."""
     backup_days: int = Field(default=7, ge=1, le=35)
     """Days back to which the cluster can be restored."""
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        if self.min_capacity > self.max_capacity:
+            raise ValueError("min_capacity must not be above max_capacity")
+        return self
 
 
 class ExternalDatabase(_Settings):

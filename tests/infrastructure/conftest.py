@@ -1,0 +1,17 @@
+"""The templates under test, synthesised once a session."""
+
+import pytest
+
+from tests.infrastructure.template import Stage, synthesise
+
+
+@pytest.fixture(scope="session")
+def prod(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """The stage ``prod`` as it stands in cdk.json."""
+    return synthesise("prod", tmp_path_factory.mktemp("prod"))
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """The stage ``local`` with the settings that the local cloud would pass."""
+    return synthesise("local", tmp_path_factory.mktemp("local"))

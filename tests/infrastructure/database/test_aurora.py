@@ -1,0 +1,77 @@
+"""The database in AWS: Aurora Serverless v2, out of reach for anyone but the functions that need it."""
+
+import pytest
+
+from tests.infrastructure.template import Stage, synthesise
+
+
+def test_the_network_has_no_way_out(prod: Stage) -> None:
+    types = {resource.type for resource in prod.resources.values()}
+    for door in ("NatGateway", "InternetGateway", "VPCEndpoint", "Route", "EIP"):
+        assert f"AWS::EC2::{door}" not in types
+    subnets = prod.of_type("AWS::EC2::Subnet").values()
+    assert len(subnets) == 2
+    assert all(subnet["MapPublicIpOnLaunch"] is False for subnet in subnets)
+
+
+def test_only_the_functions_group_reaches_the_database(prod: Stage) -> None:
+    (ingress,) = prod.of_type("AWS::EC2::SecurityGroupIngress").values()
+    assert ingress["SourceSecurityGroupId"] == "{Database/Clients.GroupId}"
+    assert ingress["GroupId"] == "{Database/Cluster/SecurityGroup.GroupId}"
+    (egress,) = prod.of_type("AWS::EC2::SecurityGroupEgress").values()
+    assert egress["GroupId"] == "{Database/Clients.GroupId}"
+    assert egress["DestinationSecurityGroupId"] == "{Database/Cluster/SecurityGroup.GroupId}"
+
+
+def test_the_cluster_is_encrypted_and_takes_iam_tokens_over_tls(prod: Stage) -> None:
+    cluster = prod.resources["Database/Cluster"].properties
+    assert cluster["Engine"] == "aurora-postgresql"
+    assert cluster["EngineVersion"].startswith("18.")
+    assert cluster["StorageEncrypted"] is True
+    assert cluster["EnableIAMDatabaseAuthentication"] is True
+    assert cluster["DeletionProtection"] is True
+    parameters = prod.resources["Database/Cluster/ParameterGroup"].properties["Parameters"]
+    assert parameters["rds.force_ssl"] == "1"
+
+
+def test_the_masters_password_stays_in_secrets_manager(prod: Stage) -> None:
+    cluster = prod.resources["Database/Cluster"].properties
+    assert cluster["MasterUserPassword"].startswith("{{resolve:secretsmanager:")
+
+
+def test_production_has_a_reader_to_fail_over_to(prod: Stage) -> None:
+    instances = prod.of_type("AWS::RDS::DBInstance")
+    assert instances.keys() == {"Database/Cluster/Writer", "Database/Cluster/Reader1"}
+    assert all(found["DBInstanceClass"] == "db.serverless" for found in instances.values())
+    assert all(not found.get("PubliclyAccessible") for found in instances.values())
+
+
+def test_functions_verify_the_databases_certificate(prod: Stage) -> None:
+    for job in ("recorder", "query", "archiver", "migrator"):
+        variables = prod.function(job)["Environment"]["Variables"]
+        bundle = (prod.package(job) / variables["DATABASE_CA_FILE"]).read_text()
+        assert bundle.count("BEGIN CERTIFICATE") == bundle.count("END CERTIFICATE") > 50
+
+
+def test_the_role_is_made_after_the_cluster_and_again_when_its_statement_changes(prod: Stage) -> None:
+    role = prod.resources["Database/Role/Resource/Default"]
+    assert {"Database/Cluster", "Database/Cluster/Writer"} <= role.depends_on
+    for event in ("Create", "Update"):
+        assert "create role fanfare login" in role.properties[event]
+        assert "grant rds_iam to fanfare" in role.properties[event]
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """The stage ``dev`` as it stands in cdk.json."""
+    return synthesise("dev", tmp_path_factory.mktemp("dev"))
+
+
+def test_an_idle_development_database_pauses(dev: Stage) -> None:
+    cluster = dev.resources["Database/Cluster"].properties
+    assert cluster["ServerlessV2ScalingConfiguration"] == {
+        "MinCapacity": 0,
+        "MaxCapacity": 2,
+        "SecondsUntilAutoPause": 1800,
+    }
+    assert cluster["DeletionProtection"] is False

@@ -1,0 +1,52 @@
+"""History: the read routes, the schedule, and migrations before code."""
+
+from tests.infrastructure.template import Stage
+
+
+def test_anyone_may_read(prod: Stage) -> None:
+    reads = {
+        route["RouteKey"]: route
+        for route in prod.of_type("AWS::ApiGatewayV2::Route").values()
+        if route["RouteKey"].startswith("GET ")
+    }
+    assert reads.keys() == {
+        "GET /api/channels/{login}/events",
+        "GET /api/channels/{login}/counts",
+        "GET /api/channels/{login}/counts/daily",
+        "GET /api/leaderboard",
+        "GET /api/openapi.json",
+    }
+    for route in reads.values():
+        assert route["AuthorizationType"] == "NONE"
+        integration = prod.resources[route["Target"].removeprefix("integrations/").strip("{}")]
+        assert integration.properties["IntegrationUri"] == "{History/Query.Arn}"
+        assert integration.properties["PayloadFormatVersion"] == "2.0"
+
+
+def test_partitions_are_looked_after_every_hour(prod: Stage) -> None:
+    rule = prod.resources["History/ArchiverSchedule"].properties
+    assert rule["ScheduleExpression"] == "rate(1 hour)"
+    assert [target["Arn"] for target in rule["Targets"]] == ["{History/Archiver.Arn}"]
+
+
+def test_migrations_run_before_the_code_that_needs_them(prod: Stage) -> None:
+    waiting = {
+        path
+        for path, found in prod.resources.items()
+        if "History/Migrate/Default/Default" in found.depends_on
+    }
+    assert {"History/Recorder", "History/Query", "History/Archiver"} <= waiting
+    assert any(path.startswith("History/Recorder/SqsEventSource") for path in waiting)
+
+
+def test_migrations_run_again_when_their_package_changes(prod: Stage) -> None:
+    trigger = prod.resources["History/Migrate/Default/Default"].properties
+    assert trigger["ExecuteOnHandlerChange"] is True
+    # A version stands for one state of the code and its configuration.
+    assert trigger["HandlerArn"] == "{History/Migrator/CurrentVersion}"
+    assert trigger["InvocationType"] == "RequestResponse"
+
+
+def test_the_database_stands_before_the_application(prod: Stage) -> None:
+    manifest = (prod.assembly / "manifest.json").read_text()
+    assert '"Fanfare-prod-Data"' in manifest.partition('"Fanfare-prod-App"')[2]

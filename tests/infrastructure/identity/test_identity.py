@@ -1,0 +1,54 @@
+"""Identity: viewers come in through Twitch, and no other way."""
+
+from tests.infrastructure.template import Stage
+
+
+def test_nobody_signs_up_by_themselves(prod: Stage) -> None:
+    pool = prod.resources["Users"].properties
+    assert pool["AdminCreateUserConfig"] == {"AllowAdminCreateUserOnly": True}
+    assert "Schema" not in pool
+
+
+def test_twitch_is_the_identity_provider(prod: Stage) -> None:
+    provider = prod.resources["Identity/Twitch"].properties
+    assert (provider["ProviderName"], provider["ProviderType"]) == ("Twitch", "OIDC")
+    secret = "{{{{resolve:secretsmanager:fanfare/prod/twitch:SecretString:{}::}}}}"
+    assert provider["ProviderDetails"] == {
+        "client_id": secret.format("client_id"),
+        "client_secret": secret.format("client_secret"),
+        "authorize_scopes": "openid",
+        "attributes_request_method": "GET",
+        "oidc_issuer": "https://id.twitch.tv/oauth2",
+        "authorize_url": "https://id.twitch.tv/oauth2/authorize",
+        "token_url": "https://id.twitch.tv/oauth2/token",
+        "attributes_url": "https://id.twitch.tv/oauth2/userinfo",
+        "jwks_uri": "https://id.twitch.tv/oauth2/keys",
+    }
+
+
+def test_the_site_is_a_public_client_that_goes_through_twitch(prod: Stage) -> None:
+    client = prod.resources["Identity/Site"].properties
+    assert client["GenerateSecret"] is False
+    assert client["SupportedIdentityProviders"] == ["Twitch"]
+    assert client["AllowedOAuthFlows"] == ["code"]
+    assert client["AllowedOAuthScopes"] == ["openid"]
+    assert client["ExplicitAuthFlows"] == ["ALLOW_REFRESH_TOKEN_AUTH"]
+    assert client["CallbackURLs"] == ["https://{Site/Distribution.DomainName}/callback"]
+    assert client["LogoutURLs"] == ["https://{Site/Distribution.DomainName}/"]
+    assert client["PreventUserExistenceErrors"] == "ENABLED"
+    assert client["EnableTokenRevocation"] is True
+
+
+def test_tokens_end(prod: Stage) -> None:
+    client = prod.resources["Identity/Site"].properties
+    assert set(client["TokenValidityUnits"].values()) == {"minutes"}
+    assert client["AccessTokenValidity"] == client["IdTokenValidity"] == 60
+    assert client["RefreshTokenValidity"] == 30 * 24 * 60
+
+
+def test_the_client_waits_for_its_provider(prod: Stage) -> None:
+    assert "Identity/Twitch" in prod.resources["Identity/Site"].depends_on
+
+
+def test_the_sign_in_has_a_domain_that_no_other_account_claims(prod: Stage) -> None:
+    assert prod.resources["Identity/Domain"].properties["Domain"] == "fanfare-prod-{AccountId}"

@@ -1,0 +1,83 @@
+"""A feed: raw notifications in a queue, failures in a dead-letter queue, and an alarm on those."""
+
+import pytest
+
+from tests.infrastructure.template import Stage
+
+FEEDS = {"History/Feed": "recorder", "Live/Feed": "broadcaster"}
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_notifications_arrive_raw(prod: Stage, feed: str) -> None:
+    (subscription,) = (
+        found
+        for found in prod.of_type("AWS::SNS::Subscription").values()
+        if found["Endpoint"] == f"{{{feed}/Queue.Arn}}"
+    )
+    assert subscription["RawMessageDelivery"] is True
+    assert subscription["FilterPolicy"] == {"message_type": ["notification"]}
+    assert subscription["RedrivePolicy"] == {"deadLetterTargetArn": f"{{{feed}/DeadLetters.Arn}}"}
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_a_message_that_fails_five_times_is_kept_for_two_weeks(prod: Stage, feed: str) -> None:
+    queue = prod.resources[f"{feed}/Queue"].properties
+    assert queue["RedrivePolicy"] == {
+        "deadLetterTargetArn": f"{{{feed}/DeadLetters.Arn}}",
+        "maxReceiveCount": 5,
+    }
+    assert prod.resources[f"{feed}/DeadLetters"].properties["MessageRetentionPeriod"] == 14 * 24 * 3600
+
+
+@pytest.mark.parametrize(("feed", "job"), FEEDS.items())
+def test_a_message_stays_invisible_for_six_times_what_the_function_may_take(
+    prod: Stage, feed: str, job: str
+) -> None:
+    queue = prod.resources[f"{feed}/Queue"].properties
+    assert queue["VisibilityTimeout"] == 6 * prod.function(job)["Timeout"]
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+@pytest.mark.parametrize("queue", ["Queue", "DeadLetters"])
+def test_queues_are_encrypted_and_take_tls_only(prod: Stage, feed: str, queue: str) -> None:
+    assert prod.resources[f"{feed}/{queue}"].properties["SqsManagedSseEnabled"] is True
+    statements = prod.resources[f"{feed}/{queue}/Policy"].properties["PolicyDocument"]["Statement"]
+    refusals = [statement["Condition"] for statement in statements if statement["Effect"] == "Deny"]
+    assert refusals == [{"Bool": {"aws:SecureTransport": "false"}}]
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_only_the_topic_may_send_to_a_feed(prod: Stage, feed: str) -> None:
+    statements = prod.resources[f"{feed}/Queue/Policy"].properties["PolicyDocument"]["Statement"]
+    (allowed,) = (statement for statement in statements if statement["Effect"] == "Allow")
+    assert allowed["Action"] == "sqs:SendMessage"
+    assert allowed["Condition"] == {"ArnEquals": {"aws:SourceArn": "{Ingest/Events}"}}
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_one_dead_letter_raises_the_alarm(prod: Stage, feed: str) -> None:
+    alarm = prod.resources[f"{feed}/DeadLettersAlarm"].properties
+    assert alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
+    assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": f"{{{feed}/DeadLetters.QueueName}}"}]
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanOrEqualToThreshold", 1)
+
+
+def _source(stage: Stage, feed: str) -> dict[str, object]:
+    (source,) = (
+        found
+        for found in stage.of_type("AWS::Lambda::EventSourceMapping").values()
+        if found["EventSourceArn"] == f"{{{feed}/Queue.Arn}}"
+    )
+    return source
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_a_bad_message_does_not_take_its_batch_along(prod: Stage, feed: str) -> None:
+    assert _source(prod, feed)["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_recording_waits_a_second_for_company_and_broadcasting_never(prod: Stage) -> None:
+    record, broadcast = _source(prod, "History/Feed"), _source(prod, "Live/Feed")
+    assert (record["BatchSize"], record["MaximumBatchingWindowInSeconds"]) == (500, 1)
+    assert broadcast["BatchSize"] == 10
+    assert "MaximumBatchingWindowInSeconds" not in broadcast

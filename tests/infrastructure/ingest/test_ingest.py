@@ -1,0 +1,36 @@
+"""Ingest: the public webhook and the topic behind it."""
+
+from tests.infrastructure.template import Stage
+
+
+def test_twitch_delivers_without_credentials_and_only_there(prod: Stage) -> None:
+    open_posts = {
+        route["RouteKey"]
+        for route in prod.of_type("AWS::ApiGatewayV2::Route").values()
+        if route["ApiId"] == "{HttpApi}"
+        and route["AuthorizationType"] == "NONE"
+        and "POST" in route["RouteKey"]
+    }
+    assert open_posts == {"POST /webhooks/twitch"}
+
+
+def test_the_http_api_is_throttled(prod: Stage) -> None:
+    stage = prod.of_type("AWS::ApiGatewayV2::Stage")["HttpStage"]
+    assert (stage["StageName"], stage["AutoDeploy"]) == ("$default", True)
+    assert stage["DefaultRouteSettings"] == {"ThrottlingRateLimit": 500, "ThrottlingBurstLimit": 1000}
+
+
+def test_the_topic_is_encrypted_and_takes_tls_only(prod: Stage) -> None:
+    assert prod.resources["Ingest/Events"].properties["KmsMasterKeyId"].endswith(":alias/aws/sns")
+    (statement,) = prod.resources["Ingest/Events/Policy"].properties["PolicyDocument"]["Statement"]
+    assert statement["Effect"] == "Deny"
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_three_readers_hang_off_the_topic_side_by_side(prod: Stage) -> None:
+    subscriptions = prod.of_type("AWS::SNS::Subscription").values()
+    assert {found["Endpoint"]: found["FilterPolicy"]["message_type"] for found in subscriptions} == {
+        "{History/Feed/Queue.Arn}": ["notification"],
+        "{Live/Feed/Queue.Arn}": ["notification"],
+        "{Subscriptions/Revocations.Arn}": ["revocation"],
+    }

@@ -1,0 +1,199 @@
+"""Function packages: what is imported and nothing else, for the target, built once."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cdk import packaging
+from cdk.packaging import PackagingError, function_package, import_closure, locked_requirements
+from tests.infrastructure.template import Stage
+
+JOBS = {
+    "webhook": "ingest",
+    "authorizer": "live",
+    "connection": "live",
+    "broadcaster": "live",
+    "watch": "subscriptions",
+    "reconciler": "subscriptions",
+    "revocations": "subscriptions",
+    "recorder": "history",
+    "query": "history",
+    "archiver": "history",
+    "migrator": "history",
+}
+# aws-lambda-powertools and what it needs.
+POWERTOOLS = {"aws_lambda_powertools", "jmespath", "typing_extensions"}
+PSYCOPG = {"psycopg", "psycopg_binary"}
+PYDANTIC = {"pydantic", "pydantic_core", "annotated_types", "typing_inspection"}
+
+
+def _distributions(package: Path) -> set[str]:
+    return {path.name.partition("-")[0] for path in package.glob("*.dist-info")}
+
+
+@pytest.mark.parametrize(("job", "capability"), JOBS.items())
+def test_a_package_holds_its_capability_and_common_only(prod: Stage, job: str, capability: str) -> None:
+    package = prod.package(job)
+    modules = {path.relative_to(package).parts[1] for path in (package / "lambdas").rglob("*.py")}
+    assert modules == {"__init__.py", "common", capability}
+    assert (package / "lambdas" / capability / f"{job}.py").is_file()
+
+
+@pytest.mark.parametrize(("job", "capability"), JOBS.items())
+def test_a_package_holds_no_other_handler(prod: Stage, job: str, capability: str) -> None:
+    others = {other for other, where in JOBS.items() if where == capability} - {job}
+    present = {path.stem for path in (prod.package(job) / "lambdas" / capability).glob("*.py")}
+    assert not others & present
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_every_module_in_a_package_is_imported_from_the_handler(prod: Stage, job: str) -> None:
+    package = prod.package(job)
+    sources, _ = import_closure(f"lambdas.{JOBS[job]}.{job}")
+    assert {path.relative_to(package) for path in (package / "lambdas").rglob("*.py")} == {
+        path.relative_to(packaging.ROOT) for path in sources
+    }
+
+
+@pytest.mark.parametrize(
+    ("job", "distributions"),
+    [
+        ("webhook", POWERTOOLS),
+        ("authorizer", POWERTOOLS),
+        ("connection", POWERTOOLS),
+        ("broadcaster", POWERTOOLS),
+        ("revocations", POWERTOOLS),
+        ("watch", POWERTOOLS | {"urllib3"}),
+        ("reconciler", POWERTOOLS | {"urllib3"}),
+        ("recorder", POWERTOOLS | PSYCOPG),
+        ("archiver", POWERTOOLS | PSYCOPG),
+        ("migrator", POWERTOOLS | PSYCOPG),
+        ("query", POWERTOOLS | PSYCOPG | PYDANTIC),
+    ],
+)
+def test_a_package_holds_the_distributions_that_are_imported(
+    prod: Stage, job: str, distributions: set[str]
+) -> None:
+    assert _distributions(prod.package(job)) == distributions
+
+
+@pytest.mark.parametrize("job", ["recorder", "query"])
+def test_packages_for_aws_hold_arm_wheels_for_python_3_13(prod: Stage, job: str) -> None:
+    extensions = [path.name for path in prod.package(job).rglob("*.cpython-*.so")]
+    assert extensions
+    assert all(name.endswith(".cpython-313-aarch64-linux-gnu.so") for name in extensions)
+
+
+def test_packages_for_the_host_can_be_imported_here(local: Stage) -> None:
+    code = "import psycopg, pydantic; print(psycopg.pq.__impl__)"
+    command = [sys.executable, "-S", "-c", code]
+    run = subprocess.run(command, cwd=local.package("query"), capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "binary"
+
+
+def test_only_the_functions_of_history_carry_sql(prod: Stage) -> None:
+    for job, capability in JOBS.items():
+        sql = {path.parent.name for path in prod.package(job).rglob("*.sql")}
+        expected = {"queries", "migrations"} if job == "migrator" else {"queries"}
+        assert sql == (expected if capability == "history" else set())
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_package_is_small_enough_to_load_quickly(prod: Stage, job: str) -> None:
+    size = sum(path.stat().st_size for path in prod.package(job).rglob("*") if path.is_file())
+    assert size < 40 * 1024 * 1024
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with one function, whose packages are built from nothing but its own source."""
+    module = tmp_path / "lambdas" / "greet"
+    module.mkdir(parents=True)
+    for package in (module.parent, module):
+        (package / "__init__.py").touch()
+    (module / "hello.py").write_text("import json\nfrom lambdas.greet import words\n")
+    (module / "words.py").write_text("HELLO = 'hello'\n")
+    (module / "unused.py").write_text("HELLO = 'unused'\n")
+    monkeypatch.setattr(packaging, "ROOT", tmp_path)
+    monkeypatch.setattr(packaging, "BUILD", tmp_path / ".build")
+    return tmp_path
+
+
+def test_an_unchanged_package_is_not_built_again(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = function_package("lambdas.greet.hello.handler", "host")
+    assert "building" in capsys.readouterr().err
+    assert function_package("lambdas.greet.hello.handler", "host") == first
+    assert capsys.readouterr().err == ""
+
+
+def test_a_module_that_is_not_imported_changes_nothing(project: Path) -> None:
+    before = function_package("lambdas.greet.hello.handler", "host")
+    (project / "lambdas" / "greet" / "unused.py").write_text("HELLO = 'changed'\n")
+    assert function_package("lambdas.greet.hello.handler", "host") == before
+    assert not (before.path / "lambdas" / "greet" / "unused.py").exists()
+
+
+def test_a_module_that_is_imported_makes_a_new_package(project: Path) -> None:
+    before = function_package("lambdas.greet.hello.handler", "host")
+    (project / "lambdas" / "greet" / "words.py").write_text("HELLO = 'good day'\n")
+    after = function_package("lambdas.greet.hello.handler", "host")
+    assert after.digest != before.digest
+    assert "good day" in (after.path / "lambdas" / "greet" / "words.py").read_text()
+
+
+def test_the_target_and_further_files_are_part_of_what_a_package_is(project: Path) -> None:
+    handler = "lambdas.greet.hello.handler"
+    packages = [
+        function_package(handler, "host"),
+        function_package(handler, "lambda"),
+        function_package(handler, "host", {"data/greeting.txt": b"hello"}),
+    ]
+    assert len({package.digest for package in packages}) == 3
+    assert (packages[2].path / "data" / "greeting.txt").read_bytes() == b"hello"
+
+
+def test_a_failed_build_leaves_nothing_that_looks_finished(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise PackagingError("no network")
+
+    monkeypatch.setattr(packaging, "_write", fail)
+    with pytest.raises(PackagingError, match="no network"):
+        function_package("lambdas.greet.hello.handler", "host")
+    monkeypatch.undo()
+    assert not list((project / ".build").glob("packages/*"))
+    assert not list((project / ".build").glob("new-*"))
+
+
+def test_a_missing_handler_is_named(project: Path) -> None:
+    with pytest.raises(PackagingError, match=r"lambdas\.greet\.bye"):
+        function_package("lambdas.greet.bye.handler", "host")
+
+
+def test_an_import_that_is_not_locked_is_named() -> None:
+    with pytest.raises(PackagingError, match="'httpx'"):
+        locked_requirements({"httpx"}, "lambda")
+
+
+def test_relative_imports_and_modules_imported_by_name_are_followed(project: Path) -> None:
+    (project / "lambdas" / "greet" / "hello.py").write_text(
+        "from . import words\nfrom .unused import HELLO\n"
+    )
+    sources, others = import_closure("lambdas.greet.hello")
+    assert {path.name for path in sources} == {"__init__.py", "hello.py", "words.py", "unused.py"}
+    assert others == set()
+
+
+def test_the_aws_sdk_comes_from_the_runtime(prod: Stage) -> None:
+    imports = {
+        alias.name
+        for node in ast.walk(ast.parse((prod.package("webhook") / "lambdas/ingest/webhook.py").read_text()))
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    assert "boto3" in imports
+    assert not list(prod.package("webhook").glob("boto*"))

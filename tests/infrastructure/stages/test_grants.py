@@ -1,0 +1,101 @@
+"""Every function has a role of its own that holds what the function does, and nothing else."""
+
+import pytest
+
+from tests.infrastructure.template import Stage
+
+SECRET = "arn:{Partition}:secretsmanager:{Region}:{AccountId}:secret:fanfare"
+POST_TO_CONNECTIONS = "arn:{Partition}:execute-api:{Region}:{AccountId}:{Live/Api}/live/POST/@connections/*"
+CONSUME = (
+    "sqs:ChangeMessageVisibility",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:GetQueueUrl",
+    "sqs:ReceiveMessage",
+)
+
+GRANTS = {
+    "Ingest/Webhook": ["secretsmanager:GetSecretValue on {WebhookSecret}", "sns:Publish on {Ingest/Events}"],
+    "Live/Authorizer": ["dynamodb:DeleteItem on {Tickets.Arn}"],
+    "Live/Connection": ["dynamodb:DeleteItem on {Connections.Arn}", "dynamodb:PutItem on {Connections.Arn}"],
+    "Live/Broadcaster": [
+        "dynamodb:DeleteItem on {Connections.Arn}",
+        "dynamodb:Query on {Connections.Arn}",
+        f"execute-api:ManageConnections on {POST_TO_CONNECTIONS}",
+        *(f"{action} on {{Live/Feed/Queue.Arn}}" for action in CONSUME),
+    ],
+    "Subscriptions/Watch": [
+        "dynamodb:GetItem on {Channels.Arn}",
+        "dynamodb:PutItem on {Channels.Arn}",
+        "dynamodb:UpdateItem on {Channels.Arn}",
+        "dynamodb:PutItem on {Tickets.Arn}",
+        f"secretsmanager:GetSecretValue on {SECRET}/local/twitch-??????",
+        "secretsmanager:GetSecretValue on {WebhookSecret}",
+    ],
+    "Subscriptions/Reconciler": [
+        "dynamodb:DeleteItem on {Channels.Arn}",
+        "dynamodb:GetItem on {Channels.Arn}",
+        "dynamodb:UpdateItem on {Channels.Arn}",
+        "dynamodb:Query on {Connections.Arn}",
+        f"secretsmanager:GetSecretValue on {SECRET}/local/twitch-??????",
+    ],
+    "Subscriptions/Revocations": ["dynamodb:UpdateItem on {Channels.Arn}"],
+    "History/Recorder": [
+        f"secretsmanager:GetSecretValue on {SECRET}/local/database-??????",
+        *(f"{action} on {{History/Feed/Queue.Arn}}" for action in CONSUME),
+    ],
+    **{
+        f"History/{job}": [f"secretsmanager:GetSecretValue on {SECRET}/local/database-??????"]
+        for job in ("Query", "Archiver", "Migrator")
+    },
+}
+NETWORK = [
+    "ec2:AssignPrivateIpAddresses on *",
+    "ec2:CreateNetworkInterface on *",
+    "ec2:DeleteNetworkInterface on *",
+    "ec2:DescribeNetworkInterfaces on *",
+    "ec2:DescribeSubnets on *",
+    "ec2:UnassignPrivateIpAddresses on *",
+]
+
+
+def _logs(function: str) -> list[str]:
+    return [f"logs:{action} on {{{function}Logs.Arn}}" for action in ("CreateLogStream", "PutLogEvents")]
+
+
+@pytest.mark.parametrize("function", sorted(GRANTS))
+def test_a_function_may_do_exactly_this(local: Stage, function: str) -> None:
+    assert local.grants(f"{function}Role") == sorted([*GRANTS[function], *_logs(function)])
+
+
+@pytest.mark.parametrize("job", ["Archiver", "Migrator", "Query"])
+def test_in_aws_a_database_function_signs_in_with_its_role_instead(prod: Stage, job: str) -> None:
+    sign_in = (
+        "rds-db:connect on "
+        "arn:{Partition}:rds-db:{Region}:{AccountId}:dbuser:{Database/Cluster.DBClusterResourceId}/fanfare"
+    )
+    function = f"History/{job}"
+    assert prod.grants(f"{function}Role") == sorted([sign_in, *NETWORK, *_logs(function)])
+
+
+def test_a_role_belongs_to_one_function_and_has_no_managed_policy(prod: Stage) -> None:
+    functions = prod.of_type("AWS::Lambda::Function")
+    ours = {path: found for path, found in functions.items() if f"{path}Role" in prod.resources}
+    assert ours.keys() == GRANTS.keys()
+    for path, function in ours.items():
+        assert function["Role"] == f"{{{path}Role.Arn}}"
+        assert "ManagedPolicyArns" not in prod.resources[f"{path}Role"].properties
+
+
+def test_only_describing_and_attaching_to_a_network_needs_every_resource(prod: Stage) -> None:
+    everywhere = {
+        grant for function in GRANTS for grant in prod.grants(f"{function}Role") if grant.endswith(" on *")
+    }
+    assert everywhere == set(NETWORK)
+
+
+def test_the_maker_of_the_database_role_may_only_run_statements_as_the_master(prod: Stage) -> None:
+    assert prod.grants("AWS679f53fac002430cb0da5b7982bd2287/ServiceRole") == [
+        "rds-data:ExecuteStatement on arn:{Partition}:rds:{Region}:{AccountId}:cluster:{Database/Cluster}",
+        "secretsmanager:GetSecretValue on {Database/Cluster/Secret/Attachment}",
+    ]

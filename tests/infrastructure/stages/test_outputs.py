@@ -1,0 +1,23 @@
+"""What a deployment prints, and who uses it: people, the local cloud and the tests against it."""
+
+from tests.infrastructure.template import Stage
+
+
+def test_outputs_say_where_everything_is(prod: Stage) -> None:
+    api = "https://{HttpApi}.execute-api.{Region}.amazonaws.com"
+    assert prod.outputs == {
+        "SiteUrl": "https://{Site/Distribution.DomainName}",
+        "HttpApiUrl": api,
+        "WebSocketUrl": "wss://{Live/Api}.execute-api.{Region}.amazonaws.com/live",
+        "WebhookUrl": f"{api}/webhooks/twitch",
+        "UserPoolId": "{Users}",
+        "UserPoolClientId": "{Identity/Site}",
+        "IdentityDomain": "https://fanfare-prod-{AccountId}.auth.{Region}.amazoncognito.com",
+        "DistributionId": "{Site/Distribution}",
+        "SiteBucketName": "{Site/Bucket}",
+        "EventsTopicArn": "{Ingest/Events}",
+        "RecordQueueUrl": "{History/Feed/Queue}",
+        "RecordDeadLetterQueueUrl": "{History/Feed/DeadLetters}",
+        "BroadcastQueueUrl": "{Live/Feed/Queue}",
+        "BroadcastDeadLetterQueueUrl": "{Live/Feed/DeadLetters}",
+    }
