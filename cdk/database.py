@@ -122,7 +122,6 @@ class AuroraServerless(Database):
             storage_encrypted=True,
             parameters={"rds.force_ssl": "1"},
             backup=rds.BackupProps(retention=Duration.days(aurora.backup_days)),
-            cloudwatch_logs_exports=["postgresql"],
             deletion_protection=settings.retain_data,
             removal_policy=RemovalPolicy.SNAPSHOT if settings.retain_data else RemovalPolicy.DESTROY,
         )

@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -64,7 +65,8 @@ def function_package(handler: str, target: Target, files: Files | None = None) -
     requirements = locked_requirements(imported, target)
     contents = {str(path.relative_to(ROOT)): path.read_bytes() for path in sources} | dict(files or {})
     install = _install_arguments(target)
-    digest = _digest({**contents, "": "\n".join([*install, *requirements]).encode()})
+    platform = sysconfig.get_platform() if target == "host" else LAMBDA_PLATFORM
+    digest = _digest({**contents, "": "\n".join([platform, *install, *requirements]).encode()})
     name = module.rpartition(".")[2]
 
     def build(directory: Path) -> None:
@@ -196,7 +198,6 @@ def _marker_environment(target: Target) -> dict[str, str]:
 def _install_arguments(target: Target) -> list[str]:
     if target == "lambda":
         return ["--python-platform", LAMBDA_PLATFORM, "--python-version", LAMBDA_PYTHON]
-    # The host's interpreter decides which wheels fit, so it belongs to what the package is built from.
     return ["--python-version", f"{sys.version_info.major}.{sys.version_info.minor}"]
 
 

@@ -75,6 +75,17 @@ class Stage:
         """The outputs of the application's stack."""
         return {name: self.render(output["Value"]) for name, output in self._templates[1]["Outputs"].items()}
 
+    @cached_property
+    def needs(self) -> dict[str, set[str]]:
+        """What each resource refers to or waits for in its own stack, by construct path."""
+        return {
+            self._paths[logical_id]: {
+                self._paths[other] for other in _references(resource) if other in self._paths
+            }
+            for template in self._templates
+            for logical_id, resource in template["Resources"].items()
+        }
+
     def of_type(self, type_: str) -> dict[str, Properties]:
         """The properties of every resource of a type, by construct path."""
         return {path: found.properties for path, found in self.resources.items() if found.type == type_}
@@ -163,6 +174,16 @@ def synthesise(stage: str, directory: Path, **context: Any) -> Stage:
 def _path(resource: dict[str, Any]) -> str | None:
     path = resource.get("Metadata", {}).get("aws:cdk:path")
     return path.partition("/")[2].removesuffix("/Resource") if path else None
+
+
+def _references(value: Any) -> set[str]:
+    """Every logical id that ``value`` names by ``Ref``, ``Fn::GetAtt`` or ``DependsOn``."""
+    if isinstance(value, list):
+        return {found for item in value for found in _references(item)}
+    if not isinstance(value, dict):
+        return set()
+    found = {name for name in (value.get("Ref"), value.get("Fn::GetAtt", [None])[0]) if isinstance(name, str)}
+    return found.union(_listed(value.get("DependsOn")), *(_references(item) for item in value.values()))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -45,8 +45,3 @@ def test_migrations_run_again_when_their_package_changes(prod: Stage) -> None:
     # A version stands for one state of the code and its configuration.
     assert trigger["HandlerArn"] == "{History/Migrator/CurrentVersion}"
     assert trigger["InvocationType"] == "RequestResponse"
-
-
-def test_the_database_stands_before_the_application(prod: Stage) -> None:
-    manifest = (prod.assembly / "manifest.json").read_text()
-    assert '"Fanfare-prod-Data"' in manifest.partition('"Fanfare-prod-App"')[2]
