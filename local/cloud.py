@@ -202,11 +202,10 @@ async def _everything_answers(found: Endpoints, cloud: Process) -> None:
     # Not every resolver knows *.localhost, as browsers do.
     by_number, host = site._replace(netloc=f"{HOST}:{site.port}").geturl(), {"Host": site.netloc}
     counts = "api/channels/fanfare/counts"
-    async with _together() as group:
-        for url in (by_number, f"{by_number}config.json", f"{by_number}{counts}"):
-            group.create_task(until_answers(url, headers=host, seconds=_FIRST_ANSWER_SECONDS, by=cloud))
-        for url in (f"{found.api}/{counts}", f"{found.twitch}/"):
-            group.create_task(until_answers(url, seconds=_FIRST_ANSWER_SECONDS, by=cloud))
+    for url in (f"{found.twitch}/", f"{found.api}/{counts}"):
+        await until_answers(url, seconds=_FIRST_ANSWER_SECONDS, by=cloud)
+    for url in (by_number, f"{by_number}config.json", f"{by_number}{counts}"):
+        await until_answers(url, headers=host, seconds=_FIRST_ANSWER_SECONDS, by=cloud)
 
 
 async def _until_something_ends(servers: _Servers, ports: Ports) -> None:
