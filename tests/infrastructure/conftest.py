@@ -13,5 +13,5 @@ def prod(tmp_path_factory: pytest.TempPathFactory) -> Stage:
 
 @pytest.fixture(scope="session")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    """The stage ``local`` with the settings that the local cloud would pass."""
+    """The stage ``local`` with the settings that the local cloud passes."""
     return synthesise("local", tmp_path_factory.mktemp("local"))

@@ -15,8 +15,10 @@ from aws_cdk import App
 from cdk.packaging import ROOT
 from cdk.settings import load
 from cdk.stacks import build
+from local.deployment import settings
+from local.ports import Ports
 
-LOCAL_SETTINGS = Path(__file__).with_name("local_settings.json")
+LOCAL_SETTINGS = settings(Ports(emulator=14566, twitch=14567, database=15432))
 
 Properties = dict[str, Any]
 
@@ -163,7 +165,9 @@ def synthesise(stage: str, directory: Path, **context: Any) -> Stage:
     """Synthesise a stage as the CDK command line does."""
     defaults = json.loads((ROOT / "cdk.json").read_text())["context"]
     if stage == "local":
-        context = {"settings-file": str(LOCAL_SETTINGS), **context}
+        file = directory.with_suffix(".settings.json")
+        file.write_text(json.dumps(LOCAL_SETTINGS))
+        context = {"settings-file": str(file), **context}
     context = {**defaults, "stage": stage, "aws:cdk:enable-path-metadata": True, **context}
     app = App(outdir=str(directory), context=context)
     build(app, load(context))

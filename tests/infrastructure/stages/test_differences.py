@@ -1,6 +1,5 @@
 """The local cloud deploys the real app: what differs from a stage in AWS is listed here, all of it."""
 
-import json
 import re
 
 import pytest
@@ -131,7 +130,7 @@ ADDRESSES["Subscriptions/Watch"]["Environment.Variables.WEBSOCKET_URL"] = (
 @pytest.fixture(scope="module")
 def in_aws(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     """The local stage as it would be in AWS: its database and log level, and AWS's defaults for the rest."""
-    database = json.loads(LOCAL_SETTINGS.read_text())["database"]
+    database = LOCAL_SETTINGS["database"]
     return synthesise(
         "local",
         tmp_path_factory.mktemp("in-aws"),
