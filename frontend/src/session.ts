@@ -75,7 +75,7 @@ export class Session {
           error.error === "access_denied" ? "Twitch says that the sign-in was cancelled." : "The sign-in was refused.";
         throw new SignInError(message, channelOf(error.state), { cause: error });
       }
-      throw new SignInError("This sign-in has ended or was already used.", null, { cause: error });
+      throw new SignInError("It could not be finished: it may have ended, or was already used.", null, { cause: error });
     }
     this.#signedIn.value = true;
     const channel = channelOf(user.state);
