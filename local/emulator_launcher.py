@@ -306,7 +306,20 @@ def condition_value(key: str, context: Any) -> Any:
     return "true" if key.lower() == "aws:securetransport" else _condition_value(key, context)
 
 
+_token = cognito._oauth2_token
+
+
+def token(*arguments: Any, **options: Any) -> tuple[int, dict[str, str], bytes]:
+    """The answer of ``/oauth2/token`` as JSON, which OAuth clients insist on.
+
+    After a federated sign-in the emulator labels it with the content type of AWS's own protocol.
+    """
+    status, headers, body = _token(*arguments, **options)
+    return status, {**headers, "Content-Type": "application/json;charset=UTF-8"}, body
+
+
 if __name__ == "__main__":
     provisioners._RESOURCE_HANDLERS.update(HANDLERS)
     iam_evaluator._resolve_condition_key = condition_value
+    cognito._oauth2_token = token
     main()
