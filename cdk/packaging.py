@@ -37,6 +37,8 @@ Target = Literal["lambda", "host"]
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html: Python 3.13 runs on Amazon Linux 2023.
 LAMBDA_PYTHON = "3.13"
 LAMBDA_PLATFORM = "aarch64-manylinux_2_28"
+# Other deployments may be reading what they built a moment ago.
+KEEP_SECONDS = 24 * 60 * 60
 # The Lambda runtime brings the AWS SDK, and so does the emulator's interpreter.
 RUNTIME_MODULES = frozenset({"boto3", "botocore"})
 
@@ -265,10 +267,11 @@ def sql_files(*folders: str) -> dict[str, bytes]:
 
 def _built(path: Path, digest: str, build: Callable[[Path], None]) -> Asset:
     """Build into ``path`` unless it stands; it appears there whole or not at all, whoever else asks."""
-    if path.is_dir():
-        return Asset(path, digest)
     with _locked():
-        if not path.is_dir():
+        if path.is_dir():
+            # Its age is the time since it was last asked for.
+            os.utime(path)
+        else:
             print(f"building {path.relative_to(ROOT)}", file=sys.stderr, flush=True)
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=BUILD, prefix="new-") as new:
@@ -276,7 +279,15 @@ def _built(path: Path, digest: str, build: Callable[[Path], None]) -> Asset:
                 directory.mkdir()
                 build(directory)
                 directory.rename(path)
+            _forget_older_than(path)
     return Asset(path, digest)
+
+
+def _forget_older_than(path: Path) -> None:
+    """Remove former states of what was built at ``path`` that nobody asked for in a day."""
+    for other in path.parent.glob(f"{path.name.rpartition('-')[0]}-*"):
+        if other.stat().st_mtime < path.stat().st_mtime - KEEP_SECONDS:
+            shutil.rmtree(other)
 
 
 @contextlib.contextmanager

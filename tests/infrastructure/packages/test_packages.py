@@ -1,8 +1,10 @@
 """Function packages: what is imported and nothing else, for the target, built once."""
 
 import ast
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -142,6 +144,19 @@ def test_a_module_that_is_imported_makes_a_new_package(project: Path) -> None:
     after = function_package("lambdas.greet.hello.handler", "host")
     assert after.digest != before.digest
     assert "good day" in (after.path / "lambdas" / "greet" / "words.py").read_text()
+
+
+def test_former_packages_are_removed_once_nobody_asked_for_them_in_a_day(project: Path) -> None:
+    handler, words = "lambdas.greet.hello.handler", project / "lambdas" / "greet" / "words.py"
+    packages = []
+    for greeting, age_hours in (("hello", 25), ("good day", 23)):
+        words.write_text(f"HELLO = {greeting!r}\n")
+        packages.append(function_package(handler, "host").path)
+        last_asked_for = time.time() - age_hours * 3600
+        os.utime(packages[-1], (last_asked_for, last_asked_for))
+    words.write_text("HELLO = 'welcome'\n")
+    assert function_package(handler, "host").path.is_dir()
+    assert [path.is_dir() for path in packages] == [False, True]
 
 
 def test_the_target_and_further_files_are_part_of_what_a_package_is(project: Path) -> None:
