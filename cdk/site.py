@@ -115,7 +115,8 @@ class Site(Construct):
 
     def publish(self, configuration: Mapping[str, Any]) -> None:
         """Put the built page and its ``config.json`` into the bucket."""
-        page = deployment.Source.asset(str((built := packaging.site()).path), asset_hash=built.digest)
+        built = packaging.site()
+        page = deployment.Source.asset(str(built.path), asset_hash=built.digest)
         # Names with a digest never change content; open pages may still ask for the last deployment's.
         assets = deployment.BucketDeployment(
             self,
@@ -126,6 +127,7 @@ class Site(Construct):
             include=["assets/*"],
             prune=False,
             cache_control=[deployment.CacheControl.from_string(IMMUTABLE)],
+            # One function serves all deployments of a stack; the first one makes it.
             log_group=self._deployment_logs(),
         )
         pages = deployment.BucketDeployment(
