@@ -12,6 +12,7 @@ from local.errors import LocalCloudError
 
 STOP_SECONDS = 5
 _LAST_LINES = 25
+_LINE_LENGTH = 200
 
 
 class Process:
@@ -82,4 +83,4 @@ def _signal_group(group: int, number: signal.Signals) -> None:
 def last_lines(log: Path, count: int = _LAST_LINES) -> str:
     """The end of a log, indented, as a part of a message."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return "\n".join(f"  | {line}" for line in lines[-count:]) or "  | (it wrote nothing)"
+    return "\n".join(f"  | {line[:_LINE_LENGTH]}" for line in lines[-count:]) or "  | (it wrote nothing)"

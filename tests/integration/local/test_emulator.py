@@ -1,0 +1,337 @@
+"""What the launcher adds to the emulator, through the emulator's own front door.
+
+These fail when a new version of the emulator no longer takes what the launcher registers.
+"""
+
+import asyncio
+import io
+import json
+import socket
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import urllib3
+from botocore.exceptions import ClientError
+
+from local import emulator
+from local.environment import ACCESS_KEY, REGION, SECRET_KEY
+from local.ports import HOST
+
+ARCHIVES = "archives"
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    state = tmp_path_factory.mktemp("emulator")
+    with socket.create_server((HOST, 0)) as probe:
+        port = probe.getsockname()[1]
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        runner.run(emulator.install(state))
+        runner.run(stack.enter_async_context(emulator.run(port, state, state)))
+        yield emulator.endpoint(port)
+        runner.run(stack.aclose())
+
+
+def client(endpoint: str, service: str, **credentials: str) -> Any:
+    who = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY, **credentials}
+    return boto3.client(service, endpoint_url=endpoint, region_name=REGION, **who)  # type: ignore[call-overload]
+
+
+class Stack:
+    """A stack whose template can be deployed again and again."""
+
+    def __init__(self, endpoint: str, name: str) -> None:
+        self._api = client(endpoint, "cloudformation")
+        self._name = name
+        self._exists = False
+
+    def deploy(self, resources: dict[str, Any], **outputs: Any) -> dict[str, str]:
+        """Create or update the stack; return its outputs."""
+        body = json.dumps({"Resources": resources, "Outputs": {k: {"Value": v} for k, v in outputs.items()}})
+        call = self._api.update_stack if self._exists else self._api.create_stack
+        call(StackName=self._name, TemplateBody=body, Capabilities=["CAPABILITY_IAM"])
+        self._exists = True
+        stack = self._finished()
+        assert stack["StackStatus"] in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}, self._reasons()
+        return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+    def delete(self) -> None:
+        self._api.delete_stack(StackName=self._name)
+        stack = self._finished()
+        assert stack is None or stack["StackStatus"] == "DELETE_COMPLETE", self._reasons()
+
+    def _finished(self) -> Any:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                (stack,) = self._api.describe_stacks(StackName=self._name)["Stacks"]
+            except ClientError:
+                return None
+            if not stack["StackStatus"].endswith("_IN_PROGRESS"):
+                return stack
+            time.sleep(0.05)
+        raise AssertionError(f"{self._name} is still {stack['StackStatus']}")
+
+    def _reasons(self) -> list[str]:
+        events = self._api.describe_stack_events(StackName=self._name)["StackEvents"]
+        return [event.get("ResourceStatusReason", "") for event in events]
+
+
+def archive(endpoint: str, **files: str) -> str:
+    """Put a zip archive where the CDK command line would; return its key."""
+    s3 = client(endpoint, "s3")
+    s3.create_bucket(Bucket=ARCHIVES)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as zipped:
+        for name, text in files.items():
+            zipped.writestr(name, text)
+    key = f"{time.monotonic_ns()}.zip"
+    s3.put_object(Bucket=ARCHIVES, Key=key, Body=content.getvalue())
+    return key
+
+
+def deployment(*keys: str, **properties: Any) -> dict[str, Any]:
+    return {
+        "Type": "Custom::CDKBucketDeployment",
+        "Properties": {
+            "ServiceToken": "arn:aws:lambda:us-east-1:000000000000:function:never-called",
+            "SourceBucketNames": [ARCHIVES] * len(keys),
+            "SourceObjectKeys": [*keys],
+            "DestinationBucketName": {"Ref": "Bucket"},
+            **properties,
+        },
+    }
+
+
+def test_a_secrets_ref_is_its_arn_and_its_password_follows_the_template(endpoint: str) -> None:
+    generate = {"PasswordLength": 64, "ExcludePunctuation": True}
+    secret = {"Type": "AWS::SecretsManager::Secret", "Properties": {"GenerateSecretString": generate}}
+    stack = Stack(endpoint, "secret")
+    outputs = stack.deploy({"Secret": secret}, Ref={"Ref": "Secret"}, Id={"Fn::GetAtt": ["Secret", "Id"]})
+    assert outputs["Ref"].startswith("arn:aws:secretsmanager:us-east-1:000000000000:secret:")
+    manager = client(endpoint, "secretsmanager")
+    value = manager.get_secret_value(SecretId=outputs["Ref"])["SecretString"]
+    assert (len(value), value.isalnum()) == (64, True)
+
+    secret["Properties"] = {**secret["Properties"], "Description": "what for"}  # type: ignore[dict-item]
+    assert stack.deploy({"Secret": secret}, Ref={"Ref": "Secret"})["Ref"] == outputs["Ref"]
+    assert manager.describe_secret(SecretId=outputs["Ref"])["Description"] == "what for"
+    assert manager.get_secret_value(SecretId=outputs["Ref"])["SecretString"] == value
+
+    stack.delete()
+    with pytest.raises(ClientError, match="ResourceNotFound"):
+        manager.get_secret_value(SecretId=outputs["Ref"])
+
+
+def test_an_identity_provider_gets_its_secret_by_reference(endpoint: str) -> None:
+    manager, cognito = client(endpoint, "secretsmanager"), client(endpoint, "cognito-idp")
+    manager.create_secret(Name="twitch", SecretString='{"client_secret": "swordfish"}')
+
+    def resources(scopes: str) -> dict[str, Any]:
+        details = {
+            "client_id": "fanfare",
+            "client_secret": "{{resolve:secretsmanager:twitch:SecretString:client_secret::}}",
+            "authorize_scopes": scopes,
+        }
+        provider = {"UserPoolId": {"Ref": "Pool"}, "ProviderName": "Twitch", "ProviderType": "OIDC"}
+        return {
+            "Pool": {"Type": "AWS::Cognito::UserPool", "Properties": {}},
+            "Provider": {
+                "Type": "AWS::Cognito::UserPoolIdentityProvider",
+                "Properties": {**provider, "ProviderDetails": details},
+            },
+        }
+
+    def details(pool: str) -> Any:
+        found = cognito.describe_identity_provider(UserPoolId=pool, ProviderName="Twitch")
+        return found["IdentityProvider"]["ProviderDetails"]
+
+    stack = Stack(endpoint, "provider")
+    pool = stack.deploy(resources("openid"), Pool={"Ref": "Pool"})["Pool"]
+    assert details(pool)["client_secret"] == "swordfish"
+    stack.deploy(resources("openid bits:read"))
+    assert details(pool)["authorize_scopes"] == "openid bits:read"
+    stack.delete()
+
+
+def test_a_websocket_route_can_have_a_response(endpoint: str) -> None:
+    api: dict[str, Any] = {
+        "Api": {
+            "Type": "AWS::ApiGatewayV2::Api",
+            "Properties": {
+                "Name": "live",
+                "ProtocolType": "WEBSOCKET",
+                "RouteSelectionExpression": "$request.body.action",
+            },
+        },
+        "Route": {
+            "Type": "AWS::ApiGatewayV2::Route",
+            "Properties": {"ApiId": {"Ref": "Api"}, "RouteKey": "ping"},
+        },
+    }
+    response = {
+        "Type": "AWS::ApiGatewayV2::RouteResponse",
+        "Properties": {
+            "ApiId": {"Ref": "Api"},
+            "RouteId": {"Ref": "Route"},
+            "RouteResponseKey": "$default",
+        },
+    }
+    stack = Stack(endpoint, "route")
+    outputs = stack.deploy({**api, "Response": response}, Api={"Ref": "Api"}, Route={"Ref": "Route"})
+    gateway = client(endpoint, "apigatewayv2")
+    route = {"ApiId": outputs["Api"], "RouteId": outputs["Route"].rpartition("/")[2]}
+    assert [item["RouteResponseKey"] for item in gateway.get_route_responses(**route)["Items"]] == [
+        "$default"
+    ]
+    stack.deploy(api)
+    assert gateway.get_route_responses(**route)["Items"] == []
+    stack.delete()
+
+
+BUCKET = {
+    "Bucket": {"Type": "AWS::S3::Bucket"},
+    "Emptier": {
+        "Type": "Custom::S3AutoDeleteObjects",
+        "Properties": {"ServiceToken": "never-called", "BucketName": {"Ref": "Bucket"}},
+    },
+}
+
+
+def test_a_bucket_deployment_copies_replaces_markers_and_prunes(endpoint: str) -> None:
+    site = archive(endpoint, **{"index.html": "<title>", "assets/app.js": "run()", "old.txt": "old"})
+    config = archive(endpoint, **{"config.json": '{"pool": "<<marker>>"}'})
+    markers: list[dict[str, Any]] = [{}, {"<<marker>>": {"Ref": "Bucket"}}]
+    stack = Stack(endpoint, "site")
+    bucket = stack.deploy(
+        {
+            **BUCKET,
+            "Files": deployment(
+                site, config, SourceMarkers=markers, SystemMetadata={"cache-control": "no-cache"}
+            ),
+        },
+        Bucket={"Ref": "Bucket"},
+    )["Bucket"]
+
+    s3 = client(endpoint, "s3")
+    page = s3.get_object(Bucket=bucket, Key="index.html")
+    assert (page["ContentType"], page["CacheControl"]) == ("text/html", "no-cache")
+    assert s3.get_object(Bucket=bucket, Key="assets/app.js")["ContentType"] == "text/javascript"
+    settings = s3.get_object(Bucket=bucket, Key="config.json")
+    assert json.loads(settings["Body"].read()) == {"pool": bucket}
+    assert settings["ContentType"] == "application/json"
+
+    newer = archive(endpoint, **{"index.html": "<title>new", "assets/new.js": "walk()"})
+    stack.deploy({**BUCKET, "Files": deployment(newer, Exclude=["assets/*"])})
+    keys = [found["Key"] for found in s3.list_objects_v2(Bucket=bucket)["Contents"]]
+    assert keys == ["assets/app.js", "index.html"], "pruned, except what the filter leaves alone"
+    assert s3.get_object(Bucket=bucket, Key="index.html")["Body"].read() == b"<title>new"
+
+    stack.delete()
+    assert bucket not in [found["Name"] for found in s3.list_buckets()["Buckets"]]
+
+
+def test_only_what_the_filters_select_is_copied(endpoint: str) -> None:
+    site = archive(endpoint, **{"index.html": "<title>", "assets/app.js": "run()"})
+    stack = Stack(endpoint, "filtered")
+    selection = {"Exclude": ["*"], "Include": ["assets/*"], "Prune": False}
+    bucket = stack.deploy({**BUCKET, "Files": deployment(site, **selection)}, Bucket={"Ref": "Bucket"})
+    contents = client(endpoint, "s3").list_objects_v2(Bucket=bucket["Bucket"])["Contents"]
+    assert [found["Key"] for found in contents] == ["assets/app.js"]
+    stack.delete()
+
+
+def test_cloudfront_reads_a_bucket_that_refuses_unencrypted_requests(endpoint: str) -> None:
+    everything = {"Fn::Sub": "${Bucket.Arn}/*"}
+    arn = {"Fn::Sub": "arn:aws:cloudfront::${AWS::AccountId}:distribution/${Distribution}"}
+    policy = [
+        {
+            "Effect": "Deny",
+            "Principal": {"AWS": "*"},
+            "Action": "s3:*",
+            "Resource": everything,
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        },
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "cloudfront.amazonaws.com"},
+            "Action": "s3:GetObject",
+            "Resource": everything,
+            "Condition": {"StringEquals": {"AWS:SourceArn": arn}},
+        },
+    ]
+    distribution = {
+        "Enabled": True,
+        "DefaultRootObject": "index.html",
+        "Origins": [
+            {
+                "Id": "bucket",
+                "DomainName": {"Fn::GetAtt": ["Bucket", "RegionalDomainName"]},
+                "OriginAccessControlId": {"Ref": "Access"},
+                "S3OriginConfig": {"OriginAccessIdentity": ""},
+            }
+        ],
+        "DefaultCacheBehavior": {
+            "TargetOriginId": "bucket",
+            "ViewerProtocolPolicy": "allow-all",
+            "CachePolicyId": "658327ea-f89d-4fab-a63d-7e88639e58f6",
+        },
+    }
+    access = {
+        "Name": "access",
+        "OriginAccessControlOriginType": "s3",
+        "SigningBehavior": "always",
+        "SigningProtocol": "sigv4",
+    }
+    stack = Stack(endpoint, "distribution")
+    outputs = stack.deploy(
+        {
+            **BUCKET,
+            "Files": deployment(archive(endpoint, **{"index.html": "<title>Fanfare"})),
+            "Access": {
+                "Type": "AWS::CloudFront::OriginAccessControl",
+                "Properties": {"OriginAccessControlConfig": access},
+            },
+            "Distribution": {
+                "Type": "AWS::CloudFront::Distribution",
+                "Properties": {"DistributionConfig": distribution},
+            },
+            "Policy": {
+                "Type": "AWS::S3::BucketPolicy",
+                "Properties": {"Bucket": {"Ref": "Bucket"}, "PolicyDocument": {"Statement": policy}},
+            },
+        },
+        Domain={"Fn::GetAtt": ["Distribution", "DomainName"]},
+    )
+    label = outputs["Domain"].partition(".")[0]
+    host = f"{label}.cloudfront.localhost:{endpoint.rpartition(':')[2]}"
+    answer = urllib3.request("GET", f"{endpoint}/", headers={"Host": host}, timeout=10)
+    assert (answer.status, answer.data) == (200, b"<title>Fanfare")
+    stack.delete()
+
+
+def test_iam_is_enforced(endpoint: str) -> None:
+    iam = client(endpoint, "iam")
+    iam.create_user(UserName="nobody")
+    key = iam.create_access_key(UserName="nobody")["AccessKey"]
+    nobody = client(
+        endpoint,
+        "s3",
+        aws_access_key_id=key["AccessKeyId"],
+        aws_secret_access_key=key["SecretAccessKey"],
+    )
+    with pytest.raises(ClientError, match="AccessDenied"):
+        nobody.list_buckets()
+
+
+def test_functions_find_boto3_and_nothing_of_ours(endpoint: str) -> None:
+    packages = {path.name for path in Path(emulator.VENV).glob("lib/*/site-packages/*")}
+    assert {"boto3", "ministack"} <= packages
+    assert packages.isdisjoint({"aws_lambda_powertools", "psycopg", "pydantic", "aws_cdk"})

@@ -1,0 +1,144 @@
+"""`python -m local run` that cannot finish: it says why, and leaves nothing running."""
+
+import asyncio
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from local.answering import until_answers
+from local.environment import ROOT
+from local.ports import HOST, is_free
+
+VARIABLES = ("FANFARE_PORT", "FANFARE_TWITCH_PORT", "FANFARE_DATABASE_PORT")
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a local cloud is started here: with a state folder, ports and a PATH of its own."""
+
+    state: Path
+    tools: Path
+    ports: dict[str, int]
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "local", "run", "--state-dir", str(self.state)]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        path = f"{self.tools}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, "PATH": path, **{name: str(port) for name, port in self.ports.items()}}
+
+    def finish(self) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            self.command,
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+    def node(self, script: str) -> None:
+        """Put a `node` of our own before the real one; it still tells a version."""
+        file = self.tools / "node"
+        file.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo v22.0.0 && exit\n{script}\n')
+        file.chmod(0o755)
+
+    def assert_nothing_is_left(self) -> None:
+        processes = subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True, check=True)
+        assert [line for line in processes.stdout.splitlines() if str(self.state) in line] == []
+        assert all(is_free(port) for port in self.ports.values())
+        assert not (self.state / "endpoints.json").exists()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    sockets = [socket.create_server((HOST, 0)) for _ in VARIABLES]
+    ports = {name: probe.getsockname()[1] for name, probe in zip(VARIABLES, sockets, strict=True)}
+    for probe in sockets:
+        probe.close()
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    return Run(tmp_path / "state", tools, ports)
+
+
+def test_a_step_that_fails_stops_everything(run: Run) -> None:
+    run.node("echo the disk is full >&2; exit 3")
+    (run.state).mkdir()
+    (run.state / "endpoints.json").write_text("{}")  # of a run that was killed
+    result = run.finish()
+    assert result.returncode == 1
+    assert "The CDK app could not be synthesised" in result.stderr
+    assert "the disk is full" in result.stderr
+    assert str(run.state / "logs" / "synth.log") in result.stderr
+    assert "Traceback" not in result.stderr
+    run.assert_nothing_is_left()
+
+
+async def test_a_signal_while_it_starts_stops_everything(run: Run) -> None:
+    run.node("exec sleep 600")
+    process = await asyncio.create_subprocess_exec(
+        *run.command, cwd=ROOT, env=run.environment, stdout=subprocess.DEVNULL
+    )
+    ports = run.ports
+    await until_answers(f"http://{HOST}:{ports['FANFARE_PORT']}/_ministack/health", seconds=60)
+    await until_answers(f"http://{HOST}:{ports['FANFARE_TWITCH_PORT']}/", seconds=60)
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(process.wait(), 30) == 0
+    run.assert_nothing_is_left()
+
+
+def test_a_second_run_leaves_the_first_ones_state_alone(run: Run) -> None:
+    run.state.mkdir()
+    (run.state / "endpoints.json").write_text("the first one's")
+    with (run.state / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = run.finish()
+    assert result.returncode == 1
+    assert "Another local cloud is running with the state folder" in result.stderr
+    assert (run.state / "endpoints.json").read_text() == "the first one's"
+
+
+def test_a_port_that_is_taken_is_named(run: Run) -> None:
+    with socket.create_server((HOST, run.ports["FANFARE_TWITCH_PORT"])):
+        result = run.finish()
+    assert result.returncode == 1
+    assert f"Port {run.ports['FANFARE_TWITCH_PORT']}, set with FANFARE_TWITCH_PORT" in result.stderr
+    run.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("missing", ["node", "npm"])
+def test_a_missing_tool_is_named(run: Run, missing: str) -> None:
+    for tool in {"node", "npm"} - {missing}:
+        found = shutil.which(tool)
+        assert found is not None
+        (run.tools / tool).symlink_to(found)
+    result = subprocess.run(
+        run.command,
+        cwd=ROOT,
+        env={**run.environment, "PATH": str(run.tools)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert f"{missing} was not found. Install Node.js 20 or newer" in result.stderr
+
+
+def test_a_node_that_is_too_old_is_named(run: Run) -> None:
+    run.node("exit 1")
+    (run.tools / "node").write_text("#!/bin/sh\necho v18.20.0\n")
+    result = run.finish()
+    assert result.returncode == 1
+    assert "Node.js 20 or newer is needed; this is v18.20.0" in result.stderr
