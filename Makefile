@@ -39,7 +39,7 @@ $(VENV): requirements/uv.txt requirements/dev.txt
 .PHONY: node
 node:
 	@command -v npm >/dev/null || { echo "Fanfare needs Node.js 20 or newer with npm: npm was not found. See https://nodejs.org"; exit 1; }
-	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' || { echo "Fanfare needs Node.js 20 or newer; this is $$(node -v)."; exit 1; }
+	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' || { echo "Fanfare needs Node.js 20 or newer; this is $$(node -v)."; exit 1; }
 
 $(TOOLS): package.json package-lock.json | node
 	@echo "Installing the CDK command line …"
