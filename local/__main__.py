@@ -27,11 +27,16 @@ def main() -> int:
         help="folder for data, logs and endpoints.json (FANFARE_STATE_DIR; default: .local)",
     )
     arguments = parser.parse_args()
-    with report() as shown:
-        return asyncio.run(_run(Path(arguments.state_dir).resolve(), shown))
+    try:
+        with report() as shown:
+            asyncio.run(_run(Path(arguments.state_dir).resolve(), shown))
+    except LocalCloudError as error:
+        print(f"\nFanfare's local cloud: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
-async def _run(state: Path, shown: Report) -> int:
+async def _run(state: Path, shown: Report) -> None:
     running = asyncio.create_task(cloud.run(state, shown))
     stopped_by: list[str] = []
 
@@ -45,12 +50,8 @@ async def _run(state: Path, shown: Report) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop, number)
     try:
         await running
-    except LocalCloudError as error:
-        print(f"\nFanfare's local cloud: {error}", file=sys.stderr)
-        return 1
     except asyncio.CancelledError:
         shown.say("Everything is stopped.")
-    return 0
 
 
 if __name__ == "__main__":

@@ -83,7 +83,9 @@ class TerminalReport:
         self._progress.update(task, completed=1, detail="")
 
     def say(self, text: str) -> None:
-        self._progress.console.print(text, highlight=False, markup=False)
+        # There is something to say when the steps are over: the message belongs below them.
+        self._progress.stop()
+        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 class _Line:
@@ -107,5 +109,5 @@ def report() -> Iterator[Report]:
         _Seconds(),
         TextColumn("[dim]{task.fields[detail]}", markup=True),
     )
-    with Progress(*columns, console=Console()) as progress:
+    with Progress(*columns, console=Console(), refresh_per_second=4) as progress:
         yield TerminalReport(progress)
