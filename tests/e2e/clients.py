@@ -64,11 +64,11 @@ class Cloud:
         """GET from the site, through CloudFront."""
         return request("GET", urljoin(self.site, path))
 
-    def aws(self, service: str) -> Any:
+    def aws(self, service: str, endpoint: str | None = None) -> Any:
         """An AWS client with the emulator's root credentials."""
         return boto3.client(  # type: ignore[call-overload]
             service,
-            endpoint_url=self.aws_endpoint,
+            endpoint_url=endpoint or self.aws_endpoint,
             region_name="us-east-1",
             aws_access_key_id="test",
             aws_secret_access_key="test",
@@ -81,6 +81,19 @@ class Cloud:
         assert answer.status == 200, answer.data
         deliveries: list[dict[str, Any]] = answer.json()["deliveries"]
         return deliveries
+
+    def close_connections(self, login: str) -> None:
+        """Close every WebSocket of a channel's viewers from the server's side."""
+        channels = request("GET", f"{self.twitch}/simulator/state").json()["channels"]
+        (streamer_id,) = (channel["id"] for channel in channels if channel["login"] == login)
+        registered = self.aws("dynamodb").query(
+            TableName="fanfare-local-connections",
+            KeyConditionExpression="streamer_id = :streamer_id",
+            ExpressionAttributeValues={":streamer_id": {"S": streamer_id}},
+        )["Items"]
+        manager = self.aws("apigatewaymanagementapi", self.websocket.replace("ws://", "http://"))
+        for connection in registered:
+            manager.delete_connection(ConnectionId=connection["connection_id"]["S"])
 
     def subscriptions(self, login: str) -> list[dict[str, Any]]:
         """The subscriptions that the simulated Twitch holds for a channel."""
