@@ -82,6 +82,12 @@ class Cloud:
         deliveries: list[dict[str, Any]] = answer.json()["deliveries"]
         return deliveries
 
+    def revoke(self, login: str, event_type: str, reason: str) -> None:
+        """Let the simulated Twitch revoke a channel's subscription."""
+        body = {"login": login, "event_type": event_type, "reason": reason}
+        answer = request("POST", f"{self.twitch}/simulator/revoke", json=body)
+        assert answer.status == 200, answer.data
+
     def close_connections(self, login: str) -> None:
         """Close every WebSocket of a channel's viewers from the server's side."""
         channels = request("GET", f"{self.twitch}/simulator/state").json()["channels"]

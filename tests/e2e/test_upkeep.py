@@ -1,0 +1,81 @@
+"""The scheduled functions, invoked as their schedules would: what they find to do is done."""
+
+import json
+import secrets
+from typing import Any
+
+import psycopg
+
+from tests.e2e.clients import Cloud, Viewer, eventually
+
+CHANNELS = "fanfare-local-channels"
+
+
+def invoke(cloud: Cloud, function: str) -> None:
+    answer = cloud.aws("lambda").invoke(FunctionName=f"fanfare-local-{function}", Payload=json.dumps({}))
+    assert "FunctionError" not in answer, answer["Payload"].read()
+
+
+def channel_item(cloud: Cloud, login: str) -> dict[str, Any]:
+    items = cloud.aws("dynamodb").scan(TableName=CHANNELS)["Items"]
+    (item,) = (item for item in items if item["login"]["S"] == login)
+    return dict(item)
+
+
+def subscribed(cloud: Cloud, login: str) -> None:
+    eventually("subscribed", lambda: {s["status"] for s in cloud.subscriptions(login)} == {"enabled"})
+
+
+def test_the_reconciler_unsubscribes_a_channel_that_nobody_watches(cloud: Cloud, viewer: Viewer) -> None:
+    left, watched = f"left_{secrets.token_hex(4)}", f"watched_{secrets.token_hex(4)}"
+    viewer.watch(left)
+    with viewer.connect(watched):
+        for login in (left, watched):
+            subscribed(cloud, login)
+            # Both were last asked for an hour ago; one of them still has a viewer.
+            cloud.aws("dynamodb").update_item(
+                TableName=CHANNELS,
+                Key={"streamer_id": channel_item(cloud, login)["streamer_id"]},
+                UpdateExpression="SET watched_at = watched_at - :hour",
+                ExpressionAttributeValues={":hour": {"N": "3600"}},
+            )
+        invoke(cloud, "reconciler")
+        assert cloud.subscriptions(left) == []
+        assert len(cloud.subscriptions(watched)) == 6
+
+
+def test_the_archiver_makes_the_partitions_ahead(cloud: Cloud) -> None:
+    with psycopg.connect(cloud.database, autocommit=True) as connection:
+
+        def partitions() -> list[str]:
+            rows = connection.execute(
+                "select inhrelid::regclass::text from pg_inherits "
+                "where inhparent = 'events'::regclass order by 1"
+            )
+            return [row[0] for row in rows]
+
+        before = partitions()
+        assert len(before) >= 3, "today's and two ahead"
+        connection.execute(f"drop table {before[-1]}")
+        invoke(cloud, "archiver")
+        assert partitions() == before
+
+
+def test_a_revoked_topic_is_subscribed_again_by_the_next_watch(cloud: Cloud, viewer: Viewer) -> None:
+    login = f"revoked_{secrets.token_hex(4)}"
+    viewer.watch(login)
+    subscribed(cloud, login)
+    cloud.revoke(login, "stream.online", "notification_failures_exceeded")
+    eventually(
+        "the revocation is known",
+        lambda: (
+            channel_item(cloud, login)["subscriptions"]["M"]["stream.online"]["M"]["status"]["S"] == "revoked"
+        ),
+    )
+    viewer.watch(login)
+    eventually(
+        "subscribed again",
+        lambda: (
+            "enabled" in {s["status"] for s in cloud.subscriptions(login) if s["type"] == "stream.online"}
+        ),
+    )
