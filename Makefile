@@ -92,6 +92,11 @@ infrastructure: $(VENV) $(TOOLS) $(SITE) ## Test the synthesised templates and t
 e2e: $(VENV) $(TOOLS) $(SITE) ## Test the deployed local cloud in a headless browser (screenshots: .artifacts/)
 	$(PYTEST) tests/e2e
 
+.PHONY: screenshots
+screenshots: $(VENV) $(TOOLS) $(SITE) ## Take the README's picture anew, from the deployed local cloud
+	$(PYTEST) tests/e2e -k readme
+	cp .artifacts/e2e/readme.png docs/images/watch.png
+
 .PHONY: bench
 bench: $(VENV) $(TOOLS) ## Measure, print a table and write benchmarks/results/*.json
 	@$(BIN)/python -m benchmarks

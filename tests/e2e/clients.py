@@ -82,6 +82,14 @@ class Cloud:
         deliveries: list[dict[str, Any]] = answer.json()["deliveries"]
         return deliveries
 
+    def until_subscribed(self, login: str) -> None:
+        """Wait until Twitch has verified every subscription of a channel: only then does it send events."""
+        statuses = ["enabled"] * 6
+        eventually(
+            f"{login} is subscribed",
+            lambda: [s["status"] for s in self.subscriptions(login)] == statuses,
+        )
+
     def revoke(self, login: str, event_type: str, reason: str) -> None:
         """Let the simulated Twitch revoke a channel's subscription."""
         body = {"login": login, "event_type": event_type, "reason": reason}

@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.e2e.clients import Cloud, Viewer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ARTIFACTS = REPOSITORY / ".artifacts" / "e2e"
+# The machine may be busy with other suites; what must be fast says so itself.
+expect.set_options(timeout=10_000)
 START_TIMEOUT = 300  # seconds; a first run also installs the emulator and the functions' wheels
 
 

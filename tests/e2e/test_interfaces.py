@@ -176,10 +176,7 @@ def test_every_viewer_of_the_channel_gets_an_event_and_nobody_else(cloud: Cloud,
         viewer.connect("shared_channel") as two,
         viewer.connect("lonely_channel") as other,
     ):
-        eventually(
-            "subscribed",
-            lambda: {s["status"] for s in cloud.subscriptions("shared_channel")} == {"enabled"},
-        )
+        cloud.until_subscribed("shared_channel")
         (delivery,) = cloud.simulate("stream.online", "shared_channel")
         frames = [json.loads(connection.recv(5)) for connection in (one, two)]
         assert frames[0] == frames[1]

@@ -87,9 +87,7 @@ def test_without_its_grant_a_function_fails(
     cloud: Cloud, viewer: Viewer, function: str, action: str, works: Callable[[Cloud, Viewer], bool]
 ) -> None:
     assert viewer.watch("granted_channel").status == 200
-    eventually(
-        "subscribed", lambda: {s["status"] for s in cloud.subscriptions("granted_channel")} == {"enabled"}
-    )
+    cloud.until_subscribed("granted_channel")
     assert works(cloud, viewer), "with the grant it works"
     with without_grant(cloud, function, action):
         assert not works(cloud, viewer), "without it, it does not"

@@ -22,16 +22,12 @@ def channel_item(cloud: Cloud, login: str) -> dict[str, Any]:
     return dict(item)
 
 
-def subscribed(cloud: Cloud, login: str) -> None:
-    eventually("subscribed", lambda: {s["status"] for s in cloud.subscriptions(login)} == {"enabled"})
-
-
 def test_the_reconciler_unsubscribes_a_channel_that_nobody_watches(cloud: Cloud, viewer: Viewer) -> None:
     left, watched = f"left_{secrets.token_hex(4)}", f"watched_{secrets.token_hex(4)}"
     viewer.watch(left)
     with viewer.connect(watched):
         for login in (left, watched):
-            subscribed(cloud, login)
+            cloud.until_subscribed(login)
             # Both were last asked for an hour ago; one of them still has a viewer.
             cloud.aws("dynamodb").update_item(
                 TableName=CHANNELS,
@@ -64,7 +60,7 @@ def test_the_archiver_makes_the_partitions_ahead(cloud: Cloud) -> None:
 def test_a_revoked_topic_is_subscribed_again_by_the_next_watch(cloud: Cloud, viewer: Viewer) -> None:
     login = f"revoked_{secrets.token_hex(4)}"
     viewer.watch(login)
-    subscribed(cloud, login)
+    cloud.until_subscribed(login)
     cloud.revoke(login, "stream.online", "notification_failures_exceeded")
     eventually(
         "the revocation is known",
