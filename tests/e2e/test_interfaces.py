@@ -200,3 +200,21 @@ def test_watching_twice_makes_no_second_subscription(cloud: Cloud, viewer: Viewe
     viewer.watch("twice_channel")
     viewer.watch("twice_channel")
     assert len(cloud.subscriptions("twice_channel")) == 6
+
+
+def test_one_search_follows_an_event_from_delivery_to_record_and_viewers(
+    cloud: Cloud, viewer: Viewer
+) -> None:
+    with viewer.connect("traced_channel") as connection:
+        cloud.until_subscribed("traced_channel")
+        (delivery,) = cloud.simulate("stream.online", "traced_channel")
+        connection.recv(5)
+    logs = cloud.aws("logs")
+    for function in ("webhook", "broadcaster", "recorder"):
+
+        def lines(function: str = function) -> list[str]:
+            found = logs.filter_log_events(logGroupName=f"/aws/lambda/fanfare-local-{function}")["events"]
+            return [event["message"] for event in found if delivery["message_id"] in event["message"]]
+
+        (line, *_) = eventually(f"{function} logged it", lines)
+        assert delivery["message_id"] in json.dumps(json.loads(line)), "structured, one object a line"
