@@ -62,7 +62,7 @@ class Subscriptions(Construct):
             timeout=Duration.seconds(15),
             memory_mb=512,
         )
-        watch.allow("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", on=channels.table_arn)
+        watch.allow("dynamodb:UpdateItem", on=channels.table_arn)
         watch.allow("dynamodb:PutItem", on=tickets.table_arn)
         watch.allow("secretsmanager:GetSecretValue", on=twitch_secret_arn)
         watch.allow("secretsmanager:GetSecretValue", on=webhook_secret.secret_arn)

@@ -25,8 +25,6 @@ GRANTS = {
         *(f"{action} on {{Live/Feed/Queue.Arn}}" for action in CONSUME),
     ],
     "Subscriptions/Watch": [
-        "dynamodb:GetItem on {Channels.Arn}",
-        "dynamodb:PutItem on {Channels.Arn}",
         "dynamodb:UpdateItem on {Channels.Arn}",
         "dynamodb:PutItem on {Tickets.Arn}",
         f"secretsmanager:GetSecretValue on {SECRET}/local/twitch-??????",
