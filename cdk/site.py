@@ -20,6 +20,9 @@ from cdk.settings import Settings
 
 IMMUTABLE = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
+# By default CloudFront repeats these for 10 seconds, even against `no-store`: long after a database is back.
+# https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/custom-error-pages-expiration.html
+FAILURES = (500, 502, 503, 504)
 
 
 class Site(Construct):
@@ -67,6 +70,9 @@ class Site(Construct):
                 if domain
                 else None
             ),
+            error_responses=[
+                cloudfront.ErrorResponse(http_status=status, ttl=Duration.seconds(2)) for status in FAILURES
+            ],
             default_behavior=cloudfront.BehaviorOptions(
                 origin=origins.S3BucketOrigin.with_origin_access_control(self.bucket),
                 viewer_protocol_policy=(

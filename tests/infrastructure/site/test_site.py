@@ -78,8 +78,15 @@ def test_reads_are_cached_for_as_long_as_the_api_says(prod: Stage, distribution:
 
 def test_the_api_keeps_its_own_answers_for_unknown_paths(distribution: Properties) -> None:
     assert all("FunctionAssociations" not in behaviour for behaviour in distribution["CacheBehaviors"])
-    assert "CustomErrorResponses" not in distribution
+    assert all("ResponsePagePath" not in found for found in distribution["CustomErrorResponses"])
     assert "FunctionAssociations" in distribution["DefaultCacheBehavior"]
+
+
+def test_a_failure_is_repeated_from_the_cache_no_longer_than_a_read(distribution: Properties) -> None:
+    seconds = {
+        found["ErrorCode"]: found["ErrorCachingMinTTL"] for found in distribution["CustomErrorResponses"]
+    }
+    assert seconds == dict.fromkeys((500, 502, 503, 504), 2)
 
 
 @pytest.mark.parametrize(
