@@ -10,22 +10,22 @@ const ids = (feed: readonly FeedItem[]): string[] => feed.map((item) => item.eve
 
 describe("the feed", () => {
   test("is newest first", () => {
-    const feed = merge([], [event({ id: "a", created_at: at(1) }), event({ id: "b", created_at: at(2) })], "live");
+    const feed = merge([], [event({ id: "a", occurred_at: at(1) }), event({ id: "b", occurred_at: at(2) })], "live");
     expect(ids(feed)).toEqual(["b", "a"]);
   });
 
   test("orders events of the same millisecond by their finer digits, then by id", () => {
     const events = [
-      event({ id: "a", created_at: "2026-01-01T00:00:00.000100Z" }),
-      event({ id: "b", created_at: "2026-01-01T00:00:00.000200Z" }),
-      event({ id: "c", created_at: "2026-01-01T00:00:00.000200Z" }),
+      event({ id: "a", occurred_at: "2026-01-01T00:00:00.000100Z" }),
+      event({ id: "b", occurred_at: "2026-01-01T00:00:00.000200Z" }),
+      event({ id: "c", occurred_at: "2026-01-01T00:00:00.000200Z" }),
     ];
     expect(ids(merge([], events, "recorded"))).toEqual(["c", "b", "a"]);
   });
 
   test("lets the oldest leave when the eleventh arrives", () => {
-    const ten = Array.from({ length: 10 }, (_, n) => event({ id: `e${n}`, created_at: at(n) }));
-    const feed = merge(merge([], ten, "recorded"), [event({ id: "new", created_at: at(60) })], "live");
+    const ten = Array.from({ length: 10 }, (_, n) => event({ id: `e${n}`, occurred_at: at(n) }));
+    const feed = merge(merge([], ten, "recorded"), [event({ id: "new", occurred_at: at(60) })], "live");
     expect(feed).toHaveLength(10);
     expect(ids(feed)[0]).toBe("new");
     expect(ids(feed)).not.toContain("e0");
@@ -39,8 +39,8 @@ describe("the feed", () => {
   });
 
   test("keeps what came live when the record does not have it yet", () => {
-    const feed = merge([], [event({ id: "live", created_at: at(9) })], "live");
-    expect(ids(merge(feed, [event({ id: "old", created_at: at(1) })], "recorded"))).toEqual(["live", "old"]);
+    const feed = merge([], [event({ id: "live", occurred_at: at(9) })], "live");
+    expect(ids(merge(feed, [event({ id: "old", occurred_at: at(1) })], "recorded"))).toEqual(["live", "old"]);
   });
 
   const anEvent = fc.record({ id: fc.integer({ min: 0, max: 30 }), second: fc.integer({ min: 0, max: 20 }) });
@@ -55,12 +55,12 @@ describe("the feed", () => {
         for (const { events, source } of all) {
           feed = merge(
             feed,
-            events.map(({ id, second }) => event({ id: `e${id}`, created_at: at(second) })),
+            events.map(({ id, second }) => event({ id: `e${id}`, occurred_at: at(second) })),
             source,
           );
           expect(feed.length).toBeLessThanOrEqual(FEED_SIZE);
           expect(new Set(ids(feed)).size).toBe(feed.length);
-          const times = feed.map((item) => item.event.created_at);
+          const times = feed.map((item) => item.event.occurred_at);
           expect(times).toEqual([...times].sort().reverse());
         }
       }),
@@ -73,7 +73,7 @@ describe("the feed", () => {
         fc.uniqueArray(fc.integer({ min: 0, max: 1_000 }), { maxLength: 40 }),
         fc.array(fc.nat({ max: 4 }), { minLength: 40, maxLength: 40 }),
         (seconds, turns) => {
-          const events = seconds.map((second) => event({ id: `e${second}`, created_at: at(second) }));
+          const events = seconds.map((second) => event({ id: `e${second}`, occurred_at: at(second) }));
           const feed = [0, 1, 2, 3, 4].reduce<FeedItem[]>(
             (shown, turn) => merge(shown, events.filter((_, n) => turns[n] === turn), turn % 2 ? "live" : "recorded"),
             [],

@@ -11,11 +11,14 @@ export interface FeedItem {
   readonly source: Source;
 }
 
-/** Newest first. Sub-millisecond digits matter to the order, so equal instants fall back to the strings. */
+/**
+ * Newest first by Twitch's clock: queues keep no order, so neither frames nor records need come in the order in which
+ * things happened. Sub-millisecond digits matter to the order, so equal instants fall back to the strings.
+ */
 function newestFirst(a: FeedItem, b: FeedItem): number {
   return (
-    Date.parse(b.event.created_at) - Date.parse(a.event.created_at) ||
-    compare(b.event.created_at, a.event.created_at) ||
+    Date.parse(b.event.occurred_at) - Date.parse(a.event.occurred_at) ||
+    compare(b.event.occurred_at, a.event.occurred_at) ||
     compare(b.event.id, a.event.id)
   );
 }
@@ -28,7 +31,7 @@ function compare(a: string, b: string): number {
  * Adds events to the feed: each id once, newest first, at most {@link FEED_SIZE}.
  *
  * An event can come live, from the record, or both, any number of times and in any order. The recorded version
- * wins, because its `created_at` is the one that everybody's order agrees on. An event that only came live stays:
+ * wins, because its `created_at` is the one that everybody else sees. An event that only came live stays:
  * the recorder may not have stored it yet.
  */
 export function merge(feed: readonly FeedItem[], events: readonly ChannelEvent[], source: Source): FeedItem[] {
