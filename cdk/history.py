@@ -19,6 +19,7 @@ READ_ROUTES = (
     "/api/channels/{login}/events",
     "/api/channels/{login}/counts",
     "/api/channels/{login}/counts/daily",
+    "/api/channels/{login}/counts/minutely",
     "/api/leaderboard",
     "/api/openapi.json",
 )

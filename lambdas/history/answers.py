@@ -52,6 +52,19 @@ class DailyCounts(BaseModel):
     days: list[Day]
 
 
+class Minute(BaseModel):
+    """A minute, by its beginning."""
+
+    start: Time
+    counts: Counts
+
+
+class MinutelyCounts(BaseModel):
+    """The oldest minute first, the present one last; minutes and types without events are zero."""
+
+    minutes: list[Minute]
+
+
 class Leader(BaseModel):
     """A channel and how many events it has."""
 

@@ -39,6 +39,13 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 Cursor = Annotated[str | None, Query(max_length=512, description="`next` of the page before")]
 DayCount = Annotated[int, Query(ge=1, le=365, description="UTC days, today included")]
 Days = Annotated[int | None, Query(ge=1, le=365, description="UTC days, today included; all time if absent")]
+Minutes = Annotated[int, Query(ge=1, le=180, description="Minutes, the present one included")]
+EventTypes = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[a-z0-9_.]{1,100}(,[a-z0-9_.]{1,100}){0,29}$", description="Comma-separated; all if absent"
+    ),
+]
 EventType = Annotated[str | None, Query(pattern="^[a-z0-9_.]{1,100}$", description="All if absent")]
 
 app = APIGatewayHttpResolver(enable_validation=True, response_validation_error_http_code=500)
@@ -56,10 +63,15 @@ app.use(middlewares=[cached])
 
 
 @app.get("/api/channels/<login>/events", summary="A channel's newest events", tags=["channels"])
-def get_events(login: Login, limit: Limit = 10, before: Cursor = None) -> answers.EventPage:
+def get_events(
+    login: Login, limit: Limit = 10, before: Cursor = None, event_type: EventTypes = None
+) -> answers.EventPage:
     """Newest first, page by page; the pages stay as they are while new events arrive."""
     position = Position.from_cursor(before) if before else START
-    page = DATABASE.run(lambda connection: reading.newest_events(connection, login.lower(), limit, position))
+    event_types = event_type.split(",") if event_type else ()
+    page = DATABASE.run(
+        lambda connection: reading.newest_events(connection, login.lower(), limit, position, event_types)
+    )
     events = [answers.Event.model_validate(event, from_attributes=True) for event in page.events]
     return answers.EventPage(events=events, next=page.next.to_cursor() if page.next else None)
 
@@ -87,6 +99,22 @@ def get_daily_counts(login: Login, days: DayCount = 30) -> answers.DailyCounts:
     )
     return answers.DailyCounts(
         days=[answers.Day(date=day, counts=day_counts) for day, day_counts in counts.items()]
+    )
+
+
+@app.get(
+    "/api/channels/<login>/counts/minutely",
+    summary="A channel's events by minute and type",
+    tags=["channels"],
+)
+def get_minutely_counts(login: Login, minutes: Minutes = 60) -> answers.MinutelyCounts:
+    """One entry for each minute, the oldest first, with zeros where nothing happened."""
+    now = datetime.now(UTC)
+    counts = DATABASE.run(
+        lambda connection: reading.count_events_minutely(connection, login.lower(), minutes, now)
+    )
+    return answers.MinutelyCounts(
+        minutes=[answers.Minute(start=start, counts=minute_counts) for start, minute_counts in counts.items()]
     )
 
 

@@ -1,9 +1,9 @@
 """What is read from the event store: a channel's newest events, counts, and the leaderboard."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from lambdas.common.event import Event
 from lambdas.history.cursors import START, Position
@@ -11,6 +11,7 @@ from lambdas.history.database import Connection
 from lambdas.history.queries import query
 
 Counts = dict[str, int]
+_Moment = TypeVar("_Moment", date, datetime)
 
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -41,15 +42,25 @@ class Leader:
     event_count: int
 
 
-def newest_events(connection: Connection, login: str, limit: int, before: Position = START) -> Page:
-    """Up to ``limit`` events of the channel now named ``login``, recorded before ``before``."""
+def newest_events(
+    connection: Connection,
+    login: str,
+    limit: int,
+    before: Position = START,
+    event_types: Collection[str] = (),
+) -> Page:
+    """Up to ``limit`` events of the channel now named ``login``, recorded before ``before``.
+
+    Only those of some ``event_types``, if any are named.
+    """
     streamer_id = _find_streamer(connection, login)
     if streamer_id is None:
         return Page([], None)
     rows = connection.execute(
-        query("newest_events"),
+        query("newest_events_by_type" if event_types else "newest_events"),
         {
             "streamer_id": streamer_id,
+            "event_types": sorted(set(event_types)),
             "before_created_at": before.created_at,
             "before_id": before.id,
             "page_size": limit + 1,  # one more tells whether the list goes on
@@ -82,7 +93,30 @@ def count_events_daily(connection: Connection, login: str, days: int, today: dat
         rows = connection.execute(
             query("count_events_daily"), {"streamer_id": streamer_id, "since": since}
         ).fetchall()
-    return _fill_days((first + timedelta(days=day) for day in range(days)), rows)
+    return _fill(
+        (first + timedelta(days=day) for day in range(days)),
+        {(row["utc_day"], row["event_type"]): row["event_count"] for row in rows},
+    )
+
+
+def count_events_minutely(
+    connection: Connection, login: str, minutes: int, now: datetime
+) -> dict[datetime, Counts]:
+    """The channel's events in each of the last ``minutes`` minutes by its beginning, that of ``now`` last.
+
+    Every event type that occurs in one of the minutes is counted in all of them.
+    """
+    first = now.replace(second=0, microsecond=0) - timedelta(minutes=minutes - 1)
+    streamer_id = _find_streamer(connection, login)
+    rows: list[dict[str, Any]] = []
+    if streamer_id is not None:
+        rows = connection.execute(
+            query("count_events_minutely"), {"streamer_id": streamer_id, "since": first}
+        ).fetchall()
+    return _fill(
+        (first + timedelta(minutes=minute) for minute in range(minutes)),
+        {(row["utc_minute"], row["event_type"]): row["event_count"] for row in rows},
+    )
 
 
 def leaderboard(
@@ -101,7 +135,6 @@ def _find_streamer(connection: Connection, login: str) -> str | None:
     return row["streamer_id"] if row else None
 
 
-def _fill_days(days: Iterable[date], rows: Iterable[dict[str, Any]]) -> dict[date, Counts]:
-    counted = {(row["utc_day"], row["event_type"]): row["event_count"] for row in rows}
+def _fill(times: Iterable[_Moment], counted: dict[tuple[_Moment, str], int]) -> dict[_Moment, Counts]:
     event_types = sorted({event_type for _, event_type in counted})
-    return {day: {name: counted.get((day, name), 0) for name in event_types} for day in days}
+    return {moment: {name: counted.get((moment, name), 0) for name in event_types} for moment in times}

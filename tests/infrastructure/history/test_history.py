@@ -13,6 +13,7 @@ def test_anyone_may_read(prod: Stage) -> None:
         "GET /api/channels/{login}/events",
         "GET /api/channels/{login}/counts",
         "GET /api/channels/{login}/counts/daily",
+        "GET /api/channels/{login}/counts/minutely",
         "GET /api/leaderboard",
         "GET /api/openapi.json",
     }

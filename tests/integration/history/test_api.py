@@ -102,6 +102,19 @@ class TestEvents:
         assert sizes == [10, 10, 3]
         assert seen == [event.id for event in events][::-1]
 
+    def test_a_list_of_some_types_has_no_others(
+        self, api: Api, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        record(connection, [*make_events(3), *make_events(2, event_type="stream.online")])
+        record(connection, make_events(4, event_type="channel.update"))
+        page = api.get("/api/channels/ana/events", event_type="stream.online,channel.raid", limit="4")
+        rest = api.get(
+            "/api/channels/ana/events", event_type="stream.online,channel.raid", before=page["next"]
+        )
+        types = [event["event_type"] for event in page["events"] + rest["events"]]
+        assert types == ["stream.online"] * 2 + ["channel.raid"] * 3
+        assert rest["next"] is None
+
     def test_a_login_without_events_has_an_empty_list(self, api: Api) -> None:
         assert api.get("/api/channels/nobody/events") == {"events": [], "next": None}
 
@@ -151,6 +164,16 @@ class TestCounts:
         assert [day["date"] for day in days] == sorted(day["date"] for day in days)
         assert len(api.get("/api/channels/ana/counts/daily", days="365")["days"]) == 365
 
+    def test_minutely_counts_have_a_minute_for_every_minute(
+        self, api: Api, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        record(connection, make_events(2))
+        minutes = api.get("/api/channels/ana/counts/minutely")["minutes"]
+        assert len(minutes) == 60
+        assert sum(minute["counts"]["channel.raid"] for minute in minutes[-2:]) == 2
+        assert minutes[0]["counts"] == {"channel.raid": 0}
+        assert [minute["start"] for minute in minutes] == sorted(minute["start"] for minute in minutes)
+
     def test_the_leaderboard(self, api: Api, connection: Connection, make_events: MakeEvents) -> None:
         record(connection, [*make_events(1), *make_events(2, streamer_id="2", streamer_name="bo")])
         bo = {"streamer_id": "2", "streamer_name": "bo", "event_count": 2}
@@ -161,7 +184,7 @@ class TestCounts:
 
 
 class TestErrors:
-    @pytest.mark.parametrize("route", ["events", "counts", "counts/daily"])
+    @pytest.mark.parametrize("route", ["events", "counts", "counts/daily", "counts/minutely"])
     def test_a_malformed_login(self, api: Api, route: str) -> None:
         for login in ("a" * 26, "no-hyphen", "ana.", "añá", "ana%20", 'an"a', "a\\b", " "):
             status, code, message = api.refused(f"/api/channels/{login}/{route}")
@@ -177,6 +200,8 @@ class TestErrors:
             ("channels/ana/events", {"before": "a" * 513}),
             ("channels/ana/counts/daily", {"days": "0"}),
             ("channels/ana/counts/daily", {"days": "366"}),
+            ("channels/ana/counts/minutely", {"minutes": "181"}),
+            ("channels/ana/events", {"event_type": "channel.raid,"}),
             ("leaderboard", {"days": "-1"}),
             ("leaderboard", {"limit": "1000"}),
             ("leaderboard", {"event_type": "Robert'); drop table events"}),
@@ -228,9 +253,15 @@ class TestOpenApi:
         }
         login = ("path", "login")
         assert parameters == {
-            "/api/channels/{login}/events": [login, ("query", "limit"), ("query", "before")],
+            "/api/channels/{login}/events": [
+                login,
+                ("query", "limit"),
+                ("query", "before"),
+                ("query", "event_type"),
+            ],
             "/api/channels/{login}/counts": [login],
             "/api/channels/{login}/counts/daily": [login, ("query", "days")],
+            "/api/channels/{login}/counts/minutely": [login, ("query", "minutes")],
             "/api/leaderboard": [("query", "event_type"), ("query", "days"), ("query", "limit")],
         }
 

@@ -147,6 +147,21 @@ class TestDailyCounts:
         }
 
 
+class TestMinutelyCounts:
+    def test_minutes_without_events_are_zero(self, connection: Connection, make_events: MakeEvents) -> None:
+        record(connection, [*make_events(2), *make_events(1, event_type="stream.online")])
+        row = connection.execute("select max(created_at) as newest from events").fetchone()
+        assert row
+        now = row["newest"] + timedelta(minutes=1)
+        minute = now.replace(second=0, microsecond=0)
+        assert reading.count_events_minutely(connection, "ana", 3, now) == {
+            minute - timedelta(minutes=2): {"channel.raid": 0, "stream.online": 0},
+            minute - timedelta(minutes=1): {"channel.raid": 2, "stream.online": 1},
+            minute: {"channel.raid": 0, "stream.online": 0},
+        }
+        assert reading.count_events_minutely(connection, "ana", 1, now) == {minute: {}}
+
+
 class TestLeaderboard:
     @pytest.fixture(autouse=True)
     def channels(self, connection: Connection, make_events: MakeEvents) -> None:

@@ -1,0 +1,31 @@
+-- A streamer's events of some types before a position (created_at, id), newest first.
+--
+-- Each type fills a page of its own from its end of the index, so that a rare type among many events is found
+-- as quickly as a common one; the page is the newest of those. Only a subquery can be lateral.
+with page as (
+    select newest.*
+    from unnest(%(event_types)s::text[]) as wanted (event_type)
+    cross join lateral (  -- noqa: ST05
+        select events.*
+        from events
+        where
+            events.streamer_id = %(streamer_id)s
+            and events.event_type = wanted.event_type
+            and events.created_at <= %(before_created_at)s
+            and (events.created_at, events.id) < (%(before_created_at)s, %(before_id)s)
+        order by events.created_at desc
+        fetch first (%(page_size)s) rows with ties
+    ) as newest
+)
+
+select
+    id,
+    streamer_id,
+    streamer_name,
+    event_type,
+    occurred_at,
+    created_at,
+    payload
+from page
+order by created_at desc, id desc
+limit %(page_size)s
