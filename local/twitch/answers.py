@@ -1,9 +1,20 @@
-"""What both of Twitch's APIs need: errors in the two shapes they have, and URLs."""
+"""What both of Twitch's APIs need: answers, errors in the two shapes they have, and URLs."""
 
+import dataclasses
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
-from aiohttp import web
 from yarl import URL
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer, as yet without a network: ``body`` is sent as JSON, None as nothing."""
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class RefusedError(Exception):
@@ -15,16 +26,15 @@ class RefusedError(Exception):
         self.message = message
 
 
-def oauth_error(error: RefusedError) -> web.Response:
+def oauth_error(error: RefusedError) -> Answer:
     """As id.twitch.tv answers."""
-    return web.json_response({"status": error.status, "message": error.message}, status=error.status)
+    return Answer(error.status, {"status": error.status, "message": error.message})
 
 
-def helix_error(error: RefusedError) -> web.Response:
+def helix_error(error: RefusedError) -> Answer:
     """As api.twitch.tv answers."""
     phrase = HTTPStatus(error.status).phrase
-    body = {"error": phrase, "status": error.status, "message": error.message}
-    return web.json_response(body, status=error.status)
+    return Answer(error.status, {"error": phrase, "status": error.status, "message": error.message})
 
 
 def web_url(text: object) -> URL | None:

@@ -3,30 +3,26 @@
 import asyncio
 import dataclasses
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from local.twitch.delivery import Courier
-from local.twitch.events import Event, Scene
-from local.twitch.settings import Clock, Settings
+from local.twitch.simulator import Simulator
 from local.twitch.state import (
     AUTHORIZATION_REVOKED,
-    ENABLED,
+    LOST,
     REVOCATION_REASONS,
     Delivery,
     Fault,
-    State,
     Subscription,
 )
-from local.twitch.topics import MODERATOR, TOPIC_BY_TYPE, TOPICS, Topic
+from local.twitch.topics import TOPIC_BY_TYPE, TOPICS, Topic
 from local.twitch.users import User
 
 FAULT_PATHS = ("/helix", "/oauth2")
-# Who raids, follows and cheers when an order does not say.
-VIEWERS = ("nightowl_nina", "pixelpaul", "chessmaster_cleo", "speedy_sam", "cozy_kim")
+FAULT_METHODS = ("GET", "POST", "DELETE")
 MOST_EVENTS = 100_000
 
 _T = TypeVar("_T", bound=int | float | str)
@@ -39,12 +35,10 @@ class BadOrderError(Exception):
 class Control:
     """The endpoints below ``/simulator``."""
 
-    def __init__(self, settings: Settings, state: State, courier: Courier, clock: Clock) -> None:
-        self._settings = settings
-        self._state = state
+    def __init__(self, simulator: Simulator, courier: Courier) -> None:
+        self._simulator = simulator
+        self._state = simulator.state
         self._courier = courier
-        self._clock = clock
-        self._events_made = 0
 
     def app(self) -> web.Application:
         """The endpoints as an application to be mounted."""
@@ -54,42 +48,20 @@ class Control:
                 web.get("/state", self._show),
                 web.post("/events", self._send_events),
                 web.post("/revoke", self._revoke),
+                web.post("/disconnect", self._disconnect),
+                web.post("/moderators", self._set_moderators),
+                web.post("/rename", self._rename),
+                web.post("/delete", self._delete_user),
+                web.post("/limits", self._set_limits),
                 web.post("/faults", self._add_fault),
                 web.delete("/faults", self._clear_faults),
             ]
         )
         return app
 
-    @web.middleware
-    async def make_trouble(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Strike requests with the faults that were ordered for their path."""
-        for fault in list(self._state.faults):
-            if not request.path.startswith(fault.path) or not (fault.latency_ms or fault.status):
-                continue
-            if not fault.strike():
-                continue
-            await asyncio.sleep(fault.latency_ms / 1000)
-            if fault.status is not None:
-                return self._refusal(fault.status)
-        return await handler(request)
-
-    def _refusal(self, status: int) -> web.Response:
-        body = {"error": "Injected fault", "status": status, "message": "ordered at /simulator/faults"}
-        headers = {}
-        if status == 429:
-            reset = self._clock() // 10**9 + 1
-            limit = str(self._settings.rate_limit)
-            headers = {
-                "Ratelimit-Limit": limit,
-                "Ratelimit-Remaining": "0",
-                "Ratelimit-Reset": str(reset),
-            }
-        return web.json_response(body, status=status, headers=headers)
-
     async def _show(self, _request: web.Request) -> web.Response:
         """Everything there is to see, newest deliveries first."""
         state = self._state
-        client_id = self._settings.client_id
         return web.json_response(
             {
                 "topics": [
@@ -104,13 +76,17 @@ class Control:
                     for subscription in state.subscriptions.values()
                 ],
                 "grants": [
-                    {"client_id": client_id, "user_id": user_id, "scopes": sorted(scopes)}
-                    for (client_id, user_id), scopes in state.grants.items()
+                    {"user_id": user_id, "login": self._login(user_id), "scopes": sorted(scopes)}
+                    for user_id, scopes in state.grants.items()
                 ],
+                "moderators": {
+                    self._login(channel_id): sorted(map(self._login, moderators))
+                    for channel_id, moderators in state.moderators.items()
+                },
                 "deliveries": [dataclasses.asdict(delivery) for delivery in reversed(state.deliveries)],
                 "faults": [dataclasses.asdict(fault) for fault in state.faults],
-                "total_cost": state.total_cost(client_id),
-                "max_total_cost": self._settings.max_total_cost,
+                "total_cost": state.total_cost,
+                "max_total_cost": state.max_total_cost,
             }
         )
 
@@ -131,58 +107,19 @@ class Control:
 
         loop = asyncio.get_running_loop()
         started = loop.time()
-        tasks: list[asyncio.Task[list[Delivery]]] = []
+        tasks = []
         for number in range(count):
             if per_second:
                 await asyncio.sleep(started + number / per_second - loop.time())
-            event = self._make_event(topic, channel, overrides)
-            tasks += [
-                loop.create_task(self._deliver(subscription, event, message_id or None))
-                for subscription in self._state.subscriptions.values()
-                if _wants(subscription, topic, event)
-            ]
-        deliveries = [delivery for batch in await asyncio.gather(*tasks) for delivery in batch]
-        return _answer(deliveries)
-
-    def _make_event(self, topic: Topic, channel: User, overrides: Event) -> Event:
-        """An event in the channel; a login among the overrides brings its id and name along.
-
-        A raid goes to the channel, unless the overrides say where it goes: then the channel raids.
-        """
-        self._events_made += 1
-        viewer = self._state.users.by_login(VIEWERS[self._events_made % len(VIEWERS)])
-        if viewer is None:
-            raise LookupError("the made-up viewers exist")
-        now = datetime.fromtimestamp(self._clock() / 10**9, tz=UTC)
-        target = {"to_broadcaster_user_login", "to_broadcaster_user_id"}
-        if topic.type == "channel.raid" and target & overrides.keys():
-            scene = Scene(channel=viewer, viewer=channel, now=now)
-        else:
-            scene = Scene(channel=channel, viewer=viewer, now=now)
-        event = topic.make_event(scene)
-        for name, value in overrides.items():
-            prefix, is_login, _ = name.rpartition("user_login")
-            user = self._state.users.by_login(value) if is_login and isinstance(value, str) else None
-            if user is not None:
-                event |= user.fields(prefix)
-        return event | overrides
-
-    async def _deliver(
-        self, subscription: Subscription, event: Event, message_id: str | None
-    ) -> list[Delivery]:
-        """Deliver once, and as often again as the faults say, under the same message id."""
-        deliveries = [await self._courier.notify(subscription, event, message_id)]
-        for fault in self._state.faults:
-            if fault.duplicates and fault.strike():
-                for _ in range(fault.duplicates):
-                    again = await self._courier.notify(subscription, event, deliveries[0].message_id)
-                    deliveries.append(again)
-        return deliveries
+            self._simulator.notify(topic, channel, overrides, message_id or None)
+            tasks.append(self._courier.start())
+        return _answer([delivery for batch in await asyncio.gather(*tasks) for delivery in batch])
 
     async def _revoke(self, request: web.Request) -> web.Response:
         """Revoke one subscription, or a channel's live ones of a type.
 
-        With ``authorization_revoked`` the users concerned also take back what they granted.
+        With ``authorization_revoked`` the users concerned disconnect the application, which ends everything
+        else that rested on their grants, too.
         """
         order = await _read_order(request)
         reason = _read(order, "reason", str, AUTHORIZATION_REVOKED)
@@ -193,22 +130,52 @@ class Control:
             revoked = [subscription] if subscription is not None else []
         else:
             topic, channel = _read_topic(order), self._read_user(order)
-            revoked = [
-                subscription
-                for subscription in self._state.subscriptions.values()
-                if subscription.topic is topic and channel.id in subscription.user_ids()
-            ]
+            revoked = [entry for entry in self._state.of_user(channel.id) if entry.topic is topic]
         revoked = [subscription for subscription in revoked if subscription.live]
         if not revoked:
             raise BadOrderError("no live subscription matches")
+        self._simulator.revoke(revoked, reason)
         if reason == AUTHORIZATION_REVOKED:
-            for subscription in revoked:
-                for user_id in subscription.user_ids():
-                    self._state.grants.pop((subscription.client_id, user_id), None)
-        deliveries = await asyncio.gather(
-            *(self._courier.revoke(subscription, reason) for subscription in revoked)
+            for user in {user for subscription in revoked for user in self._users_of(subscription)}:
+                self._simulator.disconnect(user)
+        return _answer(await self._courier.start())
+
+    async def _disconnect(self, request: web.Request) -> web.Response:
+        """Let a user take back everything that the application may."""
+        self._simulator.disconnect(self._read_user(await _read_order(request)))
+        return _answer(await self._courier.start())
+
+    async def _set_moderators(self, request: web.Request) -> web.Response:
+        """Say who moderates a channel: ``{"login", "moderators": [login, …]}``."""
+        order = await _read_order(request)
+        moderators = order.get("moderators")
+        if not isinstance(moderators, list):
+            raise BadOrderError("moderators must be a list of logins")
+        self._simulator.set_moderators(
+            self._read_user(order), [self._read_user({"login": login}) for login in moderators]
         )
-        return _answer(deliveries)
+        return _answer(await self._courier.start())
+
+    async def _rename(self, request: web.Request) -> web.Response:
+        """Give a user another login: ``{"login", "to"}``."""
+        order = await _read_order(request)
+        try:
+            self._simulator.rename(self._read_user(order), _read(order, "to", str, "").lower())
+        except ValueError as error:
+            raise BadOrderError(str(error)) from None
+        return _answer(await self._courier.start())
+
+    async def _delete_user(self, request: web.Request) -> web.Response:
+        """Close a user's account."""
+        self._simulator.delete_user(self._read_user(await _read_order(request)))
+        return _answer(await self._courier.start())
+
+    async def _set_limits(self, request: web.Request) -> web.Response:
+        """Give the application another budget of subscriptions' costs."""
+        order = await _read_order(request)
+        state = self._state
+        state.max_total_cost = _read(order, "max_total_cost", int, state.max_total_cost, most=1_000_000)
+        return web.json_response({"total_cost": state.total_cost, "max_total_cost": state.max_total_cost})
 
     async def _add_fault(self, request: web.Request) -> web.Response:
         """Add a fault; without ``count`` it strikes until the faults are cleared with DELETE."""
@@ -216,15 +183,21 @@ class Control:
         status = _read(order, "status", int, 0, least=400, most=599)
         fault = Fault(
             path=_read(order, "path", str, "/helix"),
+            method=_read(order, "method", str, "") or None,
             status=status or None,
             latency_ms=_read(order, "latency_ms", int, 0, most=600_000),
+            lost=next((lost for lost in LOST if lost == order.get("lost")), None),
             duplicates=_read(order, "duplicates", int, 0, most=100),
             remaining=_read(order, "count", int, 0, least=1, most=1_000_000) or None,
         )
         if not fault.path.startswith(FAULT_PATHS):
             raise BadOrderError(f"path must begin with one of {', '.join(FAULT_PATHS)}")
-        if not (fault.status or fault.latency_ms or fault.duplicates):
-            raise BadOrderError("a fault needs a status, latency_ms or duplicates")
+        if fault.method not in (None, *FAULT_METHODS):
+            raise BadOrderError(f"method must be one of {', '.join(FAULT_METHODS)}")
+        if order.get("lost") != fault.lost:
+            raise BadOrderError(f"lost must be one of {', '.join(LOST)}")
+        if not (fault.status or fault.latency_ms or fault.lost or fault.duplicates):
+            raise BadOrderError("a fault needs a status, latency_ms, lost or duplicates")
         self._state.faults.append(fault)
         return self._show_faults()
 
@@ -242,6 +215,11 @@ class Control:
             raise BadOrderError(f"nobody has the login {login!r}")
         return user
 
+    def _login(self, user_id: str) -> str:
+        """A user's login, or the id of somebody who is gone."""
+        user = self._state.users.by_id(user_id)
+        return user_id if user is None else user.login
+
     def _users_of(self, subscription: Subscription) -> list[User]:
         found = (self._state.users.by_id(user_id) for user_id in sorted(subscription.user_ids()))
         return [user for user in found if user is not None]
@@ -254,19 +232,6 @@ class Control:
                 for user in self._users_of(subscription)
             )
         )
-
-
-def _wants(subscription: Subscription, topic: Topic, event: Event) -> bool:
-    """Whether the event fulfils the condition; which moderator asked says nothing about the event."""
-    return (
-        subscription.topic is topic
-        and subscription.status == ENABLED
-        and all(
-            event.get(field) == value
-            for field, value in subscription.condition.items()
-            if value and field != MODERATOR
-        )
-    )
 
 
 def _answer(deliveries: list[Delivery]) -> web.Response:

@@ -5,15 +5,16 @@ https://dev.twitch.tv/docs/api/reference/#create-eventsub-subscription
 
 import base64
 import binascii
+import itertools
+import json
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeGuard
 
-from aiohttp import web
-
-from local.twitch.answers import RefusedError, web_url
-from local.twitch.delivery import Courier
-from local.twitch.settings import Clock, Settings
+from local.twitch.answers import Answer, RefusedError, web_url
+from local.twitch.messages import Message
+from local.twitch.settings import Clock
 from local.twitch.state import State, Subscription
-from local.twitch.topics import TOPIC_BY_TYPE, Topic
+from local.twitch.topics import BROADCASTER, MODERATOR, TOPIC_BY_TYPE, Topic
 
 PAGE_SIZE = 100
 SAME_SUBSCRIPTION_LIMIT = 3
@@ -21,70 +22,77 @@ FILTERS = ("status", "type", "user_id", "subscription_id")
 
 
 class EventSub:
-    """The application's webhook subscriptions."""
+    """The application's webhook subscriptions. ``send`` takes the messages that they cause."""
 
-    def __init__(self, settings: Settings, state: State, courier: Courier, clock: Clock) -> None:
-        self._settings = settings
+    def __init__(self, state: State, clock: Clock, send: Callable[[Message], None]) -> None:
         self._state = state
-        self._courier = courier
         self._clock = clock
+        self._send = send
 
-    async def create(self, request: web.Request) -> web.Response:
-        """202, and the callback is challenged meanwhile; else 400, 403, 409 or 429."""
-        body = await _json_object(request)
+    def create(self, content: bytes) -> Answer:
+        """202, and the callback is challenged meanwhile. Raises RefusedError: 400, 403, 409 or 429."""
+        body = _json_object(content)
         topic, condition = self._read_topic(body)
         callback, secret = _read_transport(body)
-        client_id = self._settings.client_id
         self._check_grant(topic, condition)
+        named = next(value for value in condition.values() if value)
         same = [
             entry
-            for entry in self._state.of_client(client_id)
+            for entry in self._state.of_user(named)
             if entry.live and entry.topic is topic and entry.condition == condition
         ]
         if any(entry.callback == callback for entry in same):
             raise RefusedError(409, "subscription already exists")
         if len(same) >= SAME_SUBSCRIPTION_LIMIT:
             raise RefusedError(429, "maximum subscriptions with type and condition exceeded")
-        cost = self._cost(topic, condition)
-        if self._state.total_cost(client_id) + cost > self._settings.max_total_cost:
+        cost = self._state.cost(topic, condition)
+        if cost and self._state.total_cost + cost > self._state.max_total_cost:
             raise RefusedError(429, "total cost of subscriptions exceeded")
+        now = self._clock()
         subscription = self._state.subscribe(
-            client_id=client_id,
-            topic=topic,
-            condition=condition,
-            callback=callback,
-            secret=secret,
-            cost=cost,
-            now=self._clock(),
+            topic=topic, condition=condition, callback=callback, secret=secret, now=now
         )
-        self._courier.start_challenge(subscription)
-        return web.json_response({"data": [subscription.to_dict()], **self._totals()}, status=202)
+        self._send(Message.verification(subscription, now))
+        return Answer(202, {"data": [subscription.to_dict()], **self._totals()})
 
-    async def list(self, request: web.Request) -> web.Response:
-        """A page of subscriptions, oldest first, dead ones included."""
-        filters = {name: request.query[name] for name in FILTERS if name in request.query}
+    def list(self, query: Mapping[str, str]) -> Answer:
+        """A page of subscriptions, oldest first, dead ones included. Raises RefusedError (400)."""
+        filters = {name: query[name] for name in FILTERS if name in query}
         if len(filters) > 1:
             raise RefusedError(400, "status, type, user_id and subscription_id exclude each other")
-        after = _decode_cursor(request.query["after"]) if "after" in request.query else 0
-        matching = [
-            entry
-            for entry in self._state.of_client(self._settings.client_id)
-            if entry.number > after and all(_matches(entry, *item) for item in filters.items())
-        ]
-        page, rest = matching[:PAGE_SIZE], matching[PAGE_SIZE:]
-        pagination = {"cursor": _encode_cursor(page[-1].number)} if rest else {}
-        answer = {"data": [entry.to_dict() for entry in page], **self._totals(), "pagination": pagination}
-        return web.json_response(answer)
+        after = _decode_cursor(query["after"]) if "after" in query else 0
+        self._state.forget_dead(self._clock())
+        matching = (entry for entry in self._filtered(filters) if entry.number > after)
+        page = list(itertools.islice(matching, PAGE_SIZE + 1))
+        more, page = page[PAGE_SIZE:], page[:PAGE_SIZE]
+        pagination = {"cursor": _encode_cursor(page[-1].number)} if more else {}
+        return Answer(
+            200, {"data": [entry.to_dict() for entry in page], **self._totals(), "pagination": pagination}
+        )
 
-    async def delete(self, request: web.Request) -> web.Response:
-        """204, or 404 if there is no such subscription."""
-        if "id" not in request.query:
+    def delete(self, query: Mapping[str, str]) -> Answer:
+        """204. Raises RefusedError: 404 if there is no such subscription."""
+        if "id" not in query:
             raise RefusedError(400, "The id query parameter is required")
-        if self._state.subscriptions.pop(request.query["id"], None) is None:
+        if not self._state.delete(query["id"]):
             raise RefusedError(404, "subscription not found")
-        return web.Response(status=204)
+        return Answer(204)
 
-    def _read_topic(self, body: dict[str, Any]) -> tuple[Topic, dict[str, str]]:
+    def _filtered(self, filters: Mapping[str, str]) -> Iterable[Subscription]:
+        every = self._state.subscriptions
+        match [*filters.items()]:
+            case [("subscription_id", value)]:
+                return [every[value]] if value in every else []
+            case [("user_id", value)]:
+                return self._state.of_user(value)
+            case [("status", value)]:
+                return (entry for entry in every.values() if entry.status == value)
+            case [("type", value)]:
+                return (entry for entry in every.values() if entry.topic.type == value)
+            case _:
+                return every.values()
+
+    def _read_topic(self, body: Mapping[str, Any]) -> tuple[Topic, dict[str, str]]:
         topic = TOPIC_BY_TYPE.get(str(body.get("type")))
         if topic is None or body.get("version") != topic.version:
             raise RefusedError(400, "invalid subscription type and version")
@@ -96,31 +104,28 @@ class EventSub:
             raise RefusedError(400, "invalid condition: no such user")
         return topic, condition
 
-    def _check_grant(self, topic: Topic, condition: dict[str, str]) -> None:
-        """The grant sticks to the application and the user; no token of theirs is asked for."""
+    def _check_grant(self, topic: Topic, condition: Mapping[str, str]) -> None:
+        """The grant sticks to the application and the user; no token of theirs is asked for.
+
+        Who is named as moderator must be one; streamers moderate their own channel.
+        """
         if topic.scope is None:
             return
-        granted = self._state.grants.get((self._settings.client_id, condition[topic.granted_by]), set())
-        if topic.scope not in granted:
+        user_id, channel_id = condition[topic.granted_by], condition[BROADCASTER]
+        granted = topic.scope in self._state.grants.get(user_id, ())
+        moderates = user_id == channel_id or user_id in self._state.moderators.get(channel_id, ())
+        if not granted or (topic.granted_by == MODERATOR and not moderates):
             raise RefusedError(403, "subscription missing proper authorization")
 
-    def _cost(self, topic: Topic, condition: dict[str, str]) -> int:
-        """https://dev.twitch.tv/docs/eventsub/manage-subscriptions/#subscription-limits"""
-        authorized = any(
-            (self._settings.client_id, user_id) in self._state.grants for user_id in condition.values()
-        )
-        return 0 if topic.scope is not None or authorized else 1
-
     def _totals(self) -> dict[str, int]:
-        client_id = self._settings.client_id
         return {
-            "total": len(self._state.of_client(client_id)),
-            "total_cost": self._state.total_cost(client_id),
-            "max_total_cost": self._settings.max_total_cost,
+            "total": len(self._state.subscriptions),
+            "total_cost": self._state.total_cost,
+            "max_total_cost": self._state.max_total_cost,
         }
 
 
-def _read_transport(body: dict[str, Any]) -> tuple[str, str]:
+def _read_transport(body: Mapping[str, Any]) -> tuple[str, str]:
     """The callback and its secret. Unlike Twitch, plain http is fine: the local cloud speaks nothing else."""
     transport = body.get("transport")
     if not isinstance(transport, dict) or transport.get("method") != "webhook":
@@ -133,9 +138,9 @@ def _read_transport(body: dict[str, Any]) -> tuple[str, str]:
     return str(callback), secret
 
 
-async def _json_object(request: web.Request) -> dict[str, Any]:
+def _json_object(content: bytes) -> dict[str, Any]:
     try:
-        body = await request.json()
+        body = json.loads(content)
     except ValueError:
         body = None
     if not isinstance(body, dict):
@@ -145,18 +150,6 @@ async def _json_object(request: web.Request) -> dict[str, Any]:
 
 def _is_strings(value: Any) -> TypeGuard[dict[str, str]]:
     return isinstance(value, dict) and all(isinstance(entry, str) for entry in value.values())
-
-
-def _matches(subscription: Subscription, name: str, value: str) -> bool:
-    match name:
-        case "status":
-            return subscription.status == value
-        case "type":
-            return subscription.topic.type == value
-        case "user_id":
-            return value in subscription.user_ids()
-        case _:
-            return subscription.id == value
 
 
 def _encode_cursor(number: int) -> str:

@@ -1,16 +1,16 @@
-"""The part of the Helix API that Fanfare uses, at ``/helix``: tokens, the rate limit and users.
+"""The part of the Helix API that Fanfare uses: tokens, the rate limit, users and subscriptions.
 
 https://dev.twitch.tv/docs/api/guide/
 """
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from aiohttp import web
-from aiohttp.typedefs import Handler
+from multidict import MultiMapping
 
-from local.twitch.answers import RefusedError, helix_error
+from local.twitch.answers import Answer, RefusedError, helix_error
 from local.twitch.eventsub import EventSub
 from local.twitch.settings import Clock, Settings
 from local.twitch.state import State
@@ -19,8 +19,19 @@ from local.twitch.users import LOGIN, USER_ID, User
 USERS_PER_REQUEST = 100
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """A request to Helix; ``path`` is what follows ``/helix``, ``headers`` are found in any case."""
+
+    method: str
+    path: str
+    query: MultiMapping[str]
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Helix:
-    """The endpoints below ``/helix``, for the registered application's tokens."""
+    """Answers the registered application's requests."""
 
     def __init__(self, settings: Settings, state: State, eventsub: EventSub, clock: Clock) -> None:
         self._settings = settings
@@ -29,34 +40,30 @@ class Helix:
         self._clock = clock
         self._bucket = Bucket(settings.rate_limit, settings.rate_limit, self._now())
 
-    def app(self) -> web.Application:
-        """The endpoints as an application to be mounted."""
-        app = web.Application(middlewares=[self._guard])
-        app.add_routes(
-            [
-                web.get("/users", self._users),
-                web.post("/eventsub/subscriptions", self._eventsub.create),
-                web.get("/eventsub/subscriptions", self._eventsub.list),
-                web.delete("/eventsub/subscriptions", self._eventsub.delete),
-            ]
-        )
-        return app
-
-    @web.middleware
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    def answer(self, request: Request) -> Answer:
         """Check the token, take a point from the bucket, answer; every answer says what the bucket holds."""
         now = self._now()
-        response: web.StreamResponse
         try:
             self._authenticate(request)
             self._bucket.take(now)
-            response = await handler(request)
+            answer = self._route(request)
         except RefusedError as error:
-            response = helix_error(error)
-        response.headers.update(self._bucket.headers(now))
-        return response
+            answer = helix_error(error)
+        return dataclasses.replace(answer, headers=self._bucket.headers(now))
 
-    def _authenticate(self, request: web.Request) -> None:
+    def _route(self, request: Request) -> Answer:
+        match request.method, request.path:
+            case "GET", "/users":
+                return self._users(request.query)
+            case "POST", "/eventsub/subscriptions":
+                return self._eventsub.create(request.body)
+            case "GET", "/eventsub/subscriptions":
+                return self._eventsub.list(request.query)
+            case "DELETE", "/eventsub/subscriptions":
+                return self._eventsub.delete(request.query)
+        raise RefusedError(404, f"{request.method} {request.path} is not simulated")
+
+    def _authenticate(self, request: Request) -> None:
         scheme, _, value = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not value:
             raise RefusedError(401, "OAuth token is missing")
@@ -66,16 +73,16 @@ class Helix:
         client_id = request.headers.get("Client-Id")
         if client_id is None:
             raise RefusedError(401, "Client ID is missing")
-        if client_id != token.client_id:
+        if client_id != self._settings.client_id:
             raise RefusedError(401, "Client ID and OAuth token do not match")
         # Webhook subscriptions belong to the application, so a user's token is not enough.
-        if token.user_id is not None and request.path.startswith("/helix/eventsub"):
+        if token.user_id is not None and request.path.startswith("/eventsub"):
             raise RefusedError(400, "invalid transport and auth combination")
 
-    async def _users(self, request: web.Request) -> web.Response:
+    def _users(self, query: MultiMapping[str]) -> Answer:
         """https://dev.twitch.tv/docs/api/reference/#get-users"""
-        logins = [login.lower() for login in request.query.getall("login", [])]
-        ids = request.query.getall("id", [])
+        logins = [login.lower() for login in query.getall("login", [])]
+        ids = query.getall("id", [])
         if not 1 <= len(logins) + len(ids) <= USERS_PER_REQUEST:
             raise RefusedError(400, "The number of id and login query parameters must be between 1 and 100")
         if not all(map(LOGIN.fullmatch, logins)) or not all(map(USER_ID.fullmatch, ids)):
@@ -83,7 +90,7 @@ class Helix:
         found = [self._state.users.by_login(login) for login in logins]
         found += [self._state.users.by_id(user_id) for user_id in ids]
         users = dict.fromkeys(user for user in found if user is not None)
-        return web.json_response({"data": [self._describe(user) for user in users]})
+        return Answer(200, {"data": [self._describe(user) for user in users]})
 
     def _describe(self, user: User) -> dict[str, Any]:
         return {

@@ -6,7 +6,7 @@ import itertools
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, get_args
 
 from local.twitch.topics import Topic
 from local.twitch.users import Users
@@ -16,15 +16,19 @@ VERIFICATION_FAILED = "webhook_callback_verification_failed"
 ENABLED = "enabled"
 FAILURES_EXCEEDED = "notification_failures_exceeded"
 AUTHORIZATION_REVOKED = "authorization_revoked"
+USER_REMOVED = "user_removed"
+MODERATOR_REMOVED = "moderator_removed"
 REVOCATION_REASONS = (
     AUTHORIZATION_REVOKED,
-    "user_removed",
+    USER_REMOVED,
     FAILURES_EXCEEDED,
     "version_removed",
-    "moderator_removed",
+    MODERATOR_REMOVED,
 )
 
 DELIVERIES_KEPT = 500
+# "At least": https://dev.twitch.tv/docs/eventsub/manage-subscriptions/#getting-the-list-of-events-you-subscribe-to
+DEAD_LISTED_NANOSECONDS = 10 * 24 * 3600 * 10**9
 
 
 @dataclasses.dataclass(slots=True)
@@ -33,13 +37,12 @@ class Subscription:
 
     id: str
     number: int
-    client_id: str
     topic: Topic
     condition: dict[str, str]
     callback: str
     secret: str = dataclasses.field(repr=False)
-    cost: int
     created_at: str
+    cost: int = 0
     status: str = PENDING
     failures: int = 0
 
@@ -51,6 +54,11 @@ class Subscription:
     def user_ids(self) -> set[str]:
         """The users that its condition names."""
         return {value for value in self.condition.values() if value}
+
+    @property
+    def granted_by(self) -> str | None:
+        """The user whose consent it rests on; None if it needs nobody's."""
+        return None if self.topic.scope is None else self.condition[self.topic.granted_by]
 
     def to_dict(self) -> dict[str, Any]:
         """The subscription as Twitch shows it: everything but the secret."""
@@ -87,18 +95,26 @@ class Delivery:
         return self.status is not None and 200 <= self.status < 300
 
 
+Lost = Literal["request", "answer", "challenge", "notification", "revocation"]
+LOST: tuple[Lost, ...] = get_args(Lost)
+
+
 @dataclasses.dataclass(slots=True)
 class Fault:
     """Trouble to make.
 
-    Requests whose path begins with ``path`` are held up by ``latency_ms`` and, with ``status``, refused;
-    with ``duplicates``, notifications are delivered that many times more. ``remaining`` is how many more
-    requests (or notifications) it strikes; None is until the faults are cleared.
+    Requests of ``method`` (None is any) whose path begins with ``path`` are answered ``latency_ms`` late, and
+    refused with ``status``. What is ``lost`` never arrives: a request before anything was done, the answer
+    after everything was done, or a message of that type to a callback. With ``duplicates``, notifications are
+    sent that many times more. ``remaining`` is how many more requests (or messages) it strikes; None is until
+    the faults are cleared.
     """
 
     path: str
+    method: str | None = None
     status: int | None = None
     latency_ms: int = 0
+    lost: Lost | None = None
     duplicates: int = 0
     remaining: int | None = None
 
@@ -111,64 +127,136 @@ class Fault:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Trouble:
+    """What the faults make of one request; ``latency`` is in seconds."""
+
+    latency: float = 0.0
+    status: int | None = None
+    lost: Lost | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Token:
     """An access token; ``user_id`` is None for an app access token, ``expires_at`` in epoch seconds."""
 
-    client_id: str
     user_id: str | None
     scopes: tuple[str, ...]
     expires_at: float
 
 
 class State:
-    """Users, grants, tokens, subscriptions, faults and the log of deliveries."""
+    """Users, grants, moderators, tokens, subscriptions, faults and the log of deliveries.
 
-    def __init__(self) -> None:
+    ``grants`` are the scopes by user, of the one registered application; ``moderators`` the users' ids by the
+    channel's.
+    """
+
+    def __init__(self, max_total_cost: int) -> None:
+        self.max_total_cost = max_total_cost
         self.users = Users()
-        self.grants: dict[tuple[str, str], set[str]] = {}
+        self.grants: dict[str, set[str]] = {}
+        self.moderators: dict[str, set[str]] = {}
         self.tokens: dict[str, Token] = {}
         self.subscriptions: dict[str, Subscription] = {}
+        self.total_cost = 0
         self.faults: list[Fault] = []
         self.deliveries: collections.deque[Delivery] = collections.deque(maxlen=DELIVERIES_KEPT)
         self._numbers = itertools.count(1)
+        self._by_user: collections.defaultdict[str, dict[str, Subscription]] = collections.defaultdict(dict)
+        self._dead: collections.deque[tuple[int, str]] = collections.deque()
 
-    def grant(self, client_id: str, user_id: str, scopes: Iterable[str]) -> None:
+    def grant(self, user_id: str, scopes: Iterable[str]) -> None:
         """The user lets the application do what the scopes say, on top of what it already may."""
-        self.grants.setdefault((client_id, user_id), set()).update(scopes)
+        self.grants.setdefault(user_id, set()).update(scopes)
+        self._weigh(self.of_user(user_id))
+
+    def withdraw(self, user_id: str) -> None:
+        """The user takes back everything that the application may, and the tokens for it."""
+        self.grants.pop(user_id, None)
+        self.tokens = {value: token for value, token in self.tokens.items() if token.user_id != user_id}
+        self._weigh(self.of_user(user_id))
 
     def subscribe(
-        self,
-        *,
-        client_id: str,
-        topic: Topic,
-        condition: dict[str, str],
-        callback: str,
-        secret: str,
-        cost: int,
-        now: int,
+        self, *, topic: Topic, condition: dict[str, str], callback: str, secret: str, now: int
     ) -> Subscription:
         """Add a subscription whose callback has yet to answer the challenge."""
         subscription = Subscription(
             id=str(uuid.uuid4()),
             number=next(self._numbers),
-            client_id=client_id,
             topic=topic,
             condition=condition,
             callback=callback,
             secret=secret,
-            cost=cost,
             created_at=timestamp(now),
         )
         self.subscriptions[subscription.id] = subscription
+        for user_id in subscription.user_ids():
+            self._by_user[user_id][subscription.id] = subscription
+        self._weigh([subscription])
         return subscription
 
-    def of_client(self, client_id: str) -> list[Subscription]:
-        """The application's subscriptions, oldest first, dead ones included."""
-        return [entry for entry in self.subscriptions.values() if entry.client_id == client_id]
+    def end(self, subscription: Subscription, status: str, now: int) -> None:
+        """A live subscription is over; its status says why."""
+        self.total_cost -= subscription.cost
+        subscription.status = status
+        self._dead.append((now, subscription.id))
 
-    def total_cost(self, client_id: str) -> int:
-        """What the application's live subscriptions cost together."""
-        return sum(entry.cost for entry in self.of_client(client_id) if entry.live)
+    def delete(self, subscription_id: str) -> bool:
+        """Forget a subscription; False if there is none."""
+        subscription = self.subscriptions.pop(subscription_id, None)
+        if subscription is None:
+            return False
+        if subscription.live:
+            self.total_cost -= subscription.cost
+        for user_id in subscription.user_ids():
+            del self._by_user[user_id][subscription_id]
+        return True
+
+    def forget_dead(self, now: int) -> None:
+        """Forget the subscriptions that have been over for so long that Twitch no longer lists them."""
+        while self._dead and now - self._dead[0][0] > DEAD_LISTED_NANOSECONDS:
+            self.delete(self._dead.popleft()[1])
+
+    def of_user(self, user_id: str) -> list[Subscription]:
+        """The subscriptions whose condition names a user, oldest first, dead ones included."""
+        return list(self._by_user.get(user_id, {}).values())
+
+    def cost(self, topic: Topic, condition: dict[str, str]) -> int:
+        """What a subscription costs while the grants are as they are.
+
+        https://dev.twitch.tv/docs/eventsub/manage-subscriptions/#subscription-limits
+        """
+        authorized = topic.scope is not None or any(user_id in self.grants for user_id in condition.values())
+        return 0 if authorized else 1
+
+    def _weigh(self, subscriptions: Iterable[Subscription]) -> None:
+        """Charge live subscriptions what they cost now."""
+        for subscription in subscriptions:
+            if subscription.live:
+                self.total_cost -= subscription.cost
+                subscription.cost = self.cost(subscription.topic, subscription.condition)
+                self.total_cost += subscription.cost
+
+    def trouble(self, method: str, path: str) -> Trouble:
+        """What the faults make of a request; this uses them up."""
+        latency = 0.0
+        for fault in self.faults:
+            about_requests = fault.latency_ms or fault.status or fault.lost in ("request", "answer")
+            fits = path.startswith(fault.path) and fault.method in (None, method)
+            if not about_requests or not fits or not fault.strike():
+                continue
+            latency += fault.latency_ms / 1000
+            if fault.status or fault.lost:
+                return Trouble(latency, fault.status, fault.lost)
+        return Trouble(latency)
+
+    def loses(self, message_type: Lost) -> bool:
+        """Whether a message of this type never leaves; this uses the fault up."""
+        return any(fault.lost == message_type and fault.strike() for fault in self.faults)
+
+    def duplicates(self) -> int:
+        """How many times more a notification is sent; this uses the faults up."""
+        return sum(fault.duplicates for fault in self.faults if fault.duplicates and fault.strike())
 
 
 def timestamp(nanoseconds: int) -> str:

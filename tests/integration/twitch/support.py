@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import aiohttp
 from aiohttp import web
 
-from local.twitch.delivery import sign
+from local.twitch.messages import sign
 from local.twitch.server import create_app
 from local.twitch.settings import Settings
 

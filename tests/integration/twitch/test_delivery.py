@@ -3,6 +3,7 @@
 import asyncio
 import re
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -227,6 +228,19 @@ async def test_a_channels_topic_can_be_revoked_and_the_grant_is_gone(
     assert (await twitch.subscribe(webhook.url, "channel.cheer", condition=condition)).status == 403
 
 
+async def test_an_anonymous_gift_has_no_name(twitch: Twitch, webhook: Webhook) -> None:
+    await twitch.authorize("alice", "channel:read:subscriptions")
+    condition = {"broadcaster_user_id": await twitch.user_id("alice")}
+    created = await twitch.subscribe(webhook.url, "channel.subscription.gift", condition=condition)
+    await twitch.settled(created.json["data"][0]["id"])
+    anonymous = {"is_anonymous": True, "cumulative_total": None}
+    await twitch.control("/events", event_type="channel.subscription.gift", login="alice", event=anonymous)
+    [notification] = webhook.of_type("notification")
+    event = notification.json["event"]
+    assert (event["user_id"], event["user_login"], event["user_name"]) == (None, None, None)
+    assert event["broadcaster_user_login"] == "alice"
+
+
 async def test_many_events_at_a_pace(twitch: Twitch, webhook: Webhook) -> None:
     await twitch.enabled(webhook.url, "alice")
     order = {"event_type": "stream.online", "login": "alice", "count": 5, "per_second": 100}
@@ -267,6 +281,58 @@ async def test_faults_last_until_they_are_cleared(twitch: Twitch) -> None:
     assert (await twitch.fetch_token(grant_type="client_credentials")).status == 200
 
 
+async def test_a_fault_can_be_about_one_method(twitch: Twitch, webhook: Webhook) -> None:
+    subscription = await twitch.enabled(webhook.url, "alice")
+    await twitch.control("/faults", method="DELETE", status=500)
+    assert await twitch.subscription(subscription["id"]) == subscription
+    answer = await twitch.helix("DELETE", "/eventsub/subscriptions", params={"id": subscription["id"]})
+    assert answer.status == 500
+
+
+async def test_a_lost_request_does_nothing_and_a_lost_answer_comes_too_late(
+    twitch: Twitch, webhook: Webhook
+) -> None:
+    condition = {"broadcaster_user_id": await twitch.user_id("alice")}
+    for lost, listed in (("request", 0), ("answer", 1)):
+        await twitch.control("/faults", method="POST", lost=lost, count=1)
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await twitch.subscribe(webhook.url, condition=condition)
+        subscriptions = (await twitch.helix("GET", "/eventsub/subscriptions")).json["data"]
+        assert len(subscriptions) == listed
+
+
+async def test_a_challenge_can_come_before_the_answer_and_never(twitch: Twitch, webhook: Webhook) -> None:
+    condition = {"broadcaster_user_id": await twitch.user_id("alice")}
+    await twitch.control("/faults", method="POST", latency_ms=200, count=1)
+    created = asyncio.create_task(twitch.subscribe(webhook.url, condition=condition))
+
+    async def challenged() -> bool:
+        return bool(webhook.of_type("webhook_callback_verification"))
+
+    await eventually(challenged)
+    assert not created.done()
+    assert (await created).status == 202
+
+    await twitch.control("/faults", lost="challenge", count=1)
+    condition = {"broadcaster_user_id": await twitch.user_id("bob")}
+    silent = (await twitch.subscribe(webhook.url, condition=condition)).json["data"][0]
+    # The next one's challenge would have followed it.
+    await twitch.enabled(webhook.url, "carol")
+    assert (await twitch.subscription(silent["id"]))["status"] == "webhook_callback_verification_pending"
+    assert len(webhook.of_type("webhook_callback_verification")) == 2
+
+
+@pytest.mark.parametrize("lost", ["notification", "revocation"])
+async def test_messages_can_get_lost(twitch: Twitch, webhook: Webhook, lost: str) -> None:
+    subscription = await twitch.enabled(webhook.url, "alice")
+    await twitch.control("/faults", lost=lost)
+    await twitch.control("/events", event_type="stream.online", login="alice")
+    await twitch.control("/revoke", subscription_id=subscription["id"], reason="version_removed")
+    arrived = {message.type for message in webhook.messages}
+    assert arrived == {"webhook_callback_verification", "notification", "revocation"} - {lost}
+    assert (await twitch.subscription(subscription["id"]))["status"] == "version_removed"
+
+
 async def test_latency_can_be_ordered(twitch: Twitch) -> None:
     await twitch.control("/faults", latency_ms=80, count=1)
     loop = asyncio.get_running_loop()
@@ -287,7 +353,16 @@ async def test_latency_can_be_ordered(twitch: Twitch) -> None:
         ("/events", {"event_type": "stream.online", "login": "alice", "event": []}, "event"),
         ("/revoke", {"subscription_id": "unknown"}, "no live subscription"),
         ("/revoke", {"subscription_id": "unknown", "reason": "bored"}, "reason"),
-        ("/faults", {}, "status, latency_ms or duplicates"),
+        ("/faults", {}, "status, latency_ms, lost or duplicates"),
+        ("/faults", {"lost": "mind"}, "lost"),
+        ("/faults", {"status": 500, "method": "PATCH"}, "method"),
+        ("/disconnect", {"login": "nosuch1"}, "nosuch1"),
+        ("/moderators", {"login": "alice"}, "moderators"),
+        ("/moderators", {"login": "alice", "moderators": [7]}, "7"),
+        ("/rename", {"login": "alice", "to": "not a login"}, "not a login"),
+        ("/rename", {"login": "alice", "to": "alice"}, "taken"),
+        ("/delete", {}, "login"),
+        ("/limits", {"max_total_cost": -1}, "max_total_cost"),
         ("/faults", {"status": 200}, "status"),
         ("/faults", {"status": 500, "path": "/simulator"}, "path"),
     ],

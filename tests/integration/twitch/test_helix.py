@@ -1,5 +1,6 @@
 """The simulated Helix API: users, tokens, the rate limit, and the life of an EventSub subscription."""
 
+import functools
 from typing import Any
 
 import pytest
@@ -192,12 +193,107 @@ async def test_a_topic_that_needs_consent_is_refused_until_it_is_granted(
     assert (granted.status, granted.json["data"][0]["cost"]) == (202, 0)
 
 
+async def test_costs_fall_with_a_grant_and_come_back_without(twitch: Twitch, webhook: Webhook) -> None:
+    subscription = await twitch.enabled(webhook.url, "alice")
+    await twitch.enabled(webhook.url, "bob")
+
+    async def costs() -> tuple[int, int]:
+        listed = (await twitch.helix("GET", "/eventsub/subscriptions")).json
+        [cost] = (entry["cost"] for entry in listed["data"] if entry["id"] == subscription["id"])
+        return cost, listed["total_cost"]
+
+    assert await costs() == (1, 2)
+    await twitch.authorize("alice", "openid")
+    assert await costs() == (0, 1)
+    await twitch.control("/disconnect", login="alice")
+    assert await costs() == (1, 2)
+    await twitch.helix("DELETE", "/eventsub/subscriptions", params={"id": subscription["id"]})
+    assert (await twitch.helix("GET", "/eventsub/subscriptions")).json["total_cost"] == 1
+
+
+async def test_the_cost_budget_can_be_changed(twitch: Twitch, webhook: Webhook) -> None:
+    await twitch.control("/limits", max_total_cost=0)
+    condition = {"broadcaster_user_id": await twitch.user_id("alice")}
+    assert (await twitch.subscribe(webhook.url, condition=condition)).status == 429
+    await twitch.authorize("alice", "openid")
+    assert (await twitch.subscribe(webhook.url, condition=condition)).status == 202, "it costs nothing"
+
+
+async def test_who_disconnects_the_application_ends_what_rested_on_the_grant(
+    twitch: Twitch, webhook: Webhook
+) -> None:
+    condition = {"broadcaster_user_id": await twitch.user_id("alice")}
+    code = (await twitch.authorize("alice", "openid bits:read")).headers["Location"]
+    token = await twitch.fetch_token(
+        grant_type="authorization_code",
+        code=code.partition("code=")[2].partition("&")[0],
+        redirect_uri="http://127.0.0.1:9/callback",
+    )
+    cheers = (await twitch.subscribe(webhook.url, "channel.cheer", condition=condition)).json["data"][0]
+    await twitch.settled(cheers["id"])
+    online = await twitch.enabled(webhook.url, "alice")
+    await twitch.control("/disconnect", login="alice")
+    [revocation] = webhook.of_type("revocation")
+    assert revocation.json["subscription"]["id"] == cheers["id"]
+    assert revocation.json["subscription"]["status"] == "authorization_revoked"
+    assert (await twitch.subscription(online["id"]))["status"] == "enabled"
+    assert (await twitch.subscribe(webhook.url, "channel.cheer", condition=condition)).status == 403
+    authorization = {"Authorization": f"Bearer {token.json['access_token']}"}
+    assert (await twitch.request("GET", "/oauth2/userinfo", headers=authorization)).status == 401
+
+
+async def test_a_user_who_is_renamed_keeps_the_id_and_tells(twitch: Twitch, webhook: Webhook) -> None:
+    alice = await twitch.user_id("alice")
+    created = await twitch.subscribe(webhook.url, "user.update", condition={"user_id": alice})
+    await twitch.settled(created.json["data"][0]["id"])
+    await twitch.control("/rename", login="alice", to="alice_of_old")
+    [notification] = webhook.of_type("notification")
+    assert notification.json["event"]["user_login"] == "alice_of_old"
+    assert await twitch.user_id("alice_of_old") == alice
+    assert (await twitch.helix("GET", "/users?login=alice")).json == {"data": []}
+    await twitch.control("/rename", login="bob", to="alice")
+    assert await twitch.user_id("alice") != alice
+
+
+async def test_a_user_who_is_gone_takes_every_subscription_along(twitch: Twitch, webhook: Webhook) -> None:
+    subscription = await twitch.enabled(webhook.url, "alice")
+    alice = await twitch.user_id("alice")
+    await twitch.control("/delete", login="alice")
+    assert (await twitch.subscription(subscription["id"]))["status"] == "user_removed"
+    for query in ("login=alice", f"id={alice}"):
+        assert (await twitch.helix("GET", f"/users?{query}")).json == {"data": []}
+    answer = await twitch.subscribe(webhook.url, condition={"broadcaster_user_id": alice})
+    assert answer.status == 400
+    assert "There is no user" in (await twitch.authorize("alice")).text
+
+
+async def test_the_dead_are_listed_for_ten_days(twitch: Twitch, webhook: Webhook) -> None:
+    subscription = await twitch.enabled(webhook.url, "alice")
+    await twitch.control("/revoke", subscription_id=subscription["id"], reason="version_removed")
+    twitch.clock.advance(10 * 24 * 3600)
+    assert (await twitch.subscription(subscription["id"]))["status"] == "version_removed"
+    twitch.clock.advance(1)
+    assert (await twitch.helix("GET", "/eventsub/subscriptions")).json["total"] == 0
+
+
 async def test_a_moderators_grant_is_enough_for_follows(twitch: Twitch, webhook: Webhook) -> None:
     alice, moderator = await twitch.user_id("alice"), await twitch.user_id("mod_mia")
     condition = {"broadcaster_user_id": alice, "moderator_user_id": moderator}
     await twitch.authorize("mod_mia", FOLLOW_SCOPE)
-    answer = await twitch.subscribe(webhook.url, "channel.follow", version="2", condition=condition)
+    subscribe = functools.partial(
+        twitch.subscribe, webhook.url, "channel.follow", version="2", condition=condition
+    )
+    assert (await subscribe()).status == 403, "she does not moderate yet"
+    await twitch.control("/moderators", login="alice", moderators=["mod_mia", "mod_max"])
+    answer = await subscribe()
     assert answer.status == 202
+    subscription = await twitch.settled(answer.json["data"][0]["id"])
+
+    await twitch.control("/events", event_type="channel.follow", login="alice")
+    assert len(webhook.of_type("notification")) == 1
+    await twitch.control("/moderators", login="alice", moderators=["mod_max"])
+    assert (await twitch.subscription(subscription["id"]))["status"] == "moderator_removed"
+    assert (await subscribe()).status == 403
 
 
 async def test_subscriptions_need_the_applications_own_token(twitch: Twitch) -> None:

@@ -1,0 +1,213 @@
+"""The simulated Twitch without a network: what it answers, what it sends, and levers to pull.
+
+The web server in front of it is ``local.twitch.server``; a test that needs thousands of requests, or time at
+its command, uses this directly, with ``local.twitch.in_process`` between it and a client.
+"""
+
+import collections
+import time
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+from multidict import CIMultiDict
+from yarl import URL
+
+from local.twitch.answers import Answer, RefusedError, oauth_error
+from local.twitch.events import Event, Scene
+from local.twitch.eventsub import EventSub
+from local.twitch.helix import Helix, Request
+from local.twitch.messages import Message
+from local.twitch.settings import Clock, Settings
+from local.twitch.state import (
+    AUTHORIZATION_REVOKED,
+    ENABLED,
+    FAILURES_EXCEEDED,
+    MODERATOR_REMOVED,
+    PENDING,
+    USER_REMOVED,
+    VERIFICATION_FAILED,
+    Lost,
+    State,
+    Subscription,
+)
+from local.twitch.tokens import Tokens
+from local.twitch.topics import MODERATOR, TOPIC_BY_TYPE, Topic
+from local.twitch.users import User
+
+# Who raids, follows and cheers when an order does not say.
+VIEWERS = ("nightowl_nina", "pixelpaul", "chessmaster_cleo", "speedy_sam", "cozy_kim")
+LOST_AS: Mapping[str, Lost] = {
+    "webhook_callback_verification": "challenge",
+    "notification": "notification",
+    "revocation": "revocation",
+}
+
+
+class Simulator:
+    """Twitch. ``clock`` tells its time; nothing happens by itself.
+
+    Whatever it has to tell a callback waits for ``take_messages``; how that went, ``answered`` wants to know.
+    It is not made for several threads at once.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock = time.time_ns) -> None:
+        self.settings = settings
+        self.state = State(settings.max_total_cost)
+        self.tokens = Tokens(settings, self.state, clock)
+        self._clock = clock
+        self._helix = Helix(settings, self.state, EventSub(self.state, clock, self._send), clock)
+        self._outbox: collections.deque[Message] = collections.deque()
+        self._events_made = 0
+
+    def answer(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Answer a request to Helix or for a token, whatever the faults say."""
+        if url.path.startswith("/helix/"):
+            path = url.path.removeprefix("/helix")
+            return self._helix.answer(Request(method, path, url.query, CIMultiDict(headers), body))
+        if (method, url.path) == ("POST", "/oauth2/token"):
+            # Twitch takes the parameters in the body or in the query.
+            given = {**url.query, **dict(parse_qsl(body.decode(errors="replace")))}
+            try:
+                return Answer(200, self.tokens.issue(given))
+            except RefusedError as error:
+                return oauth_error(error)
+        return Answer(404)
+
+    def refusal(self, status: int) -> Answer:
+        """The answer that a fault orders."""
+        body = {"error": "Injected fault", "status": status, "message": "ordered at /simulator/faults"}
+        if status != 429:
+            return Answer(status, body)
+        headers = {
+            "Ratelimit-Limit": str(self.settings.rate_limit),
+            "Ratelimit-Remaining": "0",
+            "Ratelimit-Reset": str(self._clock() // 10**9 + 1),
+        }
+        return Answer(status, body, headers)
+
+    # -- messages to callbacks ---------------------------------------------------------------------
+
+    def take_messages(self) -> list[Message]:
+        """What is to be sent now, oldest first; each message is given out once."""
+        messages = list(self._outbox)
+        self._outbox.clear()
+        return messages
+
+    def answered(self, message: Message, status: int | None, text: str = "", content_type: str = "") -> None:
+        """What came of a message in the end: the callback's last answer, with None for no answer at all.
+
+        A subscription with too many failed notifications in a row is given up, and told so.
+        """
+        subscription = message.subscription
+        if message.challenge is not None:
+            if subscription.status == PENDING:
+                if message.proven_by(status, text, content_type):
+                    subscription.status = ENABLED
+                else:
+                    self.state.end(subscription, VERIFICATION_FAILED, self._clock())
+        elif message.type == "notification":
+            failed = status is None or not 200 <= status < 300
+            subscription.failures = subscription.failures + 1 if failed else 0
+            given_up = subscription.failures >= self.settings.failures_before_revocation
+            if subscription.status == ENABLED and given_up:
+                self.revoke([subscription], FAILURES_EXCEEDED)
+
+    def _send(self, message: Message) -> None:
+        if not self.state.loses(LOST_AS[message.type]):
+            self._outbox.append(message)
+
+    # -- levers --------------------------------------------------------------------------------------
+
+    def notify(
+        self, topic: Topic, channel: User, overrides: Mapping[str, Any], message_id: str | None = None
+    ) -> None:
+        """Tell a made-up event to every enabled, matching subscription.
+
+        A login among the ``overrides`` brings its id and name along. A raid goes to the channel, unless the
+        overrides say where it goes: then the channel raids.
+        """
+        event = self._make_event(topic, channel, overrides)
+        named = {value for name, value in event.items() if name.endswith("user_id") and value}
+        told = {entry.id: entry for user_id in named for entry in self.state.of_user(user_id)}
+        for subscription in sorted(told.values(), key=lambda entry: entry.number):
+            if _wants(subscription, topic, event):
+                message = Message.notification(subscription, event, self._clock(), message_id)
+                for _ in range(1 + self.state.duplicates()):
+                    self._send(message)
+
+    def revoke(self, subscriptions: Iterable[Subscription], reason: str) -> None:
+        """End live subscriptions for Twitch's reason, which becomes their status, and tell the callbacks."""
+        for subscription in subscriptions:
+            if subscription.live:
+                self.state.end(subscription, reason, self._clock())
+                self._send(Message.revocation(subscription, self._clock()))
+
+    def disconnect(self, user: User) -> None:
+        """The user disconnects the application: what rested on the grant ends.
+
+        https://dev.twitch.tv/docs/eventsub/handling-webhook-events/#revoking-your-subscription
+        """
+        self.state.withdraw(user.id)
+        rested = [entry for entry in self.state.of_user(user.id) if entry.granted_by == user.id]
+        self.revoke(rested, AUTHORIZATION_REVOKED)
+
+    def set_moderators(self, channel: User, moderators: Collection[User]) -> None:
+        """Say who moderates a channel; what rested on the grant of somebody who no longer does ends."""
+        ids = {moderator.id for moderator in moderators}
+        self.state.moderators[channel.id] = ids
+        self.revoke(
+            [
+                entry
+                for entry in self.state.of_user(channel.id)
+                if entry.condition.get(MODERATOR) not in (None, channel.id, *ids)
+            ],
+            MODERATOR_REMOVED,
+        )
+
+    def rename(self, user: User, login: str) -> User:
+        """Give a user another login, and tell it. Raises ValueError if it is malformed or taken."""
+        renamed = self.state.users.rename(user, login)
+        self.notify(TOPIC_BY_TYPE["user.update"], renamed, {})
+        return renamed
+
+    def delete_user(self, user: User) -> None:
+        """Close an account: every subscription that names the user ends."""
+        self.state.users.delete(user)
+        self.state.withdraw(user.id)
+        self.revoke(self.state.of_user(user.id), USER_REMOVED)
+
+    def _make_event(self, topic: Topic, channel: User, overrides: Mapping[str, Any]) -> Event:
+        self._events_made += 1
+        viewer = self.state.users.by_login(VIEWERS[self._events_made % len(VIEWERS)])
+        if viewer is None:
+            raise LookupError("the made-up viewers exist")
+        now = datetime.fromtimestamp(self._clock() / 10**9, tz=UTC)
+        target = {"to_broadcaster_user_login", "to_broadcaster_user_id"}
+        if topic.type == "channel.raid" and target & overrides.keys():
+            scene = Scene(channel=viewer, viewer=channel, now=now)
+        else:
+            scene = Scene(channel=channel, viewer=viewer, now=now)
+        event = topic.make_event(scene)
+        for name, value in overrides.items():
+            prefix, is_login, _ = name.rpartition("user_login")
+            user = self.state.users.by_login(value) if is_login and isinstance(value, str) else None
+            if user is not None:
+                event |= user.fields(prefix)
+        if overrides.get("is_anonymous") is True:
+            event |= dict.fromkeys(("user_id", "user_login", "user_name"))
+        return event | dict(overrides)
+
+
+def _wants(subscription: Subscription, topic: Topic, event: Event) -> bool:
+    """Whether the event fulfils the condition; which moderator asked says nothing about the event."""
+    return (
+        subscription.topic is topic
+        and subscription.status == ENABLED
+        and all(
+            event.get(field) == value
+            for field, value in subscription.condition.items()
+            if value and field != MODERATOR
+        )
+    )
