@@ -30,6 +30,40 @@ create table seen_events (
     seen_at timestamptz not null default now()
 );
 
+-- What is counted already -------------------------------------------------------------------------------
+
+-- Everything before archived_until is counted in archived_events, everything at or after it only stands in
+-- events: a count is always that of the archives plus that of the events from here on, read by one statement.
+-- One row; it only ever rises, and whoever changes archives locks it first.
+create table watermark (
+    single boolean primary key default true check (single),
+    archived_until timestamptz not null
+);
+
+insert into watermark (archived_until) values ('epoch');
+
+-- The counts of sealed partitions, by the name that the streamer had and by UTC day. Each sealed partition's
+-- are in a table of their own, archived_events_<upper bound of the partition>; older ones are rolled up into
+-- the last table of their hour, day, month and at last year, which keeps no days.
+create table archived_events (
+    streamer_id text not null,
+    streamer_name text not null,
+    event_type text not null,
+    event_count bigint not null,
+    utc_day date,
+    max_timestamp timestamptz not null
+) partition by list (max_timestamp);
+
+create index archived_events_streamers on archived_events (streamer_id, utc_day);
+
+-- The sum of archived_events, kept so that counts of all time take the same time however old the store is.
+create table archived_totals (
+    streamer_id text not null,
+    event_type text not null,
+    event_count bigint not null,
+    primary key (streamer_id, event_type)
+) with (fillfactor = 50);
+
 -- Who is who --------------------------------------------------------------------------------------------
 
 -- The newest name of every streamer. Names change and are reused by others, ids do not: a name belongs to the
@@ -70,5 +104,144 @@ begin
         'for values from (%L, minvalue, minvalue) to (%L, minvalue, minvalue)',
         partition, lower_bound, upper_bound
     );
+end
+$$;
+
+create function refuse_closed_partition() returns trigger
+language plpgsql
+as $$
+begin
+    raise check_violation using
+        message = format('partition %I is closed', tg_table_name),
+        hint = 'Record the event again: it then falls into the present partition.';
+end
+$$;
+
+-- Waits for those who are writing into the partition that ends at upper_bound, and lets nobody else write
+-- into it, so that its counts are final. The lock leaves reading free, and writing into other partitions. Who
+-- waits for it keeps late writers waiting, hence the timeout: then try again.
+create function close_events_partition(upper_bound timestamptz) returns void
+language plpgsql
+set lock_timeout = '500ms'
+as $$
+declare
+    partition constant text := 'events_' || extract(epoch from upper_bound)::bigint;
+begin
+    if upper_bound > clock_timestamp() then
+        raise 'partition % still takes events', partition;
+    end if;
+    if not exists (select from pg_trigger where tgrelid = partition::regclass and tgname = 'closed') then
+        execute format(
+            'create or replace trigger closed before insert or update or delete on %I '
+            'for each row execute function refuse_closed_partition()',
+            partition
+        );
+    end if;
+end
+$$;
+
+-- Counts the closed partition that ends at upper_bound into an archive and raises the watermark to its end.
+-- Answers with the number of events; null if others are at it or have done it.
+create function seal_events_partition(upper_bound timestamptz) returns bigint
+language plpgsql
+-- Longer than any statement that reads the archives; whoever records waits for nothing here.
+set lock_timeout = '6s'
+as $$
+declare
+    partition constant text := 'events_' || extract(epoch from upper_bound)::bigint;
+    archive constant text := 'archived_' || partition;
+    archived_before timestamptz;
+    counted bigint;
+begin
+    select archived_until into archived_before from watermark
+    where archived_until < upper_bound
+    for update skip locked;
+    if not found then
+        return null;
+    end if;
+    if not exists (select from pg_trigger where tgrelid = partition::regclass and tgname = 'closed') then
+        raise 'partition % must be closed before it is sealed', partition;
+    end if;
+
+    if exists (
+        select from pg_inherits
+        where
+            inhparent = 'events'::regclass
+            and split_part(inhrelid::regclass::text, '_', 2)::bigint < extract(epoch from upper_bound)
+            and split_part(inhrelid::regclass::text, '_', 2)::bigint > extract(epoch from archived_before)
+    ) then
+        raise 'a partition before % is not sealed yet', partition;
+    end if;
+
+    execute format('create table %I (like archived_events including indexes)', archive);
+    execute format(
+        'insert into %I '
+        'select streamer_id, streamer_name, event_type, count(*), '
+        'cast(created_at at time zone ''UTC'' as date) as utc_day, timestamptz %L '
+        'from %I group by streamer_id, streamer_name, event_type, utc_day',
+        archive, upper_bound, partition
+    );
+    execute format(
+        'insert into archived_totals as totals '
+        'select streamer_id, event_type, sum(event_count) from %I group by streamer_id, event_type '
+        'on conflict (streamer_id, event_type) do update '
+        'set event_count = totals.event_count + excluded.event_count',
+        archive
+    );
+    execute format('select coalesce(sum(event_count), 0) from %I', archive) into counted;
+
+    -- A statement that was planned without the archive must not see the watermark beyond it.
+    lock table archived_events in access exclusive mode;
+    execute format('alter table archived_events attach partition %I for values in (%L)', archive, upper_bound);
+    update watermark set archived_until = upper_bound;
+    return counted;
+end
+$$;
+
+-- Rolls the archives with these max_timestamps up into one, which is named by the last of them. Answers
+-- whether it did; not if others are at it or have done it.
+create function roll_up_archives(max_timestamps timestamptz[], keep_days boolean) returns boolean
+language plpgsql
+set lock_timeout = '6s'
+as $$
+declare
+    target constant timestamptz := (select max(member) from unnest(max_timestamps) as member);
+    archive constant text := 'archived_events_' || extract(epoch from target)::bigint;
+    member timestamptz;
+begin
+    perform from watermark for update skip locked;
+    if
+        not found
+        or exists (
+            select from unnest(max_timestamps) as each_timestamp
+            where to_regclass('archived_events_' || extract(epoch from each_timestamp)::bigint) is null
+        )
+    then
+        return false;
+    end if;
+
+    create table rolled_up (like archived_events including indexes);
+    insert into rolled_up
+    select
+        streamer_id,
+        streamer_name,
+        event_type,
+        sum(event_count),
+        case when keep_days then utc_day end,
+        target
+    from archived_events
+    where max_timestamp = any(max_timestamps)
+    group by streamer_id, streamer_name, event_type, case when keep_days then utc_day end;
+    -- What the partition's bound says too, so that it need not be checked while the lock is held.
+    execute format('alter table rolled_up add constraint bound check (max_timestamp = %L)', target);
+
+    lock table archived_events in access exclusive mode;
+    foreach member in array max_timestamps loop
+        execute format('drop table archived_events_%s', extract(epoch from member)::bigint);
+    end loop;
+    execute format('alter table rolled_up rename to %I', archive);
+    execute format('alter table archived_events attach partition %I for values in (%L)', archive, target);
+    execute format('alter table %I drop constraint bound', archive);
+    return true;
 end
 $$;

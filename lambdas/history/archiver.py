@@ -1,4 +1,4 @@
-"""The event store's upkeep, on a schedule: partitions are made ahead, old ids are forgotten."""
+"""The event store's upkeep, on a schedule: partitions are made ahead and archived, ids forgotten."""
 
 import dataclasses
 from typing import Any
@@ -7,6 +7,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
+from lambdas.history.archiving import roll_up_archives, seal_partitions
 from lambdas.history.credentials import password_source
 from lambdas.history.database import Database, DatabaseSettings
 from lambdas.history.upkeep import ensure_partitions, forget_seen_events
@@ -36,5 +37,18 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Do the upkeep; the event, a schedule's, says nothing."""
     ahead = DATABASE.run(lambda connection: ensure_partitions(connection, SETTINGS.partition_seconds))
     metrics.add_metric(name="PartitionsAhead", unit=MetricUnit.Count, value=ahead)
+    sealed = DATABASE.run(seal_partitions)
+    metrics.add_metric(name="PartitionsSealed", unit=MetricUnit.Count, value=sealed.partitions)
+    metrics.add_metric(name="EventsArchived", unit=MetricUnit.Count, value=sealed.events)
+    rolled_up = DATABASE.run(roll_up_archives)
     forgotten = DATABASE.run(forget_seen_events)
-    logger.info("Upkeep done", extra={"partitions_ahead": ahead, "seen_events_forgotten": forgotten})
+    logger.info(
+        "Upkeep done",
+        extra={
+            "partitions_ahead": ahead,
+            "partitions_sealed": sealed.partitions,
+            "events_archived": sealed.events,
+            "archives_rolled_up": rolled_up,
+            "seen_events_forgotten": forgotten,
+        },
+    )

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 #: How many partitions are kept ahead of the present one.
@@ -45,3 +45,38 @@ def partitions_ahead(now: datetime, upper_bounds: Collection[datetime]) -> int:
 def aligned(time: datetime, seconds: int) -> datetime:
     """The latest multiple of ``seconds`` since 1970 that is not after ``time``."""
     return datetime.fromtimestamp(math.floor(time.timestamp() / seconds) * seconds, UTC)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RollUp:
+    """Archives, named by their ``max_timestamps``, to merge into one; whether its rows still tell the day."""
+
+    max_timestamps: list[datetime]
+    keep_days: bool
+
+
+def due_roll_ups(max_timestamps: Collection[datetime], archived_until: datetime) -> list[RollUp]:
+    """What to merge so that the number of archives stays small, the oldest first.
+
+    Archives are merged by the hour, day or month in UTC, whichever is the longest that is over at the
+    watermark ``archived_until``, and by the year once another one has passed: up to then days are asked for.
+    """
+    archives: dict[tuple[int, ...], list[datetime]] = {}
+    for max_timestamp in sorted(max_timestamps):
+        archives.setdefault(_period(max_timestamp, archived_until), []).append(max_timestamp)
+    return [
+        RollUp(members, keep_days=len(period) > 1) for period, members in archives.items() if len(members) > 1
+    ]
+
+
+def _period(max_timestamp: datetime, archived_until: datetime) -> tuple[int, ...]:
+    """The year, month, day and hour in which the archive ends, as far as it is merged with others of them."""
+    last = (max_timestamp - timedelta(microseconds=1)).astimezone(UTC)
+    if archived_until >= datetime(last.year + 2, 1, 1, tzinfo=UTC):
+        return (last.year,)
+    ends_in = (last.year, last.month, last.day, last.hour)
+    present = archived_until.astimezone(UTC).timetuple()[: len(ends_in)]
+    for length in range(2, len(ends_in) + 1):
+        if ends_in[:length] != present[:length]:
+            return ends_in[:length]
+    return (*ends_in, int(max_timestamp.timestamp()))

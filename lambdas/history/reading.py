@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Collection, Iterable
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from lambdas.common.event import Event
 from lambdas.history.cursors import START, Position
@@ -12,8 +12,6 @@ from lambdas.history.queries import query
 
 Counts = dict[str, int]
 _Moment = TypeVar("_Moment", date, datetime)
-
-_BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +51,13 @@ def newest_events(
 
     Only those of some ``event_types``, if any are named.
     """
-    streamer_id = _find_streamer(connection, login)
-    if streamer_id is None:
+    streamer = _find_streamer(connection, login)
+    if streamer is None:
         return Page([], None)
     rows = connection.execute(
         query("newest_events_by_type" if event_types else "newest_events"),
         {
-            "streamer_id": streamer_id,
+            "streamer_id": streamer["streamer_id"],
             "event_types": sorted(set(event_types)),
             "before_created_at": before.created_at,
             "before_id": before.id,
@@ -73,11 +71,12 @@ def newest_events(
 
 def count_events(connection: Connection, login: str) -> ChannelCounts:
     """All events of the channel now named ``login``, those under its earlier names included."""
-    streamer_id = _find_streamer(connection, login)
-    if streamer_id is None:
+    streamer = _find_streamer(connection, login)
+    if streamer is None:
         return ChannelCounts(None, login, {})
-    rows = connection.execute(query("count_events"), {"streamer_id": streamer_id})
-    return ChannelCounts(streamer_id, login, {row["event_type"]: row["event_count"] for row in rows})
+    rows = connection.execute(query("count_events"), streamer)
+    counts = {row["event_type"]: row["event_count"] for row in rows}
+    return ChannelCounts(streamer["streamer_id"], login, counts)
 
 
 def count_events_daily(connection: Connection, login: str, days: int, today: date) -> dict[date, Counts]:
@@ -86,13 +85,11 @@ def count_events_daily(connection: Connection, login: str, days: int, today: dat
     Every event type that occurs on one of the days is counted on all of them.
     """
     first = today - timedelta(days=days - 1)
-    streamer_id = _find_streamer(connection, login)
+    streamer = _find_streamer(connection, login)
     rows: list[dict[str, Any]] = []
-    if streamer_id is not None:
+    if streamer is not None:
         since = datetime.combine(first, time(), UTC)
-        rows = connection.execute(
-            query("count_events_daily"), {"streamer_id": streamer_id, "since": since}
-        ).fetchall()
+        rows = connection.execute(query("count_events_daily"), {**streamer, "since": since}).fetchall()
     return _fill(
         (first + timedelta(days=day) for day in range(days)),
         {(row["utc_day"], row["event_type"]): row["event_count"] for row in rows},
@@ -107,12 +104,10 @@ def count_events_minutely(
     Every event type that occurs in one of the minutes is counted in all of them.
     """
     first = now.replace(second=0, microsecond=0) - timedelta(minutes=minutes - 1)
-    streamer_id = _find_streamer(connection, login)
+    streamer = _find_streamer(connection, login)
     rows: list[dict[str, Any]] = []
-    if streamer_id is not None:
-        rows = connection.execute(
-            query("count_events_minutely"), {"streamer_id": streamer_id, "since": first}
-        ).fetchall()
+    if streamer is not None:
+        rows = connection.execute(query("count_events_minutely"), {**streamer, "since": first}).fetchall()
     return _fill(
         (first + timedelta(minutes=minute) for minute in range(minutes)),
         {(row["utc_minute"], row["event_type"]): row["event_count"] for row in rows},
@@ -122,17 +117,18 @@ def count_events_minutely(
 def leaderboard(
     connection: Connection, event_type: str | None, since: datetime | None, limit: int
 ) -> list[Leader]:
-    """The channels with most events, of one type or of all, since a time or ever; the most first."""
+    """The channels with most events, of one type or of all, since the start of a UTC day or ever."""
+    watermark = connection.execute(query("read_watermark")).fetchone()
+    assert watermark is not None  # noqa: S101  # the schema brings the row
     rows = connection.execute(
         query("leaderboard"),
-        {"event_type": event_type, "since": since or _BEGINNING, "page_size": limit},
+        {**watermark, "event_type": event_type, "since": since, "page_size": limit},
     )
     return [Leader(**row) for row in rows]
 
 
-def _find_streamer(connection: Connection, login: str) -> str | None:
-    row = connection.execute(query("find_streamer"), {"streamer_name": login}).fetchone()
-    return row["streamer_id"] if row else None
+def _find_streamer(connection: Connection, login: str) -> dict[str, Any] | None:
+    return connection.execute(query("find_streamer"), {"streamer_name": login}).fetchone()
 
 
 def _fill(times: Iterable[_Moment], counted: dict[tuple[_Moment, str], int]) -> dict[_Moment, Counts]:

@@ -1,7 +1,27 @@
+-- A streamer's events by event type: those in the archives, and those from the watermark on.
+--
+-- The parameter archived_until is the watermark as somebody read it before. It may have risen since, so it is
+-- the subquery that divides what is archived from what is not, in this statement's snapshot; the parameter
+-- only lets the planner leave sealed partitions out.
 select
     event_type,
-    count(*) as event_count
-from events
-where streamer_id = %(streamer_id)s
+    cast(sum(event_count) as bigint) as event_count
+from (
+    select
+        event_type,
+        event_count
+    from archived_totals
+    where streamer_id = %(streamer_id)s
+    union all
+    select
+        event_type,
+        count(*) as event_count
+    from events
+    where
+        streamer_id = %(streamer_id)s
+        and created_at >= %(archived_until)s
+        and created_at >= (select watermark.archived_until from watermark)
+    group by event_type
+) as counts
 group by event_type
 order by event_type

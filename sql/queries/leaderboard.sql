@@ -1,12 +1,39 @@
--- The streamers with most events, of one type or all, since a time.
-with leaders as (
+-- The streamers with most events, of one type or all, since the start of a UTC day or (null) of all time; see
+-- count_events.sql.
+with counts as (
+    select
+        streamer_id,
+        event_count
+    from archived_totals
+    where
+        %(since)s::timestamptz is null
+        and (%(event_type)s::text is null or event_type = %(event_type)s)
+    union all
+    select
+        streamer_id,
+        event_count
+    from archived_events
+    where
+        max_timestamp > %(since)s
+        and utc_day >= %(since)s at time zone 'UTC'
+        and (%(event_type)s::text is null or event_type = %(event_type)s)
+    union all
     select
         streamer_id,
         count(*) as event_count
     from events
     where
-        created_at >= %(since)s
+        created_at >= greatest(%(since)s, %(archived_until)s)
+        and created_at >= (select watermark.archived_until from watermark)
         and (%(event_type)s::text is null or event_type = %(event_type)s)
+    group by streamer_id
+),
+
+leaders as (
+    select
+        streamer_id,
+        cast(sum(event_count) as bigint) as event_count
+    from counts
     group by streamer_id
     order by event_count desc, streamer_id asc
     limit %(page_size)s

@@ -110,7 +110,11 @@ class TestArchiver:
         self, load_handler: LoadHandler, lambda_context: SimpleNamespace, capsys: Output
     ) -> None:
         load_handler("archiver").handler({"source": "aws.scheduler"}, lambda_context)
-        assert metrics(capsys) == {"PartitionsAhead": [2.0]}
+        assert metrics(capsys) == {
+            "PartitionsAhead": [2.0],
+            "PartitionsSealed": [0.0],
+            "EventsArchived": [0.0],
+        }
 
 
 class TestMigrator:
@@ -125,7 +129,7 @@ class TestMigrator:
         monkeypatch.setenv("DATABASE_NAME", empty_settings.database_name)
         migrator = load_handler("migrator")
         assert migrator.handler({}, lambda_context) == {
-            "applied": ["0001_before_events.sql"],
+            "applied": ["0001_before_events.sql", "0002_before_archives.sql"],
             "partitions_ahead": 2,
         }
         assert migrator.handler({}, lambda_context)["applied"] == []

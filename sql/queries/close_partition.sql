@@ -1,0 +1,1 @@
+select close_events_partition(%(upper_bound)s)

@@ -1,0 +1,1 @@
+select archived_until from watermark
