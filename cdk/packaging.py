@@ -265,6 +265,12 @@ def sql_files(*folders: str) -> dict[str, bytes]:
     return {str(path.relative_to(ROOT)): path.read_bytes() for path in files}
 
 
+def topic_table() -> dict[str, bytes]:
+    """The table of EventSub topics by its path in a package."""
+    path = ROOT / "lambdas" / "subscriptions" / "topics.json"
+    return {str(path.relative_to(ROOT)): path.read_bytes()}
+
+
 def _built(path: Path, digest: str, build: Callable[[Path], None]) -> Asset:
     """Build into ``path`` unless it stands; it appears there whole or not at all, whoever else asks."""
     with _locked():

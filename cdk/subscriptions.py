@@ -13,6 +13,7 @@ from constructs import Construct
 
 from cdk.function import Function
 from cdk.ingest import only
+from cdk.packaging import topic_table
 from cdk.settings import Settings
 
 
@@ -59,6 +60,7 @@ class Subscriptions(Construct):
                 "WEBHOOK_SECRET_ARN": webhook_secret.secret_arn,
                 "WEBSOCKET_URL": websocket_url,
             },
+            files=topic_table(),
             timeout=Duration.seconds(15),
             memory_mb=512,
         )
@@ -83,6 +85,7 @@ class Subscriptions(Construct):
                 "CONNECTIONS_TABLE": connections.table_name,
                 "GRACE_PERIOD_SECONDS": str(settings.grace_period_seconds),
             },
+            files=topic_table(),
             timeout=Duration.minutes(4),
         )
         reconciler.allow(
@@ -104,6 +107,7 @@ class Subscriptions(Construct):
             settings,
             handler="lambdas.subscriptions.revocations.handler",
             environment={"CHANNELS_TABLE": channels.table_name},
+            files=topic_table(),
             timeout=Duration.seconds(10),
         )
         revocations.allow("dynamodb:UpdateItem", on=channels.table_arn)

@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lambdas.common import connections
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
+from lambdas.common.topics_change import TopicsChange
 from lambdas.live import frames
 from lambdas.live.batch import Message, sort_out
 from lambdas.live.delivery import Outcome, deliver
@@ -59,13 +60,31 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     for streamer_id, messages in batch.channels.items():
         if not _broadcast(streamer_id, messages):
             failed += [message.id for message in messages]
+    for message_id, change in batch.topics.items():
+        if not _tell(change):
+            failed.append(message_id)
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
 def _broadcast(streamer_id: str, messages: list[Message]) -> bool:
     """Send the channel's events to its viewers; False if any of them must get them again."""
-    table, now = SETTINGS.connections_table, datetime.now(UTC)
     packed = list(frames.pack(message.event for message in messages))
+    outcome = _send(streamer_id, packed)
+    if outcome is None:
+        return False
+    _report(messages, outcome, len(packed))
+    return not outcome.failed
+
+
+def _tell(change: TopicsChange) -> bool:
+    """Tell the channel's viewers how its topics stand; False if any of them must be told again."""
+    outcome = _send(change.streamer_id, [change.frame()])
+    return outcome is not None and not outcome.failed
+
+
+def _send(streamer_id: str, packed: list[bytes]) -> Outcome | None:
+    """Send frames to the channel's viewers; None if it cannot be told who they are."""
+    table, now = SETTINGS.connections_table, datetime.now(UTC)
     try:
         viewers = connections.iterate(_DYNAMODB, table, streamer_id, now)
         outcome = deliver(_CONNECTIONS, _POOL, viewers, packed, now)
@@ -75,9 +94,8 @@ def _broadcast(streamer_id: str, messages: list[Message]) -> bool:
         # One channel's trouble is not the others'.
         logger.exception("The registry of connections failed.", extra={"streamer_id": streamer_id})
         metrics.add_metric("FramesFailed", MetricUnit.Count, len(packed))
-        return False
-    _report(messages, outcome, len(packed))
-    return not outcome.failed
+        return None
+    return outcome
 
 
 def _report(messages: list[Message], outcome: Outcome, frame_count: int) -> None:

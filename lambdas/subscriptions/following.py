@@ -14,7 +14,7 @@ from lambdas.subscriptions.helix import (
 )
 from lambdas.subscriptions.model import Channel, Subscription
 from lambdas.subscriptions.plan import needs_verification, observe, to_create, verified
-from lambdas.subscriptions.topics import TOPICS, Topic, TopicState
+from lambdas.subscriptions.topics import Topic, TopicState
 
 Outcome = Subscription | HelixError
 
@@ -66,7 +66,7 @@ def follow(
 
     topics = {**known, **found, **failed}
     transient = [error for error in errors.values() if isinstance(error, TransientError)]
-    if transient and not any(topics[topic.key].live for topic in TOPICS):
+    if transient and not any(state.live for state in topics.values()):
         raise max(transient, key=lambda error: error.retry_after)
     return Following(topics, created=len(made))
 

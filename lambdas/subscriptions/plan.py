@@ -71,8 +71,12 @@ def unseen(known: Mapping[str, TopicState], subscriptions: Iterable[Subscription
 
 
 def to_create(states: Mapping[str, TopicState]) -> list[Topic]:
-    """The topics that have no live subscription."""
-    return [topic for topic in TOPICS if topic.key not in states or not states[topic.key].live]
+    """The topics that need nobody's consent and have no live subscription."""
+    return [
+        topic
+        for topic in TOPICS
+        if topic.consent == "none" and (topic.key not in states or not states[topic.key].live)
+    ]
 
 
 def _state(subscription: Subscription) -> TopicState:

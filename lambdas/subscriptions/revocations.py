@@ -39,7 +39,7 @@ def _revoke(subscription: dict[str, Any]) -> None:
     if match is None:
         logger.warning("Revoked: a subscription of an unknown topic", extra={"subscription": subscription})
         return
-    topic, streamer_id = match
+    topic, streamer_id, _ = match
     reason = subscription["status"]
     known = CHANNELS.replace(
         streamer_id, topic.key, subscription["id"], TopicState("revoked", subscription["id"], reason)

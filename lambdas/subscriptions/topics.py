@@ -1,44 +1,69 @@
 """What Fanfare subscribes to: the table of EventSub topics and how a topic's state is told to a viewer.
 
-A topic is one row: type, version and the fields of its condition, all of which name the streamer. Adding a
-topic means adding a row. https://dev.twitch.tv/docs/eventsub/eventsub-subscription-types/
+The table is ``topics.json``, which the site reads, too. Adding a topic means adding a row:
+
+* ``key`` names the topic in the channels table. It is the event type, with a suffix where one event type
+  needs several subscriptions (a raid is announced separately to each side).
+* ``condition`` says whose id each field of the subscription's condition takes: the ``streamer``'s or the
+  ``grantor``'s, which is whoever gave the consent.
+* ``consent`` is whose grant of ``scope`` Twitch asks for: ``none``, the ``streamer``'s, or that of the
+  streamer or a ``moderator``.
+* ``priority`` orders topics when the cost budget is short: 1 goes last.
+* ``sentence`` is how an event of the topic reads.
+
+https://dev.twitch.tv/docs/eventsub/eventsub-subscription-types/
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping
-from typing import Literal, Self, TypedDict
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self, TypedDict
 
-Status = Literal["enabled", "pending", "revoked", "failed"]
+Status = Literal["enabled", "pending", "absent", "revoked", "failed"]
+Role = Literal["streamer", "grantor"]
+Consent = Literal["none", "streamer", "moderator"]
 
 # From best to worst: what a viewer is told of an event type is the worst state among its topics.
-SEVERITY: tuple[Status, ...] = ("enabled", "pending", "revoked", "failed")
+SEVERITY: tuple[Status, ...] = ("enabled", "pending", "absent", "revoked", "failed")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Topic:
-    """One subscription type with the condition fields that take the streamer's id.
-
-    ``key`` names the topic in the channels table. It is the event type, with a suffix where one event type
-    needs several subscriptions (a raid is announced separately to each side).
-    """
+    """One row of the table: a subscription type, the form of its condition, and what it takes to get it."""
 
     key: str
     event_type: str
     version: str
-    condition_fields: tuple[str, ...]
+    roles: Mapping[str, Role]
+    scope: str | None
+    consent: Consent
+    priority: int
 
-    def condition(self, streamer_id: str) -> dict[str, str]:
-        """The subscription's condition for this streamer, as Twitch takes it."""
-        return dict.fromkeys(self.condition_fields, streamer_id)
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """Read a row of ``topics.json``."""
+        return cls(
+            key=row["key"],
+            event_type=row["event_type"],
+            version=row["version"],
+            roles=row["condition"],
+            scope=row["scope"],
+            consent=row["consent"],
+            priority=row["priority"],
+        )
+
+    def condition(self, streamer_id: str, grantor_id: str | None = None) -> dict[str, str]:
+        """The subscription's condition for this streamer, as Twitch takes it.
+
+        ``grantor_id`` is whose consent it rests on; the streamer's own if it is left out.
+        """
+        ids = {"streamer": streamer_id, "grantor": grantor_id or streamer_id}
+        return {field: ids[role] for field, role in self.roles.items()}
 
 
-TOPICS: tuple[Topic, ...] = (
-    Topic("stream.online", "stream.online", "1", ("broadcaster_user_id",)),
-    Topic("stream.offline", "stream.offline", "1", ("broadcaster_user_id",)),
-    Topic("channel.update", "channel.update", "2", ("broadcaster_user_id",)),
-    Topic("channel.raid:to", "channel.raid", "1", ("to_broadcaster_user_id",)),
-    Topic("channel.raid:from", "channel.raid", "1", ("from_broadcaster_user_id",)),
-    Topic("user.update", "user.update", "1", ("user_id",)),
+TOPICS: tuple[Topic, ...] = tuple(
+    Topic.from_row(row) for row in json.loads(Path(__file__).with_suffix(".json").read_text())
 )
 
 
@@ -46,8 +71,17 @@ TOPICS: tuple[Topic, ...] = (
 class TopicState:
     """How a topic stands for one channel.
 
-    ``subscription_id`` is Twitch's id, None where no subscription could be made. ``reason`` says why a topic
-    is revoked (Twitch's status) or failed (a code of ours, e.g. ``forbidden``), and is None otherwise.
+    ``status`` is one of
+
+    * ``absent``: not subscribed, and rightly so: ``reason`` is ``consent_required``, ``limited`` (the cost
+      budget is needed for more important topics) or None (not yet);
+    * ``pending``: subscribed, and Twitch waits for the answer to its challenge;
+    * ``enabled``: Twitch delivers;
+    * ``revoked``: Twitch ended it; ``reason`` is Twitch's status, e.g. ``authorization_revoked``;
+    * ``failed``: Twitch could not be brought to subscribe it; ``reason`` is the code of a ``HelixError``,
+      e.g. ``twitch_unavailable``, or ``lost_at_twitch``, or ``webhook_callback_verification_failed``.
+
+    ``subscription_id`` is Twitch's id, None where there is none.
     """
 
     status: Status
@@ -77,41 +111,54 @@ class TopicState:
                 return cls("revoked", subscription_id, twitch_status)
 
 
+class Attribution(NamedTuple):
+    """What a subscription at Twitch is for: whose channel, which topic, and on whose consent it rests."""
+
+    topic: Topic
+    streamer_id: str
+    grantor_id: str
+
+
 def attribute(
     event_type: str, version: str, condition: Mapping[str, str], topics: tuple[Topic, ...] = TOPICS
-) -> tuple[Topic, str] | None:
-    """The topic that a subscription at Twitch is for, and its streamer's id; None if it is none of ours.
+) -> Attribution | None:
+    """What a subscription at Twitch is for; None if it is none of ours.
 
     Twitch lists the condition fields that were left out when the subscription was made as empty strings.
     """
     given = {field: value for field, value in condition.items() if value}
-    streamer_ids = set(given.values())
     for topic in topics:
-        if (
-            (topic.event_type, topic.version) == (event_type, version)
-            and given.keys() == set(topic.condition_fields)
-            and len(streamer_ids) == 1
-        ):
-            return topic, streamer_ids.pop()
+        if (topic.event_type, topic.version) == (event_type, version) and given.keys() == topic.roles.keys():
+            ids: dict[Role, set[str]] = {"streamer": set(), "grantor": set()}
+            for field, value in given.items():
+                ids[topic.roles[field]].add(value)
+            if len(ids["streamer"]) == 1:
+                streamer_id = ids["streamer"].pop()
+                return Attribution(topic, streamer_id, next(iter(ids["grantor"]), streamer_id))
     return None
 
 
 class TopicStatus(TypedDict):
-    """An entry of ``topics`` in a watch's answer."""
+    """An entry of ``topics`` in a watch's answer and in a ``topics`` frame."""
 
     event_type: str
     status: Status
     reason: str | None
 
 
+def initial(topic: Topic) -> TopicState:
+    """The state of a topic that nothing was done about yet."""
+    return TopicState("absent", None, None if topic.consent == "none" else "consent_required")
+
+
 def summarize(states: Mapping[str, TopicState], topics: tuple[Topic, ...] = TOPICS) -> list[TopicStatus]:
     """What a viewer is told: one entry for each event type, in the table's order, the worst state winning.
 
-    ``states`` are by topic key; a topic without one has failed without a reason that we know of.
+    ``states`` are by topic key.
     """
     worst: dict[str, TopicState] = {}
     for topic in topics:
-        state = states.get(topic.key, TopicState("failed"))
+        state = states.get(topic.key) or initial(topic)
         known = worst.get(topic.event_type)
         if known is None or SEVERITY.index(state.status) > SEVERITY.index(known.status):
             worst[topic.event_type] = state

@@ -60,6 +60,12 @@ def test_every_module_in_a_package_is_imported_from_the_handler(prod: Stage, job
     }
 
 
+@pytest.mark.parametrize("job", ["watch", "reconciler", "revocations"])
+def test_a_package_that_reads_the_topic_table_holds_it(prod: Stage, job: str) -> None:
+    table = Path("lambdas", "subscriptions", "topics.json")
+    assert (prod.package(job) / table).read_bytes() == (packaging.ROOT / table).read_bytes()
+
+
 @pytest.mark.parametrize(
     ("job", "distributions"),
     [

@@ -7,6 +7,7 @@ import pytest
 
 from lambdas.common import connections
 from lambdas.common.event import Event
+from lambdas.common.topics_change import TopicsChange
 from lambdas.live.frames import MAX_FRAME_BYTES
 from tests.integration.functions import Function, load
 from tests.integration.live.conftest import CONNECTIONS, ConnectionsApi
@@ -202,3 +203,17 @@ def test_many_viewers_are_served_side_by_side(
     assert failed(broadcaster(batch(event("1")))) == []
     assert sorted(connections_api.posted) == viewers
     assert {len(frames) for frames in connections_api.posted.values()} == {1}
+
+
+def test_a_change_of_topics_reaches_the_viewers_of_its_channel_and_is_tried_again(
+    dynamodb: "DynamoDBClient", connections_api: ConnectionsApi, broadcaster: Function
+) -> None:
+    watch(dynamodb, "1337", "a=")
+    watch(dynamodb, "42", "b=")
+    topics = [{"event_type": "channel.cheer", "status": "absent", "reason": "consent_required"}]
+    message = TopicsChange("1337", topics).to_json()
+    connections_api.statuses["a="] = 500
+    assert failed(broadcaster(batch(message))) == [message]
+    connections_api.statuses.clear()
+    assert failed(broadcaster(batch(message))) == []
+    assert connections_api.posted == {"a=": [{"type": "topics", "topics": topics}]}

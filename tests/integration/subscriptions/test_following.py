@@ -13,10 +13,11 @@ from lambdas.subscriptions.following import Following, follow
 from lambdas.subscriptions.helix import Credentials, Helix, RateLimitedError, TwitchUnavailableError
 from lambdas.subscriptions.model import Channel
 from lambdas.subscriptions.plan import TRUSTED_SECONDS
-from lambdas.subscriptions.topics import TOPICS, TopicState
+from lambdas.subscriptions.topics import TopicState
 from tests.integration.subscriptions.servers import (
     CLIENT_ID,
     CLIENT_SECRET,
+    FREE,
     Answer,
     Server,
     Twitch,
@@ -25,7 +26,7 @@ from tests.integration.subscriptions.servers import (
 )
 
 NOW = 1_800_000_000
-ALL = {topic.key for topic in TOPICS}
+ALL = {topic.key for topic in FREE}
 SECRET = "the-webhook-secret"
 
 
@@ -71,12 +72,12 @@ def statuses(states: dict[str, TopicState]) -> dict[str, str]:
 
 
 def all_enabled(twitch: Twitch) -> bool:
-    return twitch.statuses() == ["enabled"] * len(TOPICS)
+    return twitch.statuses() == ["enabled"] * len(FREE)
 
 
 def test_the_first_watch_subscribes_every_topic(followers: Followers, twitch: Twitch) -> None:
     following = followers.follow()
-    assert following.created == len(TOPICS)
+    assert following.created == len(FREE)
     assert statuses(dict(following.topics)) == dict.fromkeys(ALL, "pending")
     assert followers.known() == following.topics
     assert {entry["id"] for entry in twitch.subscriptions()} == {
@@ -94,7 +95,7 @@ def test_topics_are_subscribed_side_by_side(followers: Followers, twitch: Twitch
     twitch.order("faults", latency_ms=150)
     started = time.monotonic()
     followers.follow()
-    assert time.monotonic() - started < 0.15 * len(TOPICS)
+    assert time.monotonic() - started < 0.15 * len(FREE)
 
 
 def test_the_next_watch_finds_out_what_is_enabled_by_now(followers: Followers, twitch: Twitch) -> None:
@@ -124,7 +125,7 @@ def test_but_it_does_not_believe_the_table_for_ever(
     for subscription in twitch.subscriptions():
         helix.delete_subscription(subscription["id"])
     assert followers.follow(NOW + 10 + TRUSTED_SECONDS).created == 0
-    assert followers.follow(NOW + 11 + TRUSTED_SECONDS).created == len(TOPICS)
+    assert followers.follow(NOW + 11 + TRUSTED_SECONDS).created == len(FREE)
     eventually(lambda: all_enabled(twitch))
 
 
@@ -163,10 +164,10 @@ def test_a_callback_that_did_not_prove_itself_is_tried_again(
 ) -> None:
     works, webhook.script = webhook.script, lambda request: Answer(500)
     followers.follow()
-    eventually(lambda: twitch.statuses() == ["webhook_callback_verification_failed"] * len(TOPICS))
+    eventually(lambda: twitch.statuses() == ["webhook_callback_verification_failed"] * len(FREE))
     webhook.script = works
-    assert followers.follow(NOW + 10).created == len(TOPICS)
-    eventually(lambda: twitch.statuses().count("enabled") == len(TOPICS))
+    assert followers.follow(NOW + 10).created == len(FREE)
+    eventually(lambda: twitch.statuses().count("enabled") == len(FREE))
 
 
 def test_subscriptions_that_exist_already_are_adopted(
@@ -181,7 +182,7 @@ def test_subscriptions_that_exist_already_are_adopted(
         key: state.subscription_id for key, state in first.items()
     }
     assert followers.known() == following.topics
-    assert len(twitch.subscriptions()) == len(TOPICS)
+    assert len(twitch.subscriptions()) == len(FREE)
 
 
 def test_two_first_watches_at_once_subscribe_every_topic_once(followers: Followers, twitch: Twitch) -> None:
@@ -194,7 +195,7 @@ def test_two_first_watches_at_once_subscribe_every_topic_once(followers: Followe
     with ThreadPoolExecutor(2) as executor:
         one, other = executor.map(watch, range(2))
     ids = {entry["id"] for entry in twitch.subscriptions()}
-    assert len(ids) == len(TOPICS) == one.created + other.created
+    assert len(ids) == len(FREE) == one.created + other.created
     for topics in (one.topics, other.topics, followers.known()):
         assert {state.subscription_id for state in topics.values()} == ids
         assert all(state.live for state in topics.values())
@@ -218,12 +219,12 @@ def test_topics_that_fail_for_a_moment_are_tried_again_by_the_next_watch(
 ) -> None:
     twitch.order("faults", path="/helix/eventsub", status=503, count=2)
     following = followers.follow()
-    assert following.created == len(TOPICS) - 2
+    assert following.created == len(FREE) - 2
     assert [state for state in following.topics.values() if not state.live] == [
         TopicState("failed", None, "twitch_unavailable")
     ] * 2
     assert followers.known() == following.topics
-    eventually(lambda: twitch.statuses() == ["enabled"] * (len(TOPICS) - 2))
+    eventually(lambda: twitch.statuses() == ["enabled"] * (len(FREE) - 2))
     assert followers.follow(NOW + 10).created == 2
 
 
@@ -235,7 +236,7 @@ def test_a_watch_without_a_single_working_topic_says_that_twitch_is_to_blame(
     with pytest.raises(error):
         followers.follow()
     twitch.heal()
-    assert followers.follow(NOW + 10).created == len(TOPICS)
+    assert followers.follow(NOW + 10).created == len(FREE)
 
 
 def test_a_failure_does_not_hide_what_another_watch_achieved(

@@ -21,10 +21,10 @@ from lambdas.common.event import parse_time
 from lambdas.common.observability import logger
 from lambdas.common.settings import SettingsError
 from lambdas.subscriptions.channels import ChannelsTable
-from lambdas.subscriptions.topics import TOPICS
 from tests.integration.subscriptions.servers import (
     CLIENT_ID,
     CLIENT_SECRET,
+    FREE,
     Request,
     Server,
     Twitch,
@@ -151,9 +151,9 @@ class TestWatch:
         assert body.keys() == {"channel", "topics", "ticket", "websocket_url", "expires_at"}
         assert body["channel"].keys() == {"id", "login", "display_name", "avatar_url"}
         assert body["channel"]["login"] == "ninja"
-        assert body["topics"] == [
-            {"event_type": event_type, "status": "pending", "reason": None} for event_type in EVENT_TYPES
-        ]
+        told = {topic["event_type"]: (topic["status"], topic["reason"]) for topic in body["topics"]}
+        assert {told.pop(event_type) for event_type in EVENT_TYPES} == {("pending", None)}
+        assert set(told.values()) == {("absent", "consent_required")}
         assert body["websocket_url"] == WEBSOCKET_URL
         lifetime = parse_time(body["expires_at"]) - datetime.now(UTC)
         assert timedelta(seconds=50) < lifetime <= timedelta(seconds=60)
@@ -169,17 +169,17 @@ class TestWatch:
         self, watch: Watch, webhook: Server, twitch: Twitch
     ) -> None:
         watch("ninja")
-        eventually(lambda: twitch.statuses() == ["enabled"] * len(TOPICS))
-        assert len(webhook.requests) == len(TOPICS)
+        eventually(lambda: twitch.statuses() == ["enabled"] * len(FREE))
+        assert len(webhook.requests) == len(FREE)
         assert all(signed_with(WEBHOOK_SECRET, request) for request in webhook.requests)
 
     def test_only_new_subscriptions_are_counted(
         self, watch: Watch, twitch: Twitch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         watch("ninja")
-        assert metric_values(capsys.readouterr().out) == {"SubscriptionsCreated": [len(TOPICS)]}
-        eventually(lambda: twitch.statuses() == ["enabled"] * len(TOPICS))
-        assert {topic["status"] for topic in watch("ninja")["json"]["topics"]} == {"enabled"}
+        assert metric_values(capsys.readouterr().out) == {"SubscriptionsCreated": [len(FREE)]}
+        eventually(lambda: twitch.statuses() == ["enabled"] * len(FREE))
+        assert {topic["status"] for topic in watch("ninja")["json"]["topics"]} == {"enabled", "absent"}
         assert metric_values(capsys.readouterr().out) == {}
 
     @pytest.mark.parametrize("login", ["_ninja", "two words", "a" * 26, "nin-ja"])
@@ -278,8 +278,8 @@ class TestReconciler:
         capsys.readouterr()
         load("reconciler").handler({}, Context())
         assert metric_values(capsys.readouterr().out) == {
-            "SubscriptionsDeleted": [len(TOPICS)],
-            "SubscriptionCost": [2 * len(TOPICS)],
+            "SubscriptionsDeleted": [len(FREE)],
+            "SubscriptionCost": [2 * len(FREE)],
             "SubscriptionCostLimit": [10_000],
         }
 
@@ -301,7 +301,7 @@ class TestRevocations:
         self, load: Load, watch: Watch, twitch: Twitch, channels: ChannelsTable
     ) -> None:
         streamer_id = watch("ninja")["json"]["channel"]["id"]
-        eventually(lambda: twitch.statuses() == ["enabled"] * len(TOPICS))
+        eventually(lambda: twitch.statuses() == ["enabled"] * len(FREE))
         watch("ninja")
         subscription = self.revoke(twitch, "channel.update", "notification_failures_exceeded")
         load("revocations").handler(self.notice(subscription), Context())
@@ -311,7 +311,7 @@ class TestRevocations:
         assert (state.status, state.reason) == ("revoked", "notification_failures_exceeded")
         topics = {topic["event_type"]: topic["status"] for topic in watch("ninja")["json"]["topics"]}
         assert topics.pop("channel.update") == "pending"
-        assert set(topics.values()) == {"enabled"}
+        assert set(topics.values()) == {"enabled", "absent"}
 
     def test_a_late_notice_about_an_older_subscription_changes_nothing(
         self, load: Load, watch: Watch, twitch: Twitch, channels: ChannelsTable
@@ -327,11 +327,11 @@ class TestRevocations:
         subscription = {
             "id": "an-id",
             "status": "authorization_revoked",
-            "type": "channel.follow",
+            "type": "channel.moderate",
             "version": "2",
             "condition": {"broadcaster_user_id": "1", "moderator_user_id": "1"},
         }
         load("revocations").handler(self.notice(subscription), Context())
         (line,) = lines(log)
         assert (line["level"], line["correlation_id"]) == ("WARNING", "a-message-id")
-        assert line["subscription"]["type"] == "channel.follow"
+        assert line["subscription"]["type"] == "channel.moderate"

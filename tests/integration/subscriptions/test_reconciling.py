@@ -9,10 +9,11 @@ from lambdas.subscriptions.channels import ChannelsTable
 from lambdas.subscriptions.following import follow
 from lambdas.subscriptions.helix import Credentials, Helix, TwitchUnavailableError
 from lambdas.subscriptions.reconciling import Reconciler, Report
-from lambdas.subscriptions.topics import TOPICS, TopicState
+from lambdas.subscriptions.topics import TopicState
 from tests.integration.subscriptions.servers import (
     CLIENT_ID,
     CLIENT_SECRET,
+    FREE,
     Answer,
     Server,
     Twitch,
@@ -78,14 +79,14 @@ def stage(helix: Helix, channels: ChannelsTable, twitch: Twitch, webhook: Server
     return Stage(helix, channels, twitch, f"{webhook.url}/webhooks/twitch")
 
 
-ENABLED = ["enabled"] * len(TOPICS)
+ENABLED = ["enabled"] * len(FREE)
 
 
 def test_a_channel_that_somebody_watches_stays_subscribed(stage: Stage) -> None:
     ninja = stage.watch("ninja")
     stage.connected = {ninja}
     report = stage.reconcile(LATER)
-    assert report == Report(channels=1, total_cost=len(TOPICS), max_total_cost=10_000)
+    assert report == Report(channels=1, total_cost=len(FREE), max_total_cost=10_000)
     assert stage.subscribed() == {ninja: ENABLED}
 
 
@@ -104,7 +105,7 @@ def test_a_channel_stays_for_the_grace_period_after_it_was_last_watched(stage: S
 
 def test_then_its_subscriptions_are_deleted_and_it_is_forgotten(stage: Stage) -> None:
     ninja, shroud = stage.watch("ninja"), stage.watch("shroud", LATER)
-    assert stage.reconcile(LATER).deleted == len(TOPICS)
+    assert stage.reconcile(LATER).deleted == len(FREE)
     assert stage.subscribed() == {shroud: ENABLED}
     assert stage.channels.get(ninja) is None
 
@@ -115,7 +116,7 @@ def test_the_grace_period_begins_when_the_last_viewer_leaves(stage: Stage) -> No
     stage.reconcile(LATER)
     stage.connected = set()
     assert stage.reconcile(LATER + GRACE).deleted == 0
-    assert stage.reconcile(LATER + GRACE + 1).deleted == len(TOPICS)
+    assert stage.reconcile(LATER + GRACE + 1).deleted == len(FREE)
 
 
 def test_a_channel_that_comes_back_is_subscribed_again(stage: Stage) -> None:
@@ -128,7 +129,7 @@ def test_a_channel_that_comes_back_is_subscribed_again(stage: Stage) -> None:
 def test_a_channel_that_the_table_does_not_know_is_a_leftover(stage: Stage) -> None:
     ninja = stage.watch("ninja")
     assert stage.channels.retire(ninja, not_watched_since=NOW + 1)
-    assert stage.reconcile(NOW).deleted == len(TOPICS)
+    assert stage.reconcile(NOW).deleted == len(FREE)
     assert stage.subscribed() == {}
 
 
@@ -138,7 +139,7 @@ def test_another_stage_with_the_same_application_is_left_alone(
     other = Stage(helix, channels, twitch, f"{webhook.url}/another/stage")
     other.watch("ninja")
     ours = stage.watch("shroud")
-    assert stage.reconcile(LATER).deleted == len(TOPICS)
+    assert stage.reconcile(LATER).deleted == len(FREE)
     assert ours not in stage.subscribed()
     assert list(other.subscribed().values()) == [ENABLED]
 
@@ -230,7 +231,7 @@ def test_a_watch_that_comes_while_a_channel_is_being_given_up_is_made_good_by_th
         pool, lambda: Credentials(CLIENT_ID, CLIENT_SECRET), twitch.api_url, twitch.auth_url
     )
     helix.interruption = lambda: stage.watch("ninja", LATER)
-    assert stage.reconcile(LATER).deleted == len(TOPICS)
+    assert stage.reconcile(LATER).deleted == len(FREE)
     assert {state.reason for state in stage.known(ninja).values()} == {"lost_at_twitch"}
     stage.watch("ninja", LATER + 1)
     assert stage.subscribed() == {ninja: ENABLED}
@@ -245,7 +246,7 @@ def test_one_channel_that_fails_does_not_stop_the_others(stage: Stage) -> None:
 
     stage.before_looking = fail
     report = stage.reconcile(LATER)
-    assert (report.channels, report.failed, report.deleted) == (2, 1, len(TOPICS))
+    assert (report.channels, report.failed, report.deleted) == (2, 1, len(FREE))
     assert stage.subscribed() == {ninja: ENABLED}
     assert shroud not in stage.subscribed()
 
@@ -257,7 +258,7 @@ def test_a_rate_limit_ends_the_run_and_the_next_one_goes_on(stage: Stage) -> Non
     report = stage.reconcile(LATER)
     assert (report.complete, report.failed, report.deleted) == (False, 0, 0)
     stage.before_looking = lambda _: None
-    assert stage.reconcile(LATER).deleted == 2 * len(TOPICS)
+    assert stage.reconcile(LATER).deleted == 2 * len(FREE)
     assert stage.subscribed() == {}
 
 
@@ -271,6 +272,6 @@ def test_a_list_that_cannot_be_read_stops_the_run(stage: Stage) -> None:
 
 def test_a_run_goes_through_every_page(stage: Stage) -> None:
     streamers = [stage.watch(f"streamer_{number}") for number in range(18)]
-    assert len(streamers) * len(TOPICS) > 100  # Twitch's page
-    assert stage.reconcile(LATER).deleted == len(streamers) * len(TOPICS)
+    assert len(streamers) * len(FREE) > 100  # Twitch's page
+    assert stage.reconcile(LATER).deleted == len(streamers) * len(FREE)
     assert stage.subscribed() == {}

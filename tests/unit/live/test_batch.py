@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambdas.common.event import Event
+from lambdas.common.topics_change import TopicsChange
 from lambdas.live.batch import sort_out
 from lambdas.live.frames import MAX_FRAME_BYTES
 
@@ -52,3 +53,11 @@ def test_a_redelivered_event_in_one_batch_keeps_both_messages() -> None:
     body = event(7, "1").to_json()
     batch = sort_out([record(0, body), record(1, body)])
     assert [message.id for message in batch.channels["1"]] == ["message-0", "message-1"]
+
+
+def test_a_change_of_topics_is_no_event() -> None:
+    change = TopicsChange("1", [{"event_type": "channel.raid", "status": "enabled", "reason": None}])
+    batch = sort_out([record(0, change.to_json()), record(1, event(1, "1").to_json())])
+    assert batch.topics == {"message-0": change}
+    assert [message.id for message in batch.channels["1"]] == ["message-1"]
+    assert batch.refused == {}

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambdas.subscriptions.topics import SEVERITY, TOPICS, Topic, TopicState, attribute, summarize
+from local.twitch.topics import TOPICS as SIMULATED
 
 topics = st.sampled_from(TOPICS)
 streamer_ids = st.from_regex(r"[1-9][0-9]{0,11}", fullmatch=True)
@@ -16,20 +17,38 @@ states = st.builds(
 )
 
 
-def test_the_table_holds_every_topic_that_needs_no_consent() -> None:
-    assert {(topic.event_type, topic.version, topic.condition_fields) for topic in TOPICS} == {
-        ("stream.online", "1", ("broadcaster_user_id",)),
-        ("stream.offline", "1", ("broadcaster_user_id",)),
-        ("channel.update", "2", ("broadcaster_user_id",)),
-        ("channel.raid", "1", ("to_broadcaster_user_id",)),
-        ("channel.raid", "1", ("from_broadcaster_user_id",)),
-        ("user.update", "1", ("user_id",)),
+def test_these_topics_need_nobodys_consent() -> None:
+    assert {
+        (topic.event_type, topic.version, *topic.roles) for topic in TOPICS if topic.consent == "none"
+    } == {
+        ("stream.online", "1", "broadcaster_user_id"),
+        ("stream.offline", "1", "broadcaster_user_id"),
+        ("channel.update", "2", "broadcaster_user_id"),
+        ("channel.raid", "1", "to_broadcaster_user_id"),
+        ("channel.raid", "1", "from_broadcaster_user_id"),
+        ("user.update", "1", "user_id"),
     }
+
+
+@given(topics)
+def test_a_topic_has_a_scope_exactly_if_it_needs_consent(topic: Topic) -> None:
+    assert (topic.scope is None) == (topic.consent == "none")
+    assert ("grantor" in topic.roles.values()) == (topic.consent == "moderator")
+    assert "streamer" in topic.roles.values()
+
+
+def test_the_simulated_twitch_knows_every_topic_and_asks_for_the_same_scopes() -> None:
+    simulated = {topic.type: topic for topic in SIMULATED}
+    assert {topic.event_type for topic in TOPICS} == simulated.keys()
+    for topic in TOPICS:
+        twin = simulated[topic.event_type]
+        assert (topic.version, topic.scope) == (twin.version, twin.scope)
+        assert twin.condition(topic.condition("1")) is not None
 
 
 def test_no_two_topics_share_a_key_or_ask_twitch_for_the_same() -> None:
     assert max(Counter(topic.key for topic in TOPICS).values()) == 1
-    asked = Counter((topic.event_type, topic.version, frozenset(topic.condition_fields)) for topic in TOPICS)
+    asked = Counter((topic.event_type, topic.version, frozenset(topic.roles)) for topic in TOPICS)
     assert max(asked.values()) == 1
 
 
@@ -41,27 +60,28 @@ def test_a_key_is_the_event_type_or_begins_with_it(topic: Topic) -> None:
 @given(topics, streamer_ids)
 def test_a_subscription_leads_back_to_its_topic_and_streamer(topic: Topic, streamer_id: str) -> None:
     condition = topic.condition(streamer_id)
-    assert attribute(topic.event_type, topic.version, condition) == (topic, streamer_id)
+    assert attribute(topic.event_type, topic.version, condition) == (topic, streamer_id, streamer_id)
 
 
 @given(topics, streamer_ids)
 def test_it_still_does_with_the_empty_fields_that_twitch_adds(topic: Topic, streamer_id: str) -> None:
-    every_field = {field for row in TOPICS for field in row.condition_fields}
+    every_field = {field for row in TOPICS for field in row.roles}
     condition = dict.fromkeys(every_field, "") | topic.condition(streamer_id)
-    assert attribute(topic.event_type, topic.version, condition) == (topic, streamer_id)
+    assert attribute(topic.event_type, topic.version, condition) == (topic, streamer_id, streamer_id)
 
 
 @pytest.mark.parametrize(
     ("event_type", "version", "condition"),
     [
-        ("channel.follow", "2", {"broadcaster_user_id": "1", "moderator_user_id": "1"}),
+        ("channel.moderate", "2", {"broadcaster_user_id": "1", "moderator_user_id": "1"}),
+        ("channel.shoutout.create", "1", {"broadcaster_user_id": "1", "moderator_user_id": "2"}),
         ("channel.update", "1", {"broadcaster_user_id": "1"}),
         ("channel.update", "2", {"user_id": "1"}),
         ("channel.update", "2", {"broadcaster_user_id": "1", "user_id": "1"}),
         ("channel.raid", "1", {"from_broadcaster_user_id": "", "to_broadcaster_user_id": ""}),
         ("channel.update", "2", {}),
     ],
-    ids=["type", "version", "other field", "more fields", "empty fields", "no fields"],
+    ids=["type", "another moderator's", "version", "other field", "more fields", "empty fields", "no fields"],
 )
 def test_what_is_not_in_the_table_is_attributed_to_nobody(
     event_type: str, version: str, condition: dict[str, str]
@@ -69,11 +89,11 @@ def test_what_is_not_in_the_table_is_attributed_to_nobody(
     assert attribute(event_type, version, condition) is None
 
 
-def test_two_people_in_one_condition_are_not_mistaken_for_one_streamer() -> None:
-    follow = Topic("channel.follow", "channel.follow", "2", ("broadcaster_user_id", "moderator_user_id"))
-    condition = {"broadcaster_user_id": "1", "moderator_user_id": "1"}
-    assert attribute("channel.follow", "2", condition, (follow,)) == (follow, "1")
-    assert attribute("channel.follow", "2", condition | {"moderator_user_id": "2"}, (follow,)) is None
+def test_follows_may_rest_on_a_moderators_consent() -> None:
+    (follow,) = (topic for topic in TOPICS if topic.consent == "moderator")
+    condition = {"broadcaster_user_id": "1", "moderator_user_id": "2"}
+    assert follow.condition("1", "2") == condition
+    assert attribute("channel.follow", "2", condition) == (follow, "1", "2")
 
 
 @pytest.mark.parametrize(
@@ -118,5 +138,8 @@ def test_one_side_of_raids_that_fails_makes_raids_fail() -> None:
     assert set(told.values()) == {("enabled", None)}
 
 
-def test_a_topic_that_nothing_is_known_of_has_failed() -> None:
-    assert {(entry["status"], entry["reason"]) for entry in summarize({})} == {("failed", None)}
+def test_a_topic_that_nothing_is_known_of_is_absent_and_may_need_consent() -> None:
+    told = {entry["event_type"]: (entry["status"], entry["reason"]) for entry in summarize({})}
+    assert told["stream.online"] == ("absent", None)
+    assert told["channel.cheer"] == ("absent", "consent_required")
+    assert {status for status, _ in told.values()} == {"absent"}

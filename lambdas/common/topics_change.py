@@ -1,0 +1,45 @@
+"""The news that a channel's topics stand otherwise than before, on its way to whoever watches the channel.
+
+It goes straight to the broadcast queue: it is no event, so it has no place on the topic ``events``, from
+which events are recorded.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from lambdas.common.event import format_json
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TopicsChange:
+    """How all topics of a channel stand now: ``topics`` as in a watch's answer."""
+
+    streamer_id: str
+    topics: Sequence[Mapping[str, Any]]
+
+    def to_json(self) -> str:
+        """The message as one compact JSON object."""
+        return format_json({"type": "topics", "streamer_id": self.streamer_id, "topics": self.topics})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self | None:
+        """Read what ``to_json`` wrote; None if it is another kind of message."""
+        try:
+            fields = json.loads(text)
+            return cls(fields["streamer_id"], fields["topics"]) if fields["type"] == "topics" else None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def frame(self) -> bytes:
+        """The WebSocket frame for the channel's viewers."""
+        return format_json({"type": "topics", "topics": self.topics}).encode()
+
+
+def send(client: "SQSClient", queue_url: str, change: TopicsChange) -> None:
+    """Put the change into the broadcast queue."""
+    client.send_message(QueueUrl=queue_url, MessageBody=change.to_json())
