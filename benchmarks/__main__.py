@@ -1,10 +1,14 @@
-"""``make bench``: run every benchmark, print the table and write ``benchmarks/results/*.json``.
+"""``make bench``: run every benchmark, print one table and write ``benchmarks/results/<name>.json``.
+
+``python -m benchmarks <name> …`` runs the named ones. A benchmark is a module of this package with a function
+``measure`` that returns its results; what it prints meanwhile says what it is doing.
 
 A missed target is printed, not an error: the exit code says whether everything ran.
 """
 
 import importlib
 import sys
+import time
 
 from benchmarks import result
 
@@ -13,11 +17,18 @@ BENCHMARKS = ("recorder",)
 
 def main(names: list[str]) -> None:
     """Run the named benchmarks, or all of them."""
+    if unknown := set(names) - set(BENCHMARKS):
+        sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    table = []
     for name in names or BENCHMARKS:
+        print(f"{name} …", flush=True)
+        started = time.perf_counter()
         results = importlib.import_module(f"benchmarks.{name}").measure()
+        print(f"{name} took {time.perf_counter() - started:.0f} s", flush=True)
         result.write(name, results)
-        for each in results:
-            result.show(each)
+        table += results
+    print()
+    result.show(table)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ def measure() -> list[Result]:
             ours=set_based,
             baseline_name="a row at a time with commit",
             baseline=one_by_one,
+            ratio=set_based / one_by_one,
             target=6,
             better="higher",
         )

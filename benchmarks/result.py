@@ -2,17 +2,23 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """Our figure beside that of a named alternative, measured in the same run.
+    """Our figure beside that of a named alternative, both in ``unit``, measured in the same run.
 
-    ``ratio`` says how many times better ours is, and is what is compared with ``target``.
+    ``ratio`` is what is compared with ``target``; ``better`` says whether it is to be at least the target
+    (``higher``) or at most (``lower``).
     """
 
     name: str
@@ -20,31 +26,55 @@ class Result:
     ours: float
     baseline_name: str
     baseline: float
+    ratio: float
     target: float
     better: Literal["higher", "lower"]
 
     @property
-    def ratio(self) -> float:
-        """How many times better ours is than the baseline."""
-        return self.ours / self.baseline if self.better == "higher" else self.baseline / self.ours
+    def met(self) -> bool:
+        """Whether the ratio is as good as the target."""
+        return self.ratio >= self.target if self.better == "higher" else self.ratio <= self.target
 
-    def to_dict(self) -> dict[str, str | float]:
-        """The result as it is written to ``benchmarks/results``."""
-        return {**dataclasses.asdict(self), "ratio": self.ratio}
+
+def limit(name: str, unit: str, ours: float, limit: float, better: Literal["higher", "lower"]) -> Result:
+    """A figure that is to keep a limit of its own, whatever the alternatives; the ratio is to that."""
+    return Result(
+        name=name,
+        unit=unit,
+        ours=ours,
+        baseline_name="at least" if better == "higher" else "at most",
+        baseline=limit,
+        ratio=ours / limit,
+        target=1,
+        better=better,
+    )
 
 
 def write(name: str, results: list[Result]) -> None:
     """Keep the results of one benchmark as JSON."""
     RESULTS.mkdir(exist_ok=True)
-    text = json.dumps([result.to_dict() for result in results], indent=2)
+    text = json.dumps([dataclasses.asdict(result) for result in results], indent=2)
     (RESULTS / f"{name}.json").write_text(text + "\n")
 
 
-def show(result: Result) -> None:
-    """Print one row of the table."""
-    verdict = "met" if result.ratio >= result.target else "NOT met"
-    print(
-        f"{result.name:<28} {result.ours:>12,.1f} {result.unit:<14} {result.baseline:>12,.1f} "
-        f"{result.baseline_name:<30} {result.ratio:>7.1f}x  (target {result.target:g}x: {verdict})",
-        flush=True,
-    )
+def show(results: list[Result]) -> None:
+    """Print the table of results, and how each compares with its target."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("what", overflow="fold")
+    for heading in ("ours", "compared with", "ratio", "target"):
+        table.add_column(heading, justify="right", overflow="fold")
+    table.add_column("")
+    for each in results:
+        table.add_row(
+            each.name,
+            f"{_rounded(each.ours)} {each.unit}",
+            f"{each.baseline_name}: {_rounded(each.baseline)} {each.unit}",
+            _rounded(each.ratio),
+            f"{'≥' if each.better == 'higher' else '≤'} {each.target:g}",
+            "" if each.met else "missed",
+        )
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _rounded(figure: float) -> str:
+    return f"{figure:,.0f}" if figure >= 1000 else f"{figure:.3g}"

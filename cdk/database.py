@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import certifi
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
@@ -27,13 +28,15 @@ class Database(Construct):
 
     environment: dict[str, str]
     """Environment variables that say where the database is and how to sign in."""
+    shared_environment: dict[str, str]
+    """The same for functions of which many run at once, through the proxy if there is one."""
     files: Files
     """What a function that connects needs in its package."""
     network: dict[str, Any] | None
     """VPC arguments of a function that connects."""
 
-    def grant_connect(self, function: Function) -> None:
-        """Let ``function`` sign in."""
+    def grant_connect(self, function: Function, *, shared: bool) -> None:
+        """Let ``function`` sign in where the environment, or the shared one, says."""
         raise NotImplementedError
 
 
@@ -52,15 +55,18 @@ class External(Database):
         self._secret = secretsmanager.Secret.from_secret_name_v2(self, "Password", external.secret_name)
         self.network = None
         self.files = {}
-        self.environment = {
+        self.environment = self.shared_environment = {
             "DATABASE_HOST": external.host,
             "DATABASE_PORT": str(external.port),
             "DATABASE_NAME": external.name,
             "DATABASE_USER": external.user,
             "DATABASE_SECRET_ARN": self._secret.secret_arn,
         }
+        if external.ca_file:
+            self.files[CERTIFICATES] = external.ca_file.read_bytes()
+            self.environment["DATABASE_CA_FILE"] = CERTIFICATES
 
-    def grant_connect(self, function: Function) -> None:
+    def grant_connect(self, function: Function, *, shared: bool) -> None:  # noqa: ARG002 -- one way in
         """Let ``function`` read the password."""
         function.allow("secretsmanager:GetSecretValue", on=f"{self._secret.secret_arn}-??????")
 
@@ -80,17 +86,28 @@ class AuroraServerless(Database):
         self._make_role()
         self.network = {"vpc": vpc, "vpc_subnets": subnets, "security_groups": [clients]}
         self.files = {CERTIFICATES: certificate_bundle()}
-        self.environment = {
+        self.environment = self.shared_environment = {
             "DATABASE_HOST": self._cluster.cluster_endpoint.hostname,
             "DATABASE_PORT": str(PORT),
             "DATABASE_NAME": NAME,
             "DATABASE_USER": USER,
             "DATABASE_CA_FILE": CERTIFICATES,
         }
+        self._proxy: rds.DatabaseProxy | None = None
+        if aurora.proxy:
+            self._proxy = self._make_proxy(vpc, subnets, clients)
+            # A proxy's certificate is signed by Amazon's public authorities, an instance's by those of RDS.
+            self.files[CERTIFICATES] += certifi.contents().encode()
+            self.shared_environment = {
+                **self.environment,
+                "DATABASE_HOST": self._proxy.endpoint,
+                "DATABASE_PROXY": "1",
+            }
 
-    def grant_connect(self, function: Function) -> None:
+    def grant_connect(self, function: Function, *, shared: bool) -> None:
         """Let ``function`` sign in as the role ``fanfare``, and as no other."""
-        self._cluster.grant_connect(function, USER)
+        server = self._proxy if shared and self._proxy else self._cluster
+        server.grant_connect(function, USER)
 
     def _make_cluster(
         self, settings: Settings, aurora: Aurora, vpc: ec2.IVpc, subnets: ec2.SubnetSelection
@@ -125,6 +142,34 @@ class AuroraServerless(Database):
             deletion_protection=settings.retain_data,
             removal_policy=RemovalPolicy.SNAPSHOT if settings.retain_data else RemovalPolicy.DESTROY,
         )
+
+    def _make_proxy(
+        self, vpc: ec2.IVpc, subnets: ec2.SubnetSelection, clients: ec2.SecurityGroup
+    ) -> rds.DatabaseProxy:
+        """A pool of connections in front of the cluster; IAM authentication on both of its sides."""
+        group = ec2.SecurityGroup(
+            self, "ProxyGroup", vpc=vpc, allow_all_outbound=False, description="The proxy of the database"
+        )
+        role = iam.Role(self, "ProxyRole", assumed_by=iam.ServicePrincipal("rds.amazonaws.com"))
+        self._cluster.grant_connect(role, USER)
+        proxy = rds.DatabaseProxy(
+            self,
+            "Proxy",
+            role=role,
+            proxy_target=rds.ProxyTarget.from_cluster(self._cluster),
+            default_auth_scheme=rds.DefaultAuthScheme.IAM_AUTH,
+            iam_auth=True,
+            require_tls=True,
+            # The rest is for those who connect directly: migrations, upkeep, an administrator.
+            max_connections_percent=80,
+            # Less than the query function's patience, so that a busy database is a 503 and not a timeout.
+            borrow_timeout=Duration.seconds(5),
+            vpc=vpc,
+            vpc_subnets=subnets,
+            security_groups=[group],
+        )
+        group.connections.allow_from(clients, ec2.Port.tcp(PORT))
+        return proxy
 
     def _make_client_group(self, vpc: ec2.IVpc) -> ec2.SecurityGroup:
         """The group of those who may connect; they reach the database and nothing else."""

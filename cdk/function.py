@@ -48,10 +48,12 @@ class Function(lambda_.Function):
         memory_mb: int = 256,
         files: Files | None = None,
         network: Mapping[str, Any] | None = None,
+        concurrency: int | None = None,
     ) -> None:
         """Make the function of ``handler`` (``lambdas.<capability>.<job>.handler``).
 
-        ``files`` are added to its package; ``network`` are the VPC arguments of a function in a VPC.
+        ``files`` are added to its package; ``network`` are the VPC arguments of a function in a VPC;
+        ``concurrency`` is how many may run at once, and is reserved for them.
         """
         package = function_package(handler, settings.packages, files)
         job = handler.split(".")[-2]
@@ -85,6 +87,7 @@ class Function(lambda_.Function):
             },
             memory_size=memory_mb,
             timeout=timeout,
+            reserved_concurrent_executions=concurrency,
             **(network or {}),
         )
 

@@ -13,7 +13,7 @@ from cdk.database import Database
 from cdk.function import Function
 from cdk.ingest import Feed
 from cdk.packaging import sql_files
-from cdk.settings import Settings
+from cdk.settings import RECORD_CONCURRENCY, Settings
 
 READ_ROUTES = (
     "/api/channels/{login}/events",
@@ -45,24 +45,42 @@ class History(Construct):
         partitions = {"PARTITION_SECONDS": str(settings.partition_seconds)}
 
         timeout = Duration.seconds(30)
-        self.feed = Feed(self, "Feed", settings, topic=topic, name="record", timeout=timeout)
-        recorder = self._function("Recorder", timeout=timeout, memory_mb=512)
+        self.feed = Feed(
+            self,
+            "Feed",
+            settings,
+            topic=topic,
+            name="record",
+            timeout=timeout,
+            # One every three minutes: a database may be away for a day before anything is given up.
+            max_receive_count=480,
+        )
+        recorder = self._function("Recorder", shared=True, timeout=timeout, memory_mb=512)
         # Many events to a transaction; one second is what recording may lag behind.
         recorder.add_event_source(
             event_sources.SqsEventSource(
                 self.feed.queue,
                 batch_size=RECORD_BATCH,
                 max_batching_window=Duration.seconds(1),
+                max_concurrency=RECORD_CONCURRENCY,
                 report_batch_item_failures=True,
             )
         )
 
-        query = self._function("Query", timeout=Duration.seconds(10), memory_mb=1024)
+        query = self._function(
+            "Query",
+            shared=True,
+            concurrency=settings.read_concurrency,
+            timeout=Duration.seconds(10),
+            memory_mb=1024,
+        )
         reads = integrations.HttpLambdaIntegration("QueryIntegration", query)
         for path in READ_ROUTES:
             api.add_routes(path=path, methods=[apigateway.HttpMethod.GET], integration=reads)
 
-        archiver = self._function("Archiver", timeout=Duration.minutes(10), environment=partitions)
+        archiver = self._function(
+            "Archiver", concurrency=1, timeout=Duration.minutes(10), environment=partitions
+        )
         events.Rule(
             self,
             "ArchiverSchedule",
@@ -71,7 +89,11 @@ class History(Construct):
         )
 
         migrator = self._function(
-            "Migrator", timeout=Duration.minutes(10), environment=partitions, sql=("migrations", "queries")
+            "Migrator",
+            concurrency=1,
+            timeout=Duration.minutes(10),
+            environment=partitions,
+            sql=("migrations", "queries"),
         )
         # Runs again whenever the migrator's package changes, which holds the SQL.
         triggers.Trigger(
@@ -91,18 +113,27 @@ class History(Construct):
         memory_mb: int = 256,
         environment: dict[str, str] | None = None,
         sql: tuple[str, ...] = ("queries",),
+        concurrency: int | None = None,
+        shared: bool = False,
     ) -> Function:
-        """A function that connects to the database and carries the SQL of these folders."""
+        """A function that connects to the database and carries the SQL of these folders.
+
+        At most ``concurrency`` of it run at once; without, its event source says how many.
+        """
         function = Function(
             self,
             id_,
             self._settings,
             handler=f"lambdas.history.{id_.lower()}.handler",
-            environment={**self._database.environment, **(environment or {})},
+            environment={
+                **(self._database.shared_environment if shared else self._database.environment),
+                **(environment or {}),
+            },
             files={**self._database.files, **sql_files(*sql)},
             network=self._database.network,
             timeout=timeout,
             memory_mb=memory_mb,
+            concurrency=concurrency,
         )
-        self._database.grant_connect(function)
+        self._database.grant_connect(function, shared=shared)
         return function

@@ -72,8 +72,9 @@ class Feed(Construct):
         topic: sns.ITopic,
         name: str,
         timeout: Duration,
+        max_receive_count: int = 5,
     ) -> None:
-        """``timeout`` is the consumer's."""
+        """``timeout`` is the consumer's; a message that it failed so many times is given up."""
         super().__init__(scope, id_)
         self.dead_letters = sqs.Queue(
             self,
@@ -89,9 +90,13 @@ class Feed(Construct):
             queue_name=f"fanfare-{settings.stage}-{name}",
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
+            # As long as dead letters: whoever has to stop the consumer has that time to bring it back.
+            retention_period=Duration.days(14),
             # Six times the function's: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
             visibility_timeout=Duration.seconds(6 * timeout.to_seconds()),
-            dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=5),
+            dead_letter_queue=sqs.DeadLetterQueue(
+                queue=self.dead_letters, max_receive_count=max_receive_count
+            ),
         )
         topic.add_subscription(
             subscriptions.SqsSubscription(

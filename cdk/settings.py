@@ -5,11 +5,12 @@ A stage's values stand in ``cdk.json`` under ``context.stages.<stage>``; a JSON 
 says takes the default below.
 """
 
+import ipaddress
 import json
 import string
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -17,12 +18,16 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FilePath,
     PositiveInt,
     ValidationError,
     model_validator,
 )
 
 DEFAULT_STAGE = "dev"
+
+RECORD_CONCURRENCY: Final = 4
+"""Batches recorded at once. More would only wait for each other: `make bench` measures with this many."""
 
 
 class SettingsError(Exception):
@@ -69,12 +74,27 @@ class Aurora(_Settings):
     """Further instances in other zones, ready to take over from a failed writer."""
     backup_days: int = Field(default=7, ge=1, le=35)
     """Days back to which the cluster can be restored."""
+    proxy: bool = False
+    """Whether recorder and query share connections through RDS Proxy: when, says docs/adr/0007."""
 
     @model_validator(mode="after")
     def _range(self) -> Self:
         if self.min_capacity > self.max_capacity:
             raise ValueError("min_capacity must not be above max_capacity")
+        # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2-auto-pause.html
+        if self.proxy and self.min_capacity == 0:
+            raise ValueError("behind a proxy nothing ever pauses: min_capacity must be above 0")
         return self
+
+    @property
+    def max_connections(self) -> int:
+        """The connections that the smallest instance of this range accepts, rounded down.
+
+        189 with one unit and a little more than that for each further one; the ceiling is lower where the
+        capacity may fall to half a unit.
+        https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2.setting-capacity.html
+        """
+        return min(int(189 * self.max_capacity), 2000 if self.min_capacity <= 0.5 else 5000)
 
 
 class ExternalDatabase(_Settings):
@@ -91,6 +111,22 @@ class ExternalDatabase(_Settings):
     """Role that the functions connect as."""
     secret_name: str
     """Secrets Manager secret that holds ``{"password": …}``; made before the deployment."""
+    ca_file: FilePath | None = None
+    """PEM file with the authority that signs the server's certificate, which is then verified, its name
+    included. Only a server on this machine does without."""
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Self:
+        if self.ca_file is None and not _is_loopback(self.host):
+            raise ValueError("ca_file must name a certificate authority: the host is not this machine")
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Twitch(_Settings):
@@ -203,6 +239,23 @@ class Settings(_Settings):
     """How long a channel stays subscribed after its last viewer left."""
     partition_seconds: int = Field(default=86400, ge=60)
     """Span of one partition of ``events``."""
+    read_concurrency: int = Field(default=40, ge=1, le=1000)
+    """Reads answered at once, reserved in the account's concurrency; each may hold a database connection."""
+
+    @model_validator(mode="after")
+    def _connections(self) -> Self:
+        if isinstance(self.database, Aurora) and not self.database.proxy:
+            # Twice: a release's new functions connect before those that they replace are gone. Twenty are the
+            # server's own, Aurora's agents and an administrator's.
+            accepted = (self.database.max_connections - 20) // 2
+            needed = self.read_concurrency + RECORD_CONCURRENCY + 2
+            if needed > accepted:
+                raise ValueError(
+                    f"read_concurrency: all functions may open {needed} connections, but a database with "
+                    f"max_capacity {self.database.max_capacity:g} has room for {accepted}: raise it, or turn "
+                    "database.proxy on"
+                )
+        return self
 
     @property
     def twitch_secret_name(self) -> str:

@@ -28,8 +28,10 @@ def build(app: App, settings: Settings) -> None:
     """Add the stage's stacks to ``app``."""
     data = DataStack(app, settings)
     AppStack(app, settings, data)
-    Tags.of(app).add("Project", "fanfare")
-    Tags.of(app).add("Stage", settings.stage)
+    # CDK would tag the proxy's target group too, which CloudFormation refuses.
+    untagged = ["AWS::RDS::DBProxyTargetGroup"]
+    Tags.of(app).add("Project", "fanfare", exclude_resource_types=untagged)
+    Tags.of(app).add("Stage", settings.stage, exclude_resource_types=untagged)
 
 
 class DataStack(Stack):

@@ -14,6 +14,9 @@ Connection = psycopg.Connection[dict[str, Any]]
 #: The root of the function's package, and of the repository: both hold ``lambdas/`` and ``sql/``.
 ROOT: Final = Path(__file__).parents[2]
 
+#: How long a connection may be idle before the server closes it; the next work opens another.
+IDLE_SECONDS: Final = 300
+
 # Connection exceptions, an operator's or a failover's shutdown, and a writer that has become a reader:
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _LOST: Final = ("08", "57P", "25006")
@@ -29,6 +32,8 @@ class DatabaseSettings:
     database_user: str
     database_secret_arn: str = ""
     database_ca_file: str = ""
+    database_proxy: int = 0
+    """1 if it is RDS Proxy: see ``connection_parameters``."""
 
 
 class Database:
@@ -92,22 +97,34 @@ def connection_parameters(
     statement_timeout_seconds: int,
     read_only: bool,
 ) -> dict[str, Any]:
-    """The libpq parameters of a connection, the password excepted.
+    """The parameters of ``psycopg.connect``, the password excepted.
 
-    With a CA file the server's certificate and name are verified.
+    With a CA file the server's certificate and name are verified. RDS Proxy refuses startup options, and a
+    session that prepares or sets something takes a connection out of its pool. There the role's own settings
+    hold (``cdk/database_role.sql``), and nothing is prepared.
+    https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/rds-proxy-pinning.html
     """
-    options = {"statement_timeout": f"{statement_timeout_seconds}s", "timezone": "UTC"}
-    if read_only:
-        options["default_transaction_read_only"] = "on"
-    parameters = {
+    parameters: dict[str, Any] = {
         "host": settings.database_host,
         "port": settings.database_port,
         "dbname": settings.database_name,
         "user": settings.database_user,
         "application_name": application_name,
         "connect_timeout": connect_timeout_seconds,
-        "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
     }
+    if settings.database_proxy:
+        parameters["prepare_threshold"] = None
+    else:
+        options = {
+            "statement_timeout": f"{statement_timeout_seconds}s",
+            "timezone": "UTC",
+            # A function that sleeps does not know when it has been ended; its connection would count on, and
+            # would keep an idle cluster from pausing.
+            "idle_session_timeout": f"{IDLE_SECONDS}s",
+        }
+        if read_only:
+            options["default_transaction_read_only"] = "on"
+        parameters["options"] = " ".join(f"-c {name}={value}" for name, value in options.items())
     if settings.database_ca_file:
         parameters |= {"sslmode": "verify-full", "sslrootcert": str(ROOT / settings.database_ca_file)}
     return parameters

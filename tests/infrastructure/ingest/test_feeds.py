@@ -19,14 +19,24 @@ def test_notifications_arrive_raw(prod: Stage, feed: str) -> None:
     assert subscription["RedrivePolicy"] == {"deadLetterTargetArn": f"{{{feed}/DeadLetters.Arn}}"}
 
 
-@pytest.mark.parametrize("feed", FEEDS)
-def test_a_message_that_fails_five_times_is_kept_for_two_weeks(prod: Stage, feed: str) -> None:
+@pytest.mark.parametrize(("feed", "times"), [("History/Feed", 480), ("Live/Feed", 5)])
+def test_a_message_that_keeps_failing_becomes_a_dead_letter(prod: Stage, feed: str, times: int) -> None:
     queue = prod.resources[f"{feed}/Queue"].properties
     assert queue["RedrivePolicy"] == {
         "deadLetterTargetArn": f"{{{feed}/DeadLetters.Arn}}",
-        "maxReceiveCount": 5,
+        "maxReceiveCount": times,
     }
-    assert prod.resources[f"{feed}/DeadLetters"].properties["MessageRetentionPeriod"] == 14 * 24 * 3600
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+@pytest.mark.parametrize("queue", ["Queue", "DeadLetters"])
+def test_messages_are_kept_for_two_weeks(prod: Stage, feed: str, queue: str) -> None:
+    assert prod.resources[f"{feed}/{queue}"].properties["MessageRetentionPeriod"] == 14 * 24 * 3600
+
+
+def test_a_database_may_be_away_for_a_day_before_an_event_is_given_up(prod: Stage) -> None:
+    queue = prod.resources["History/Feed/Queue"].properties
+    assert queue["VisibilityTimeout"] * queue["RedrivePolicy"]["maxReceiveCount"] >= 24 * 3600
 
 
 @pytest.mark.parametrize(("feed", "job"), FEEDS.items())

@@ -25,7 +25,7 @@ from cdk.settings import (
 )
 
 CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
-EXTERNAL = {"kind": "external", "host": "db.example.com", "secret_name": "database"}
+EXTERNAL = {"kind": "external", "host": "localhost", "secret_name": "database"}
 
 
 def _load(**stage: Any) -> Settings:
@@ -90,7 +90,7 @@ def test_a_settings_file_is_merged_over_the_stage(tmp_path: Path) -> None:
     stages = {"some": {"database": EXTERNAL, "log_retention_days": 30}}
     settings = load({"stage": "some", "stages": stages, "settings-file": str(file)})
     assert isinstance(settings.database, ExternalDatabase)
-    assert (settings.database.host, settings.database.port) == ("db.example.com", 6543)
+    assert (settings.database.host, settings.database.port) == ("localhost", 6543)
     assert (settings.log_level, settings.log_retention_days) == ("DEBUG", 30)
 
 

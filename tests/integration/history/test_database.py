@@ -1,6 +1,7 @@
 """The connection a function keeps: opened when needed, replaced when lost, no more allowed than needed."""
 
 import dataclasses
+import select
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from local import postgres
 def open_database(server: postgres.Postgres, settings: DatabaseSettings) -> Iterator[Callable[..., Database]]:
     opened: list[Database] = []
 
-    def open_database(**options: Any) -> Database:
+    def open_database(settings: DatabaseSettings = settings, **options: Any) -> Database:
         defaults = {
             "application_name": "fanfare-test",
             "connect_timeout_seconds": 5,
@@ -47,6 +48,36 @@ def test_a_lost_connection_is_replaced_once(
     row = database.run(lambda fresh: fresh.execute("select pg_backend_pid() as id").fetchone())
     assert row is not None
     assert row["id"] != lost
+
+
+def test_a_connection_that_was_idle_for_too_long_is_replaced(open_database: Callable[..., Database]) -> None:
+    database = open_database()
+
+    def fall_asleep(connection: Connection) -> int:
+        connection.execute("set idle_session_timeout = 10")
+        select.select([connection.fileno()], [], [], 10)  # readable once the server has said good-bye
+        return process_id(connection)
+
+    slept = database.run(fall_asleep)
+    row = database.run(lambda fresh: fresh.execute("select pg_backend_pid() as id").fetchone())
+    assert row is not None
+    assert row["id"] != slept
+
+
+@pytest.mark.parametrize(("proxy", "prepared"), [(0, 1), (1, 0)], ids=["direct", "proxy"])
+def test_statements_are_prepared_unless_a_proxy_shares_the_connection(
+    open_database: Callable[..., Database], settings: DatabaseSettings, proxy: int, prepared: int
+) -> None:
+    database = open_database(dataclasses.replace(settings, database_proxy=proxy))
+    for _ in range(10):
+        database.run(lambda connection: connection.execute("select from seen_events where id = %s", ["x"]))
+    row = database.run(
+        lambda connection: connection.execute(
+            "select count(*) from pg_prepared_statements where statement like '%%seen_events%%'",
+            prepare=False,
+        ).fetchone()
+    )
+    assert row == {"count": prepared}
 
 
 def test_work_that_loses_every_connection_fails(open_database: Callable[..., Database]) -> None:

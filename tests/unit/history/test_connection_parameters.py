@@ -1,5 +1,7 @@
 """How the database is connected to."""
 
+import dataclasses
+
 from lambdas.history.database import ROOT, DatabaseSettings, connection_parameters
 
 SETTINGS = DatabaseSettings(
@@ -21,18 +23,12 @@ def test_a_connection_says_who_it_is_and_waits_for_nothing_forever() -> None:
         "user": "recorder",
         "application_name": "fanfare-recorder",
         "connect_timeout": 5,
-        "options": "-c statement_timeout=10s -c timezone=UTC",
+        "options": "-c statement_timeout=10s -c timezone=UTC -c idle_session_timeout=300s",
     }
 
 
 def test_with_certificates_the_server_is_verified() -> None:
-    settings = DatabaseSettings(
-        database_host="db.example",
-        database_port=5432,
-        database_name="fanfare",
-        database_user="recorder",
-        database_ca_file="certificates/rds.pem",
-    )
+    settings = dataclasses.replace(SETTINGS, database_ca_file="certificates/rds.pem")
     parameters = connection_parameters(
         settings,
         application_name="x",
@@ -53,3 +49,15 @@ def test_a_reader_cannot_write() -> None:
         read_only=True,
     )
     assert "default_transaction_read_only=on" in parameters["options"]
+
+
+def test_a_proxy_is_asked_for_nothing_that_it_refuses_or_that_takes_a_connection_out_of_its_pool() -> None:
+    parameters = connection_parameters(
+        dataclasses.replace(SETTINGS, database_proxy=1),
+        application_name="x",
+        connect_timeout_seconds=5,
+        statement_timeout_seconds=10,
+        read_only=True,
+    )
+    assert "options" not in parameters
+    assert parameters["prepare_threshold"] is None
