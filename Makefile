@@ -13,6 +13,8 @@ TOOLS := node_modules/.installed
 SITE := frontend/node_modules/.installed
 PYTEST := $(BIN)/python -m pytest
 CDK := PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/cdk
+# The local stage is in the running local cloud, any other one in the account of your credentials.
+ON_STAGE := $(if $(filter local,$(STAGE)),$(BIN)/python -m local exec --)
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 # Bytecode is worth seconds to every command (aws-cdk-lib alone 9), but not a folder in every package.
 unexport PYTHONDONTWRITEBYTECODE
@@ -120,7 +122,15 @@ deploy: $(VENV) $(TOOLS) $(SITE) ## Deploy STAGE (dev) to the AWS account of you
 
 .PHONY: doctor
 doctor: $(VENV) $(TOOLS) ## Check that STAGE (dev) can be deployed, and say what to do where it cannot
-	@$(BIN)/python -m cdk.doctor $(STAGE)
+	@$(ON_STAGE) $(BIN)/python -m cdk.doctor $(STAGE) $(if $(ON_STAGE),$${FANFARE_STATE_DIR:-.local}/settings.json)
+
+.PHONY: smoke
+smoke: $(VENV) ## Check that the deployed STAGE (dev; local: the running `make run`) does what it is for
+	@$(ON_STAGE) $(BIN)/python -m cdk.smoke $(STAGE)
+
+.PHONY: destroy
+destroy: $(VENV) $(TOOLS) ## Say what deleting STAGE (dev) deletes and keeps, and delete it once confirmed
+	@$(ON_STAGE) $(BIN)/python -m cdk.destroy $(STAGE)
 
 # -- upkeep ---------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -12,45 +12,39 @@ from urllib.request import urlopen
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cdk.checklist import Check, Failure, run
 from cdk.settings import DEFAULT_STAGE, Settings, SettingsError, load
 
 BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
+# What a new account may have at first is 10: too few for two queues and the reads beside them.
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+LEAST_CONCURRENCY = 100
 BOOTSTRAP_VERSION = 21  # the first whose roles work with this release of the CDK
 
 
-class Failure(Exception):  # noqa: N818 -- a finding, not a fault of the program
-    """A check failed; the message says what is wrong and what to do."""
-
-
 def main(arguments: list[str]) -> int:
-    """Run every check and print its finding; returns the number of failures, as the exit code."""
-    stage = arguments[0] if arguments else DEFAULT_STAGE
+    """Check a stage, with a settings file if one is named; returns the number of failures, the exit code."""
+    stage, *files = arguments or [DEFAULT_STAGE]
     context = json.loads((Path(__file__).parents[1] / "cdk.json").read_text())["context"]
     try:
-        settings = load({**context, "stage": stage})
+        settings = load({**context, "stage": stage, "settings-file": next(iter(files), None)})
     except SettingsError as error:
         print(f"✗ settings: {error}")
         return 1
     print(f"✓ settings of stage {stage!r} are valid")
-    failures = 0
-    for name, check in checks(settings):
-        try:
-            print(f"✓ {name}: {check()}")
-        except Failure as failure:
-            failures += 1
-            print(f"✗ {name}: {failure}")
-        except (BotoCoreError, ClientError) as error:
-            failures += 1
-            print(f"✗ {name}: {error}")
-    return failures
+    return run(checks(settings))
 
 
-def checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
+def checks(settings: Settings) -> Iterator[Check]:
     """The checks of a stage, in the order in which they depend on each other."""
     session = boto3.Session()
-    yield "credentials", lambda: credentials(session)
-    yield "bootstrap", lambda: bootstrap(session)
-    yield "Twitch application", lambda: twitch_application(session, settings)
+    yield Check("credentials", lambda: credentials(session))
+    if settings.deploy_with == "bootstrap-roles":
+        yield Check("bootstrap", lambda: bootstrap(session))
+    yield Check("Twitch application", lambda: twitch_application(session, settings))
+    yield Check("redirect URL", lambda: redirect_url(session, settings))
+    yield Check("concurrent functions", lambda: concurrent_functions(session))
+    yield Check("API requests", lambda: api_requests(session, settings))
 
 
 def credentials(session: Any) -> str:
@@ -96,6 +90,45 @@ def twitch_application(session: Any, settings: Settings) -> str:
     except URLError as error:
         raise Failure(f"Twitch cannot be reached: {error.reason}.") from None
     return f"Twitch gives an app access token for the credentials in {name}"
+
+
+def redirect_url(session: Any, settings: Settings) -> str:
+    """What to register at Twitch; Twitch tells nobody what is registered, so a person has to compare."""
+    account = session.client("sts").get_caller_identity()["Account"]
+    base = settings.addresses.identity.format(
+        prefix=settings.identity_prefix(account), region=session.region_name
+    )
+    return f"the application at Twitch must list {base}/oauth2/idpresponse"
+
+
+def concurrent_functions(session: Any) -> str:
+    """Whether the account may run as many functions at once as a busy channel needs."""
+    limits = session.client("lambda").get_account_settings()["AccountLimit"]
+    most = limits["ConcurrentExecutions"]
+    if most < LEAST_CONCURRENCY:
+        raise Failure(
+            f"the account may run {most} functions at once, fewer than {LEAST_CONCURRENCY}. Ask for more: "
+            "aws service-quotas request-service-quota-increase --service-code lambda "
+            "--quota-code L-B99A9384 --desired-value 1000"
+        )
+    return f"{most} at once"
+
+
+def api_requests(session: Any, settings: Settings) -> str:
+    """Whether the Region's budget of API requests holds what the stage's two APIs let through.
+
+    HTTP, WebSocket and @connections requests share it.
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
+    """
+    budget = session.client("apigateway").get_account()["throttleSettings"]["rateLimit"]
+    wanted = settings.http_throttle.rate + settings.websocket_throttle.rate
+    if budget < wanted:
+        raise Failure(
+            f"API Gateway admits {budget:.0f} requests a second here; the stage's throttles allow {wanted}. "
+            "Lower `http_throttle` and `websocket_throttle` in cdk.json, or ask AWS for more "
+            "(service-quotas, apigateway, L-8A5B8E43)."
+        )
+    return f"{budget:.0f} a second, of which the stage lets clients use {wanted}"
 
 
 if __name__ == "__main__":

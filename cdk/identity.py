@@ -31,8 +31,7 @@ class Identity(Construct):
         super().__init__(scope, id_)
         self._pool = pool
         stack = Stack.of(self)
-        # A prefix is taken once per Region, by whichever account comes first.
-        prefix = f"fanfare-{settings.stage}-{stack.account}"
+        prefix = settings.identity_prefix(stack.account)
         cognito.UserPoolDomain(
             self, "Domain", user_pool=pool, cognito_domain=cognito.CognitoDomainOptions(domain_prefix=prefix)
         )

@@ -262,6 +262,10 @@ class Settings(_Settings):
         """Name of the secret with the Twitch app's credentials."""
         return self.twitch.secret_name.format(stage=self.stage)
 
+    def identity_prefix(self, account: str) -> str:
+        """Prefix of the sign-in domain; one is taken once per Region, by whichever account comes first."""
+        return f"fanfare-{self.stage}-{account}"
+
 
 def load(context: Mapping[str, Any]) -> Settings:
     """Read the stage that the CDK context names.

@@ -1,13 +1,17 @@
-"""The command line: `python -m local run` brings up the local cloud, which `make run` calls."""
+"""The command line: `python -m local run` brings up the local cloud, which `make run` calls.
+
+`python -m local exec COMMAND …` runs a command whose AWS is the running local cloud's.
+"""
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 import sys
 from pathlib import Path
 
-from local import cloud
+from local import cloud, environment
 from local.environment import ROOT
 from local.errors import LocalCloudError
 from local.progress import Report, report
@@ -20,20 +24,34 @@ def main() -> int:
     run = commands.add_parser(
         "run", help="run Fanfare on this machine, until Ctrl-C", description=cloud.__doc__
     )
-    run.add_argument(
-        "--state-dir",
-        type=Path,
-        default=os.environ.get("FANFARE_STATE_DIR") or ROOT / ".local",
-        help="folder for data, logs and endpoints.json (FANFARE_STATE_DIR; default: .local)",
-    )
+    execute = commands.add_parser("exec", help="run a command whose AWS is the running local cloud's")
+    execute.add_argument("argv", nargs="+", metavar="COMMAND")
+    for command in (run, execute):
+        command.add_argument(
+            "--state-dir",
+            type=Path,
+            default=os.environ.get("FANFARE_STATE_DIR") or ROOT / ".local",
+            help="folder for data, logs and endpoints.json (FANFARE_STATE_DIR; default: .local)",
+        )
     arguments = parser.parse_args()
     try:
+        if arguments.command == "exec":
+            _execute(Path(arguments.state_dir), arguments.argv)
         with report() as shown:
             asyncio.run(_run(Path(arguments.state_dir).resolve(), shown))
     except LocalCloudError as error:
         print(f"\nFanfare's local cloud: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _execute(state: Path, command: list[str]) -> None:
+    """Become the command, with the AWS settings of the cloud that runs with this state folder."""
+    file = state / "endpoints.json"
+    if not file.exists():
+        raise LocalCloudError(f"No local cloud is running: {file} is not there. Start one with `make run`.")
+    environment.point_at_emulator(json.loads(file.read_text())["aws_endpoint"])
+    os.execvp(command[0], command)  # noqa: S606 -- what the caller asked to run
 
 
 async def _run(state: Path, shown: Report) -> None:

@@ -2,33 +2,21 @@
 
 import base64
 import hashlib
-import hmac
 import json
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 import boto3
-import urllib3
 from websockets.sync.client import ClientConnection, connect
 
+from cdk.smoke import Response, request
+
 T = TypeVar("T")
-Response = urllib3.BaseHTTPResponse
-_pool = urllib3.PoolManager(retries=False, timeout=10)
-
-
-def request(method: str, url: str, **kwargs: Any) -> Response:
-    """One HTTP request, redirects not followed. `*.localhost` is this machine, whatever the resolver says."""
-    parts = urlsplit(url)
-    if (parts.hostname or "").endswith(".localhost"):
-        kwargs["headers"] = {"Host": parts.netloc, **kwargs.get("headers", {})}
-        url = parts._replace(netloc=f"127.0.0.1:{parts.port}").geturl()
-    return _pool.request(method, url, redirect=False, **kwargs)
 
 
 def eventually(what: str, probe: Callable[[], T], seconds: float = 15) -> T:
@@ -54,11 +42,13 @@ class Cloud:
     database: str
     aws_endpoint: str
     outputs: dict[str, str]
+    settings_file: Path
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
         endpoints = json.loads(path.read_text())
-        return cls(outputs=endpoints.pop("stack_outputs"), **endpoints)
+        outputs = endpoints.pop("stack_outputs")
+        return cls(outputs=outputs, settings_file=path.with_name("settings.json"), **endpoints)
 
     def get(self, path: str) -> Response:
         """GET from the site, through CloudFront."""
@@ -185,30 +175,3 @@ class Viewer:
 def connect_with_ticket(websocket_url: str, ticket: str) -> ClientConnection:
     """Open the WebSocket as the page does; the connection counts once the handshake has been answered."""
     return connect(f"{websocket_url}?{urlencode({'ticket': ticket})}", proxy=None)
-
-
-def signed_delivery(
-    secret: str,
-    body: bytes,
-    *,
-    message_type: str = "notification",
-    message_id: str | None = None,
-    timestamp: datetime | None = None,
-) -> dict[str, str]:
-    """The headers that Twitch sends with a body.
-
-    https://dev.twitch.tv/docs/eventsub/handling-webhook-events/#verifying-the-event-message
-    """
-    message_id = message_id or secrets.token_hex(16)
-    sent = (timestamp or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
-    signature = hmac.new(secret.encode(), message_id.encode() + sent.encode() + body, hashlib.sha256)
-    return {
-        "Content-Type": "application/json",
-        "Twitch-Eventsub-Message-Id": message_id,
-        "Twitch-Eventsub-Message-Retry": "0",
-        "Twitch-Eventsub-Message-Type": message_type,
-        "Twitch-Eventsub-Message-Signature": f"sha256={signature.hexdigest()}",
-        "Twitch-Eventsub-Message-Timestamp": sent,
-        "Twitch-Eventsub-Subscription-Type": "channel.update",
-        "Twitch-Eventsub-Subscription-Version": "2",
-    }

@@ -8,14 +8,8 @@ from urllib.parse import urljoin
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.e2e.clients import (
-    Cloud,
-    Viewer,
-    connect_with_ticket,
-    eventually,
-    request,
-    signed_delivery,
-)
+from cdk.smoke import request, signed_headers
+from tests.e2e.clients import Cloud, Viewer, connect_with_ticket, eventually
 
 STREAMER = {"broadcaster_user_id": "424242", "broadcaster_user_login": "contract_channel"}
 
@@ -52,7 +46,7 @@ def events(cloud: Cloud) -> list[dict[str, Any]]:
 
 def test_the_challenge_is_answered_raw(cloud: Cloud, secret: str) -> None:
     body = json.dumps({"challenge": "pogchamp-kappa-360noscope", "subscription": {"id": "x"}}).encode()
-    headers = signed_delivery(secret, body, message_type="webhook_callback_verification")
+    headers = signed_headers(secret, body, message_type="webhook_callback_verification")
     answer = request("POST", cloud.webhook, body=body, headers=headers)
     assert (answer.status, answer.data) == (200, b"pogchamp-kappa-360noscope")
     assert answer.headers["Content-Type"].split(";")[0] == "text/plain"
@@ -60,17 +54,17 @@ def test_the_challenge_is_answered_raw(cloud: Cloud, secret: str) -> None:
 
 def test_what_is_not_verified_is_refused_and_publishes_nothing(cloud: Cloud, secret: str) -> None:
     body = notification(title="a good one")
-    good = signed_delivery(secret, body)
+    good = signed_headers(secret, body)
     before = len(events(cloud))
     stale = datetime.now(UTC) - timedelta(minutes=11)
-    assert deliver(cloud, body, signed_delivery("another secret", body))[0] == 403
+    assert deliver(cloud, body, signed_headers("another secret", body))[0] == 403
     assert deliver(cloud, body + b" ", good)[0] == 403
-    assert deliver(cloud, body, signed_delivery(secret, body, timestamp=stale))[0] == 403
+    assert deliver(cloud, body, signed_headers(secret, body, timestamp=stale))[0] == 403
     assert deliver(cloud, body, {"Content-Type": "application/json"})[0] == 403
     large = notification(title="x" * 257 * 1024)
-    assert deliver(cloud, large, signed_delivery(secret, large))[0] == 413
-    assert deliver(cloud, b"{", signed_delivery(secret, b"{"))[0] == 400
-    assert deliver(cloud, body, signed_delivery(secret, body, message_type="surprise"))[0] == 400
+    assert deliver(cloud, large, signed_headers(secret, large))[0] == 413
+    assert deliver(cloud, b"{", signed_headers(secret, b"{"))[0] == 400
+    assert deliver(cloud, body, signed_headers(secret, body, message_type="surprise"))[0] == 400
 
     # The accepted one is the only one that arrives.
     assert deliver(cloud, body, good) == (204, b"")
@@ -80,9 +74,9 @@ def test_what_is_not_verified_is_refused_and_publishes_nothing(cloud: Cloud, sec
 
 def test_a_redelivery_is_counted_once(cloud: Cloud, secret: str) -> None:
     body = notification(title="again")
-    headers = signed_delivery(secret, body)
+    headers = signed_headers(secret, body)
     assert [deliver(cloud, body, headers)[0] for _ in range(3)] == [204, 204, 204]
-    marker = signed_delivery(secret, body)
+    marker = signed_headers(secret, body)
     assert deliver(cloud, body, marker)[0] == 204
     eventually(
         "the marker recorded",

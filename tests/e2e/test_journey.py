@@ -11,7 +11,8 @@ from urllib.parse import urljoin
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.e2e.clients import Cloud, eventually, request
+from cdk.smoke import request
+from tests.e2e.clients import Cloud, eventually
 from tests.e2e.conftest import ARTIFACTS
 
 EVENTS = "[data-testid=event]"

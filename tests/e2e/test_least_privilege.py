@@ -5,41 +5,13 @@ Each case takes one grant away from the deployed role, sees its path fail, gives
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.e2e.clients import Cloud, Viewer, connect_with_ticket, eventually
-
-
-@contextlib.contextmanager
-def without_grant(cloud: Cloud, function: str, action: str) -> Iterator[None]:
-    """Take the statement that allows ``action`` away from the function's role, for a while."""
-    iam, functions = cloud.aws("iam"), cloud.aws("lambda")
-    arn = functions.get_function_configuration(FunctionName=f"fanfare-local-{function}")["Role"]
-    role = arn.rsplit("/", 1)[1]
-    taken: list[tuple[str, Any]] = []
-    for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
-        document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-        kept = [s for s in document["Statement"] if action not in _actions(s)]
-        if len(kept) < len(document["Statement"]):
-            taken.append((name, document))
-            iam.put_role_policy(
-                RoleName=role, PolicyName=name, PolicyDocument=json.dumps({**document, "Statement": kept})
-            )
-    assert taken, f"{function} has no grant of {action}"
-    try:
-        yield
-    finally:
-        for name, document in taken:
-            iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
-
-
-def _actions(statement: dict[str, Any]) -> list[str]:
-    actions = statement["Action"]
-    return [actions] if isinstance(actions, str) else actions
+from tests.e2e.grants import without_grant
 
 
 def webhook_publishes(cloud: Cloud, viewer: Viewer) -> bool:

@@ -1,0 +1,96 @@
+"""``make destroy STAGE=…``: say what deleting a stage deletes and what it keeps, ask, and delete it."""
+
+import collections
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cdk.settings import DEFAULT_STAGE
+
+ROOT = Path(__file__).parents[1]
+# The stacks that belong to CloudFront stand there, whatever the stage's Region.
+GLOBAL_REGION = "us-east-1"
+
+
+class Resource(NamedTuple):
+    """A resource of a stack; ``kept`` ones outlive it."""
+
+    stack: str
+    type: str
+    name: str
+    kept: bool
+
+
+def main(arguments: list[str]) -> int:
+    """Show the plan and, once the stage's name was typed, run ``cdk destroy``; returns the exit code."""
+    stage = arguments[0] if arguments else DEFAULT_STAGE
+    try:
+        stacks = list(_stacks(boto3.Session(), stage))
+        resources = [resource for client, stack in stacks for resource in _resources(client, stack)]
+    except (BotoCoreError, ClientError) as error:
+        print(f"✗ {error}")
+        return 1
+    if not stacks:
+        print(f"✗ There is nothing of stage {stage!r} in this account and Region.")
+        return 1
+    print(plan(stage, resources))
+    if protected := [stack["StackName"] for _, stack in stacks if stack.get("EnableTerminationProtection")]:
+        print(
+            f"✗ Protected from deletion: {', '.join(protected)}. To delete the stage all the same, set its "
+            "`retain_data` to false in cdk.json and deploy first."
+        )
+        return 1
+    print(f"Type the stage's name to delete it, anything else to leave it as it is: {stage}?")
+    if sys.stdin.readline().strip() != stage:
+        print("Nothing was deleted.")
+        return 1
+    command = [str(ROOT / "node_modules/.bin/cdk"), "destroy", "--all", "--force", "-c", f"stage={stage}"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, "PATH": path}, check=False).returncode
+
+
+def plan(stage: str, resources: list[Resource]) -> str:
+    """What would become of the resources, for a person."""
+    deleted = collections.Counter(resource.type for resource in resources if not resource.kept)
+    kept = [resource for resource in resources if resource.kept]
+    lines = [f"Deleting stage {stage!r} deletes {deleted.total()} resources:"]
+    lines += [f"  {count:4} x {type_}" for type_, count in sorted(deleted.items())]
+    lines.append(f"and keeps {len(kept)}, which go on costing money and have to be deleted by hand:")
+    lines += [f"  {resource.type} {resource.name}" for resource in kept] or ["  nothing: all data is lost"]
+    return "\n".join(lines)
+
+
+def _stacks(session: Any, stage: str) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The stage's stacks, each with a client of its Region."""
+    for region in dict.fromkeys((session.region_name or GLOBAL_REGION, GLOBAL_REGION)):
+        client = session.client("cloudformation", region_name=region)
+        for page in client.get_paginator("describe_stacks").paginate():
+            for stack in page["Stacks"]:
+                if stack["StackName"].startswith(f"Fanfare-{stage}-"):
+                    yield client, stack
+
+
+def _resources(client: Any, stack: dict[str, Any]) -> Iterator[Resource]:
+    name = stack["StackName"]
+    body = client.get_template(StackName=name)["TemplateBody"]
+    template = json.loads(body) if isinstance(body, str) else body
+    for page in client.get_paginator("list_stack_resources").paginate(StackName=name):
+        for resource in page["StackResourceSummaries"]:
+            policy = template["Resources"].get(resource["LogicalResourceId"], {}).get("DeletionPolicy")
+            yield Resource(
+                stack=name,
+                type=resource["ResourceType"],
+                name=resource.get("PhysicalResourceId", resource["LogicalResourceId"]),
+                kept=policy in ("Retain", "Snapshot", "RetainExceptOnCreate"),
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

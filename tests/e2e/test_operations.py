@@ -1,0 +1,146 @@
+"""The operators' commands on the deployed stage: they pass when all is well, else say what is wrong."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from cdk.smoke import Smoke
+from cdk.stage import DeployedStage
+from local.environment import ROOT, aws_variables
+from tests.e2e.clients import Cloud, eventually
+from tests.e2e.grants import without_grant
+
+
+@pytest.fixture(autouse=True)
+def _operator(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the commands has the local cloud's credentials."""
+    for name, value in aws_variables(cloud.aws_endpoint).items():
+        monkeypatch.setenv(name, value)
+
+
+def smoke(capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """How many checks failed, and what was printed."""
+    failures = Smoke(DeployedStage.find("local"), delivered_within=5, recorded_within=6).run()
+    return failures, capsys.readouterr().out
+
+
+def command(module: str, *arguments: str, typed: str = "") -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env=dict(os.environ),
+        input=typed,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def test_the_smoke_test_passes_and_leaves_nothing_behind(
+    cloud: Cloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Smoke(DeployedStage.find("local"))
+    assert run.run() == 0, capsys.readouterr().out
+    answer = cloud.get(f"api/channels/{run.channel.login}/counts").json()
+    assert (answer["total"], answer["streamer_id"]) == (0, None)
+    registered = cloud.aws("dynamodb").query(
+        TableName="fanfare-local-connections",
+        KeyConditionExpression="streamer_id = :streamer_id",
+        ExpressionAttributeValues={":streamer_id": {"S": run.channel.id}},
+    )
+    assert registered["Items"] == []
+
+
+def test_a_wrong_webhook_secret_is_named(
+    cloud: Cloud, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Smoke, "_secret", lambda self: "not what the function verifies with")
+    failures, output = smoke(capsys)
+    assert failures == 1
+    assert "✗ challenge: a challenge signed with the stage's webhook secret is refused (403)" in output
+
+
+@contextlib.contextmanager
+def unsubscribed(cloud: Cloud, queue: str) -> Iterator[None]:
+    """Take a queue's subscription to the topic away for a while."""
+    sns, topic = cloud.aws("sns"), cloud.outputs["EventsTopicArn"]
+    (taken,) = (
+        entry
+        for entry in sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+        if entry["Endpoint"].endswith(f":fanfare-local-{queue}")
+    )
+    arn = taken["SubscriptionArn"]
+    attributes = sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
+    sns.unsubscribe(SubscriptionArn=arn)
+    try:
+        yield
+    finally:
+        kept = ("FilterPolicy", "RawMessageDelivery", "RedrivePolicy")
+        sns.subscribe(
+            TopicArn=topic,
+            Protocol="sqs",
+            Endpoint=taken["Endpoint"],
+            Attributes={name: attributes[name] for name in kept if name in attributes},
+        )
+
+
+@pytest.mark.parametrize(("queue", "check"), [("record", "event recorded"), ("broadcast", "event delivered")])
+def test_a_queue_without_its_subscription_is_named(
+    cloud: Cloud, capsys: pytest.CaptureFixture[str], queue: str, check: str
+) -> None:
+    with unsubscribed(cloud, queue):
+        failures, output = smoke(capsys)
+    assert failures == 1
+    assert f"✗ {check}: the {queue} queue is not subscribed to the topic" in output
+
+
+def test_a_recorder_without_its_grant_is_named(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
+    with without_grant(cloud, "recorder", "sqs:ReceiveMessage"):
+        failures, output = smoke(capsys)
+    assert failures == 1
+    assert "✗ event recorded: 1 messages wait in the record queue" in output
+    assert "/aws/lambda/fanfare-local-recorder" in output
+    # Nothing was lost: with its grant back, the recorder takes the event from the queue.
+    sqs, url = cloud.aws("sqs"), cloud.outputs["RecordQueueUrl"]
+    states = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    eventually(
+        "the record queue is empty",
+        lambda: (
+            {*sqs.get_queue_attributes(QueueUrl=url, AttributeNames=states)["Attributes"].values()} == {"0"}
+        ),
+        seconds=60,
+    )
+
+
+def test_the_doctor_finds_the_local_stage_deployable(cloud: Cloud) -> None:
+    status, output = command("cdk.doctor", "local", str(cloud.settings_file))
+    assert (status, "✗" in output) == (0, False), output
+    assert "/oauth2/idpresponse" in output
+
+
+def test_the_doctor_says_what_to_do_about_a_refused_twitch_secret(cloud: Cloud) -> None:
+    manager = cloud.aws("secretsmanager")
+    right = manager.get_secret_value(SecretId="fanfare/local/twitch")["SecretString"]
+    wrong = json.dumps({**json.loads(right), "client_secret": "wrong"})
+    manager.put_secret_value(SecretId="fanfare/local/twitch", SecretString=wrong)
+    try:
+        status, output = command("cdk.doctor", "local", str(cloud.settings_file))
+    finally:
+        manager.put_secret_value(SecretId="fanfare/local/twitch", SecretString=right)
+    assert status == 1
+    assert "✗ Twitch application: Twitch refused the credentials in fanfare/local/twitch" in output
+    assert "wrong" not in output
+
+
+def test_destroying_shows_the_plan_and_asks(cloud: Cloud) -> None:
+    status, output = command("cdk.destroy", "local", typed="prod\n")
+    assert status == 1
+    assert "x AWS::DynamoDB::Table" in output
+    assert "Nothing was deleted." in output
+    assert cloud.get("").status == 200
