@@ -10,7 +10,7 @@ from lambdas.common.settings import from_environment
 from lambdas.history.archiving import roll_up_archives, seal_partitions
 from lambdas.history.credentials import password_source
 from lambdas.history.database import Database, DatabaseSettings
-from lambdas.history.upkeep import ensure_partitions, forget_seen_events
+from lambdas.history.upkeep import ensure_partitions, erase_streamer, forget_seen_events
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,11 @@ DATABASE = Database(
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """Do the upkeep; the event, a schedule's, says nothing."""
+    """Do the upkeep or, if an operator's event names one in ``erase_streamer_id``, erase a streamer."""
+    if streamer_id := event.get("erase_streamer_id"):
+        erased = DATABASE.run(lambda connection: erase_streamer(connection, streamer_id))
+        logger.info("Streamer erased", extra={"streamer_id": streamer_id, "events": erased})
+        return
     ahead = DATABASE.run(lambda connection: ensure_partitions(connection, SETTINGS.partition_seconds))
     metrics.add_metric(name="PartitionsAhead", unit=MetricUnit.Count, value=ahead)
     sealed = DATABASE.run(seal_partitions)

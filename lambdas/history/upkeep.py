@@ -1,4 +1,4 @@
-"""What the tables need from time to time: partitions made ahead, old ids forgotten."""
+"""What the tables need from time to time: partitions made ahead, old ids forgotten, streamers erased."""
 
 from datetime import timedelta
 from typing import Final
@@ -34,3 +34,14 @@ def forget_seen_events(connection: Connection) -> int:
     """Delete the ids that can no longer be redelivered; answers with how many they were."""
     parameters = {"age_seconds": SEEN_EVENTS_AGE.total_seconds()}
     return connection.execute(query("forget_seen_events"), parameters).rowcount
+
+
+def erase_streamer(connection: Connection, streamer_id: str) -> int:
+    """Remove whatever is stored of a streamer, counts included; answers with how many events that were.
+
+    What was exported and dropped is in the exports only, and stays there.
+    """
+    row = connection.execute(query("erase_streamer"), {"streamer_id": streamer_id}).fetchone()
+    assert row is not None  # noqa: S101  # a function always answers
+    erased: int = row["erased"]
+    return erased

@@ -1,0 +1,1 @@
+select erase_streamer(%(streamer_id)s) as erased
