@@ -8,10 +8,8 @@ import dataclasses
 import hashlib
 import secrets
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
+from lambdas.common.aws import AwsError, Client
 
 LIFETIME = timedelta(seconds=60)
 
@@ -34,7 +32,7 @@ class Claim:
 
 
 def issue(
-    client: "DynamoDBClient",
+    dynamodb: Client,
     table: str,
     *,
     viewer_id: str,
@@ -46,35 +44,38 @@ def issue(
     # Whole seconds, rounded down: DynamoDB's TTL knows no others, and a ticket must not outlive its minute.
     expires_at = (now + LIFETIME).astimezone(UTC).replace(microsecond=0)
     ticket = Ticket(value=secrets.token_urlsafe(32), expires_at=expires_at)
-    client.put_item(
-        TableName=table,
-        Item={
-            "ticket_hash": {"S": _hash(ticket.value)},
-            "viewer_id": {"S": viewer_id},
-            "streamer_id": {"S": streamer_id},
-            "streamer_name": {"S": streamer_name},
-            "expires_at": {"N": str(int(expires_at.timestamp()))},
-        },
-    )
+    item = {
+        "ticket_hash": {"S": _hash(ticket.value)},
+        "viewer_id": {"S": viewer_id},
+        "streamer_id": {"S": streamer_id},
+        "streamer_name": {"S": streamer_name},
+        "expires_at": {"N": str(int(expires_at.timestamp()))},
+    }
+    dynamodb.call("PutItem", {"TableName": table, "Item": item})
     return ticket
 
 
-def redeem(client: "DynamoDBClient", table: str, ticket: str, now: datetime) -> Claim | None:
+def redeem(dynamodb: Client, table: str, ticket: str, now: datetime) -> Claim | None:
     """Use the ticket up and return its claim; None for an unknown, used or expired one.
 
     One conditional delete that returns what it deleted, so of two simultaneous uses exactly one succeeds.
     An expired ticket fails the condition although TTL, which may run days late, has not removed it yet.
     """
     try:
-        answer = client.delete_item(
-            TableName=table,
-            Key={"ticket_hash": {"S": _hash(ticket)}},
-            ConditionExpression="expires_at > :now",
-            ExpressionAttributeValues={":now": {"N": str(int(now.timestamp()))}},
-            ReturnValues="ALL_OLD",
+        answer = dynamodb.call(
+            "DeleteItem",
+            {
+                "TableName": table,
+                "Key": {"ticket_hash": {"S": _hash(ticket)}},
+                "ConditionExpression": "expires_at > :now",
+                "ExpressionAttributeValues": {":now": {"N": str(int(now.timestamp()))}},
+                "ReturnValues": "ALL_OLD",
+            },
         )
-    except client.exceptions.ConditionalCheckFailedException:
-        return None
+    except AwsError as error:
+        if error.code == "ConditionalCheckFailedException":
+            return None
+        raise
     item = answer["Attributes"]
     return Claim(
         viewer_id=item["viewer_id"]["S"],

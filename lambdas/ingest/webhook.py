@@ -7,11 +7,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
+from lambdas.common.aws import AwsError, Client
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
 from lambdas.ingest import delivery, signature, topic
@@ -33,10 +31,10 @@ class Settings:
 
 SETTINGS = from_environment(Settings)
 
-# Twitch waits a few seconds for the answer and sends again after a 5xx: giving up (within 5 s) beats waiting.
-_CONFIG = Config(connect_timeout=0.5, read_timeout=1.5, retries={"mode": "standard", "total_max_attempts": 2})
-_SNS = boto3.client("sns", config=_CONFIG)
-_SECRETS = boto3.client("secretsmanager", config=_CONFIG)
+# A call of each is given up after 2.1 s. Twitch waits a few seconds for the answer and sends again after a
+# 5xx: saying so beats waiting.
+_SNS = Client("sns")
+_SECRETS = Client("secretsmanager")
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -50,7 +48,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Response:
     except RefusedError as refusal:
         logger.warning("The delivery was refused: %s", refusal, extra={"reason": refusal.reason})
         return _refuse(refusal)
-    except (BotoCoreError, ClientError):
+    except AwsError:
         logger.exception("The delivery could not be verified or published.")
         # With a 5xx Twitch sends it again.
         return _refuse(RefusedError(500, "unavailable", "The delivery could not be published."))
@@ -89,4 +87,6 @@ def _body(event: dict[str, Any]) -> bytes:
 @functools.cache
 def _secret() -> bytes:
     # Read at the first delivery and kept. A failure is not kept, and is not taken for a wrong signature.
-    return _SECRETS.get_secret_value(SecretId=SETTINGS.webhook_secret_arn)["SecretString"].encode()
+    answer = _SECRETS.call("GetSecretValue", {"SecretId": SETTINGS.webhook_secret_arn})
+    secret: str = answer["SecretString"]
+    return secret.encode()

@@ -9,6 +9,7 @@ import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.common import tickets
+from lambdas.common.aws import Client
 from lambdas.common.event import format_time
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
@@ -41,7 +42,7 @@ class Settings:
 
 
 SETTINGS = from_environment(Settings)
-DYNAMODB = boto3.client("dynamodb")
+TICKETS = Client("dynamodb")
 SECRETS = boto3.client("secretsmanager")
 
 
@@ -55,7 +56,7 @@ HELIX = Helix(
     api_url=SETTINGS.twitch_api_url,
     auth_url=SETTINGS.twitch_auth_url,
 )
-CHANNELS = ChannelsTable(DYNAMODB, SETTINGS.channels_table)
+CHANNELS = ChannelsTable(boto3.client("dynamodb"), SETTINGS.channels_table)
 
 
 @logger.inject_lambda_context
@@ -100,7 +101,7 @@ def _watch(text: str, claims: dict[str, str]) -> dict[str, Any]:
         metrics.add_metric("SubscriptionsCreated", MetricUnit.Count, following.created)
         metrics.flush_metrics()
     ticket = tickets.issue(
-        DYNAMODB,
+        TICKETS,
         SETTINGS.tickets_table,
         viewer_id=claims["sub"],
         streamer_id=channel.id,

@@ -55,15 +55,17 @@ def load(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, **environment: str
 ) -> Function:
     """Import the handler module anew with these environment variables."""
-    for variable, value in {**credentials(), **environment}.items():
+    for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.delitem(sys.modules, name, raising=False)
     return Function(importlib.import_module(name), monkeypatch, lambda: capsys.readouterr().out)
 
 
-def credentials() -> dict[str, str]:
-    """The environment that lets boto3 sign requests to nobody."""
+def aws_variables(endpoint: str) -> dict[str, str]:
+    """The environment in which whatever calls AWS calls ``endpoint``, with credentials of nobody."""
     return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",

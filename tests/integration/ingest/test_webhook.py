@@ -3,17 +3,16 @@
 import base64
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from lambdas.common.event import Event
 from lambdas.ingest.signature import sign
-from tests.integration.functions import Function, credentials, load
+from tests.integration.functions import Function, aws_variables, load
 
 SECRET = "a webhook secret for tests"
 NOTIFICATION = {
@@ -69,11 +68,10 @@ class Cloud:
 
 
 @pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    for variable, value in credentials().items():
+def cloud(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    for variable, value in aws_variables(aws_endpoint).items():
         monkeypatch.setenv(variable, value)
-    with mock_aws():
-        yield Cloud()
+    return Cloud()
 
 
 @pytest.fixture

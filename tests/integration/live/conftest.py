@@ -9,9 +9,8 @@ from urllib.parse import unquote
 
 import boto3
 import pytest
-from moto import mock_aws
 
-from tests.integration.functions import credentials
+from tests.integration.functions import aws_variables
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -20,22 +19,21 @@ TICKETS, CONNECTIONS = "tickets", "connections"
 
 
 @pytest.fixture
-def dynamodb(monkeypatch: pytest.MonkeyPatch) -> "Iterator[DynamoDBClient]":
-    for variable, value in credentials().items():
+def dynamodb(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> "DynamoDBClient":
+    for variable, value in aws_variables(aws_endpoint).items():
         monkeypatch.setenv(variable, value)
-    with mock_aws():
-        client = boto3.client("dynamodb")
-        for table, keys in ((TICKETS, ["ticket_hash"]), (CONNECTIONS, ["streamer_id", "connection_id"])):
-            client.create_table(
-                TableName=table,
-                BillingMode="PAY_PER_REQUEST",
-                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
-                KeySchema=[
-                    {"AttributeName": key, "KeyType": "HASH" if position == 0 else "RANGE"}
-                    for position, key in enumerate(keys)
-                ],
-            )
-        yield client
+    client = boto3.client("dynamodb")
+    for table, keys in ((TICKETS, ["ticket_hash"]), (CONNECTIONS, ["streamer_id", "connection_id"])):
+        client.create_table(
+            TableName=table,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+            KeySchema=[
+                {"AttributeName": key, "KeyType": "HASH" if position == 0 else "RANGE"}
+                for position, key in enumerate(keys)
+            ],
+        )
+    return client
 
 
 class ConnectionsApi:

@@ -65,8 +65,15 @@ def test_a_connection_expires_after_15_minutes_unless_renewed(dynamodb: "DynamoD
 def test_connections_are_found_beyond_the_first_page(dynamodb: "DynamoDBClient") -> None:
     """A query answers at most 1 MB."""
     names = [f"{number:04}-{'x' * 1000}" for number in range(1100)]
-    for name in names:
-        put(dynamodb, name)
+    expires_at = str(int((NOW + connections.LIFETIME).timestamp()))
+    for start in range(0, len(names), 25):
+        items = [
+            {"streamer_id": {"S": "1337"}, "connection_id": {"S": name}, "expires_at": {"N": expires_at}}
+            for name in names[start : start + 25]
+        ]
+        dynamodb.batch_write_item(
+            RequestItems={CONNECTIONS: [{"PutRequest": {"Item": item}} for item in items]}
+        )
     first = dynamodb.query(
         TableName=CONNECTIONS,
         KeyConditionExpression="streamer_id = :id",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lambdas.common import tickets
+from lambdas.common.aws import Client
 from lambdas.common.tickets import Claim, Ticket
 from tests.integration.live.conftest import TICKETS
 
@@ -18,12 +19,17 @@ NOW = datetime(2026, 1, 31, 12, 0, 0, 900_000, tzinfo=UTC)
 
 def issue(dynamodb: "DynamoDBClient") -> Ticket:
     return tickets.issue(
-        dynamodb, TICKETS, viewer_id="viewer-1", streamer_id="1337", streamer_name="cool_user", now=NOW
+        Client("dynamodb"),
+        TICKETS,
+        viewer_id="viewer-1",
+        streamer_id="1337",
+        streamer_name="cool_user",
+        now=NOW,
     )
 
 
 def redeem(dynamodb: "DynamoDBClient", ticket: str, after: float = 1.0) -> Claim | None:
-    return tickets.redeem(dynamodb, TICKETS, ticket, NOW + timedelta(seconds=after))
+    return tickets.redeem(Client("dynamodb"), TICKETS, ticket, NOW + timedelta(seconds=after))
 
 
 def test_a_ticket_proves_who_watches_what(dynamodb: "DynamoDBClient") -> None:

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from lambdas.common import connections, tickets
+from lambdas.common.aws import AwsError, Client
 from tests.integration.functions import Function, load
 from tests.integration.live.conftest import CONNECTIONS, TICKETS
 
@@ -62,7 +62,7 @@ def open_connections(dynamodb: "DynamoDBClient") -> list[str]:
 def test_a_ticket_opens_one_connection_and_names_viewer_and_channel(
     dynamodb: "DynamoDBClient", authorizer: Function
 ) -> None:
-    ticket = tickets.issue(dynamodb, TICKETS, **CLAIM, now=datetime.now(UTC)).value
+    ticket = tickets.issue(Client("dynamodb"), TICKETS, **CLAIM, now=datetime.now(UTC)).value
     answer = authorizer(handshake(ticket))
     assert effect(answer) == "Allow"
     assert answer["principalId"] == "viewer-1"
@@ -79,7 +79,7 @@ def test_a_broken_table_is_an_error_and_not_a_wrong_ticket(
     dynamodb: "DynamoDBClient", authorizer: Function
 ) -> None:
     dynamodb.delete_table(TableName=TICKETS)
-    with pytest.raises(ClientError):
+    with pytest.raises(AwsError, match="ResourceNotFoundException"):
         authorizer(handshake("made-up"))
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 import urllib3
-from moto import mock_aws
 
 from lambdas.subscriptions.channels import ChannelsTable
 from lambdas.subscriptions.helix import Credentials, Helix
+from tests.integration.functions import aws_variables
 from tests.integration.subscriptions.servers import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -59,19 +59,10 @@ def helix(twitch: Twitch, pool: urllib3.PoolManager) -> Helix:
 
 
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """AWS inside this process."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        yield
-
-
-@pytest.fixture
-def dynamodb(aws: None) -> Iterator["DynamoDBClient"]:
+def dynamodb(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["DynamoDBClient"]:
     """A client with the tables that this capability reads and writes."""
+    for variable, value in aws_variables(aws_endpoint).items():
+        monkeypatch.setenv(variable, value)
     client = boto3.client("dynamodb")
     for name, keys in TABLES.items():
         client.create_table(

@@ -17,6 +17,7 @@ import boto3
 import pytest
 
 from lambdas.common import connections, tickets
+from lambdas.common.aws import Client
 from lambdas.common.event import parse_time
 from lambdas.common.observability import logger
 from lambdas.common.settings import SettingsError
@@ -162,7 +163,7 @@ class TestWatch:
         self, watch: Watch, dynamodb: "DynamoDBClient"
     ) -> None:
         body = watch("ninja")["json"]
-        claim = tickets.redeem(dynamodb, "tickets", body["ticket"], datetime.now(UTC))
+        claim = tickets.redeem(Client("dynamodb"), "tickets", body["ticket"], datetime.now(UTC))
         assert claim == tickets.Claim("viewer-42", body["channel"]["id"], "ninja")
 
     def test_twitch_signs_with_the_webhooks_secret(
@@ -219,7 +220,7 @@ class TestWatch:
             "error": {"code": "internal_error", "message": "Something went wrong on our side."}
         }
         (line,) = lines(log)
-        assert (line["level"], line["exception_name"]) == ("ERROR", "ResourceNotFoundException")
+        assert (line["level"], line["exception_name"]) == ("ERROR", "AwsError")
 
     def test_secrets_are_not_logged(
         self, watch: Watch, twitch: Twitch, log: io.StringIO, capsys: pytest.CaptureFixture[str]

@@ -1,0 +1,129 @@
+"""Signed calls of AWS services without the AWS SDK, for functions whose start somebody waits for.
+
+libcurl signs a request by itself (Signature Version 4), keeps the connection open and holds the deadline;
+loading it takes a fraction of what boto3 takes (docs/adr/0007-fast-starts.md).
+"""
+
+import json
+import os
+import random
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import pycurl
+
+from lambdas.common.settings import SettingsError
+
+# The services that speak JSON: the version of the protocol, and what precedes an action's name.
+# https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html
+_JSON = {
+    "dynamodb": ("1.0", "DynamoDB_20120810"),
+    "secretsmanager": ("1.1", "secretsmanager"),
+    "sqs": ("1.0", "AmazonSQS"),
+}
+# The services that take a form and answer in XML: the version of their API.
+# https://smithy.io/2.0/aws/protocols/aws-query-protocol.html
+_QUERY = {"sns": "2010-03-31"}
+
+_ATTEMPTS = 2
+_ATTEMPT_SECONDS = 1.0
+_CONNECT_SECONDS = 0.5
+_PAUSE_SECONDS = 0.1
+
+# Errors that pass, though their status is 400.
+# https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+_THROTTLED = re.compile("Throttl|TooManyRequests|RequestLimitExceeded|ThroughputExceeded")
+
+
+class AwsError(Exception):
+    """A call failed. ``code`` is AWS's name of the error, or ``Unreachable`` when there was no answer."""
+
+    def __init__(self, call: str, code: str, message: str) -> None:
+        super().__init__(f"{call}: {code}: {message}")
+        self.code = code
+
+
+class Client:
+    """A service's client, for one thread at a time; its connection stays open from call to call."""
+
+    def __init__(self, service: str, environment: Mapping[str, str] = os.environ) -> None:
+        """Make the client of ``dynamodb``, ``secretsmanager``, ``sns`` or ``sqs``; nothing is called yet.
+
+        Region, credentials and endpoint are those of every AWS SDK: AWS_REGION, AWS_ACCESS_KEY_ID,
+        AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_ENDPOINT_URL. Raises SettingsError for a missing one.
+        https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html
+        """
+        self._service = service
+        region = _setting(environment, "AWS_REGION")
+        token = environment.get("AWS_SESSION_TOKEN")
+        self._headers = [f"X-Amz-Security-Token: {token}"] if token else []
+        self._curl = curl = pycurl.Curl()
+        curl.setopt(
+            pycurl.URL, environment.get("AWS_ENDPOINT_URL") or f"https://{service}.{region}.amazonaws.com"
+        )
+        curl.setopt(pycurl.AWS_SIGV4, f"aws:amz:{region}:{service}")
+        curl.setopt(pycurl.USERNAME, _setting(environment, "AWS_ACCESS_KEY_ID"))
+        curl.setopt(pycurl.PASSWORD, _setting(environment, "AWS_SECRET_ACCESS_KEY"))
+        curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(_CONNECT_SECONDS * 1000))
+        curl.setopt(pycurl.TIMEOUT_MS, round(_ATTEMPT_SECONDS * 1000))
+        curl.setopt(pycurl.NOSIGNAL, 1)
+
+    def call(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Call ``action`` with the parameters of the service's API reference; return its answer.
+
+        An answer in XML is not read: that is ``{}``. What may pass (no answer, 5xx, throttling) is tried
+        once more; a call takes at most 2.1 s. Raises AwsError.
+        """
+        headers, body = _request(self._service, action, parameters)
+        self._curl.setopt(pycurl.HTTPHEADER, headers + self._headers)
+        self._curl.setopt(pycurl.POSTFIELDS, body)
+        for attempt in range(1, _ATTEMPTS + 1):
+            status, answer = self._post()
+            if status == 200:
+                return json.loads(answer) if self._service in _JSON else {}
+            code, message = _error(status, answer)
+            passing = status == 0 or status >= 500 or _THROTTLED.search(code)
+            if attempt == _ATTEMPTS or not passing:
+                break
+            # Not before what failed had a moment, and not when everybody else comes back.
+            time.sleep(random.uniform(0, _PAUSE_SECONDS))  # noqa: S311
+        raise AwsError(f"{self._service}:{action}", code, message)
+
+    def _post(self) -> tuple[int, bytes]:
+        """The status and the body; status 0 and what libcurl says when there was no answer."""
+        try:
+            answer: bytes = self._curl.perform_rb()
+        except pycurl.error:
+            return 0, self._curl.errstr().encode()
+        return self._curl.getinfo(pycurl.RESPONSE_CODE), answer
+
+
+def _setting(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name)
+    if not value:
+        raise SettingsError(f"The environment variable {name} is not set.")
+    return value
+
+
+def _request(service: str, action: str, parameters: Mapping[str, Any]) -> tuple[list[str], bytes]:
+    if service in _JSON:
+        version, prefix = _JSON[service]
+        headers = [f"Content-Type: application/x-amz-json-{version}", f"X-Amz-Target: {prefix}.{action}"]
+        return headers, json.dumps(parameters).encode()
+    form = {"Action": action, "Version": _QUERY[service], **parameters}
+    return ["Content-Type: application/x-www-form-urlencoded; charset=utf-8"], urlencode(form).encode()
+
+
+def _error(status: int, answer: bytes) -> tuple[str, str]:
+    """AWS's code and message: of ``{"__type": "…#Code", "message"}``, or of ``<Code>`` and ``<Message>``."""
+    text = answer.decode(errors="replace")
+    if status == 0:
+        return "Unreachable", text
+    code = re.search(r'"__type"\s*:\s*"(?:[^"]*#)?([^"]+)"|<Code>([^<]+)', text)
+    message = re.search(r'"[Mm]essage"\s*:\s*"((?:[^"\\]|\\.)*)|<Message>([^<]+)', text)
+    # Its first line: those of a refused signature repeat the signed headers, the session token included.
+    said = re.split(r"\\n|\n", message[1] or message[2] or "")[0] if message else ""
+    return (code[1] or code[2] if code else f"HTTP {status}"), said
