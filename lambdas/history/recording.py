@@ -35,7 +35,7 @@ def record(connection: Connection, events: Sequence[Event]) -> Recorded:
     if not events:
         return Recorded(0, 0, {})
     try:
-        new = _insert(connection, events)
+        new = _insert_now(connection, events)
     except (psycopg.Error, UnicodeEncodeError, RecursionError) as error:
         if not _is_refusal(error):
             raise
@@ -49,6 +49,14 @@ def record(connection: Connection, events: Sequence[Event]) -> Recorded:
             first.new + second.new, first.duplicate + second.duplicate, {**first.refused, **shifted}
         )
     return Recorded(new, len(events) - new, {})
+
+
+def _insert_now(connection: Connection, events: Sequence[Event]) -> int:
+    """Insert; once more, hence later, if the partition of the moment has just been closed or is not there."""
+    try:
+        return _insert(connection, events)
+    except psycopg.errors.CheckViolation:
+        return _insert(connection, events)
 
 
 def _insert(connection: Connection, events: Sequence[Event]) -> int:
@@ -82,11 +90,15 @@ _ESCAPE: Final = re.compile(
 )
 
 
+# Made once: json.dumps makes an encoder for each call that wants other separators.
+_TO_JSON: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def storable_json(payload: Payload) -> str:
     """The payload as a JSON text that ``jsonb`` accepts.
 
     It refuses U+0000 and halves of surrogate pairs; they become U+FFFD, so that the event is not lost:
     https://www.postgresql.org/docs/current/datatype-json.html
     """
-    text = json.dumps(payload, separators=(",", ":"))
+    text = _TO_JSON(payload)
     return _ESCAPE.sub(lambda escape: r"\ufffd" if escape["refused"] else escape[0], text)

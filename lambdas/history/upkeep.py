@@ -3,11 +3,13 @@
 from datetime import timedelta
 from typing import Final
 
+from psycopg.errors import LockNotAvailable
+
 from lambdas.history import partitions
 from lambdas.history.database import Connection
 from lambdas.history.queries import query
 
-#: Twitch and the queue redeliver for hours at most.
+#: Twitch redelivers for hours, the queue for a day (its visibility timeout times its greatest receive count).
 SEEN_EVENTS_AGE: Final = timedelta(days=2)
 
 
@@ -30,10 +32,18 @@ def ensure_partitions(connection: Connection, seconds: int) -> int:
     return partitions.partitions_ahead(state["now"], upper_bounds)
 
 
-def forget_seen_events(connection: Connection) -> int:
-    """Delete the ids that can no longer be redelivered; answers with how many they were."""
-    parameters = {"age_seconds": SEEN_EVENTS_AGE.total_seconds()}
-    return connection.execute(query("forget_seen_events"), parameters).rowcount
+def forget_seen_events(connection: Connection) -> bool:
+    """Forget the ids that can no longer be redelivered, if it is time; answers whether it did.
+
+    Not while somebody records for long: there is always a next time.
+    """
+    try:
+        row = connection.execute(query("forget_seen_events"), {"age": SEEN_EVENTS_AGE}).fetchone()
+    except LockNotAvailable:
+        return False
+    assert row is not None  # noqa: S101  # a function always answers
+    forgotten: bool = row["forgotten"]
+    return forgotten
 
 
 def erase_streamer(connection: Connection, streamer_id: str) -> int:

@@ -1,2 +1,1 @@
-delete from seen_events
-where seen_at < now() - make_interval(secs => %(age_seconds)s)
+select forget_seen_events(%(age)s) as forgotten

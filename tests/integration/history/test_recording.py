@@ -1,9 +1,11 @@
 """Recording: every event exactly once, in order, and no message in the way of another."""
 
 import dataclasses
+import math
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -13,6 +15,7 @@ from lambdas.common.event import Event
 from lambdas.history import reading
 from lambdas.history.database import Connection, DatabaseSettings
 from lambdas.history.recording import Recorded, record
+from lambdas.history.upkeep import ensure_partitions
 
 Connect = Callable[[DatabaseSettings], Connection]
 MakeEvents = Callable[..., list[Event]]
@@ -117,22 +120,75 @@ def test_characters_that_jsonb_refuses_are_replaced(connection: Connection, make
     }
 
 
+def drop_partitions(connection: Connection) -> None:
+    for row in connection.execute(
+        "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'events'::regclass"
+    ).fetchall():
+        connection.execute(f"drop table {row['name']}")
+
+
 def test_without_a_partition_nothing_is_remembered_so_that_a_retry_records_it(
     connection: Connection, make_events: MakeEvents
 ) -> None:
     events = make_events(3)
-    with connection.transaction(force_rollback=True):
-        connection.execute("delete from seen_events")
-        for row in connection.execute(
-            "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'events'::regclass"
-        ).fetchall():
-            connection.execute(f"drop table {row['name']}")
-        with (
-            pytest.raises(psycopg.errors.CheckViolation, match="no partition"),
-            connection.transaction(),
-        ):
-            record(connection, events)
+    drop_partitions(connection)
+    with pytest.raises(psycopg.errors.CheckViolation, match="no partition"):
+        record(connection, events)
+    ensure_partitions(connection, 86400)
     assert record(connection, events).new == 3
+
+
+class TestBoundaries:
+    """Where one partition ends and the next begins."""
+
+    @pytest.fixture
+    def boundary(self, connection: Connection) -> datetime:
+        """The end of the present partition, a second ahead, when another one follows; it takes a day."""
+        drop_partitions(connection)
+        boundary = datetime.fromtimestamp(math.floor(time.time()) + 3, UTC)
+        for lower in (boundary - timedelta(days=1), boundary):
+            connection.execute("select create_events_partition(%s, %s)", [lower, lower + timedelta(days=1)])
+        return boundary
+
+    def test_who_meets_a_partition_that_was_closed_meanwhile_records_into_the_next(
+        self,
+        connection: Connection,
+        settings: DatabaseSettings,
+        connect: Connect,
+        make_events: MakeEvents,
+        boundary: datetime,
+    ) -> None:
+        recorder = connect(settings)
+        ended = f"events_{int(boundary.timestamp())}"
+        events = make_events(3)
+        with ThreadPoolExecutor() as pool:
+            with connection.transaction():
+                # The recorder has stamped its events when it comes to wait for this lock.
+                connection.execute(f"lock table {ended} in access exclusive mode")
+                recording = pool.submit(record, recorder, events)
+                waiting = "select from pg_locks where not granted and relation = to_regclass(%s)"
+                while connection.execute(waiting, [ended]).fetchone() is None:
+                    assert not recording.done()
+                connection.execute("select pg_sleep_until(%s)", [boundary])
+                connection.execute("select close_events_partition(%s)", [boundary])
+            assert recording.result(10) == Recorded(new=3, duplicate=0, refused={})
+        times = [row["created_at"] for row in connection.execute("select created_at from events")]
+        assert len(times) == 3
+        assert min(times) >= boundary
+        assert record(recorder, events) == Recorded(0, 3, {})
+
+    def test_an_event_that_is_redelivered_after_the_boundary_is_known(
+        self, connection: Connection, make_events: MakeEvents, boundary: datetime
+    ) -> None:
+        events = make_events(2)
+        assert record(connection, events).new == 2
+        connection.execute("select pg_sleep_until(%s)", [boundary])
+        later = make_events(1)
+        assert record(connection, [*events, *later]) == Recorded(1, 2, {})
+        rows = connection.execute(
+            "select distinct tableoid::regclass::text as partition from events"
+        ).fetchall()
+        assert len(rows) == 2
 
 
 class TestNames:

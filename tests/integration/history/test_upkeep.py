@@ -9,10 +9,11 @@ import pytest
 from lambdas.common.event import Event
 from lambdas.history.database import Connection, DatabaseSettings
 from lambdas.history.migrations import migrate
-from lambdas.history.recording import record
+from lambdas.history.recording import Recorded, record
 from lambdas.history.upkeep import ensure_partitions, forget_seen_events
 
 Connect = Callable[[DatabaseSettings], Connection]
+MakeEvents = Callable[..., list[Event]]
 
 
 def partitions(connection: Connection) -> dict[str, str]:
@@ -85,14 +86,97 @@ def test_a_partition_has_the_indexes_of_the_table(fresh: Connection) -> None:
     ]
 
 
-def test_ids_are_forgotten_after_two_days(
-    connection: Connection, make_events: Callable[..., list[Event]]
-) -> None:
-    old, recent = make_events(2)
-    record(connection, [old, recent])
-    connection.execute("update seen_events set seen_at = now() - interval '49 hours' where id = %s", [old.id])
-    connection.execute(
-        "update seen_events set seen_at = now() - interval '47 hours' where id = %s", [recent.id]
-    )
-    assert forget_seen_events(connection) == 1
-    assert connection.execute("select id from seen_events").fetchall() == [{"id": recent.id}]
+class TestForgetting:
+    """Ids are kept for two to four days, in two tables that take turns."""
+
+    @pytest.fixture
+    def days_pass(self, connection: Connection) -> Callable[[int], None]:
+        def days_pass(days: int) -> None:
+            connection.execute(
+                "update seen_events_since set since = since - make_interval(days => %s)", [days]
+            )
+
+        return days_pass
+
+    def test_nothing_is_forgotten_before_it_is_time(
+        self, connection: Connection, make_events: MakeEvents, days_pass: Callable[[int], None]
+    ) -> None:
+        record(connection, make_events(3))
+        days_pass(1)
+        assert forget_seen_events(connection) is False
+        assert connection.execute("select count(*) from seen_events").fetchone() == {"count": 3}
+
+    def test_what_is_redelivered_days_later_is_still_known(
+        self, connection: Connection, make_events: MakeEvents, days_pass: Callable[[int], None]
+    ) -> None:
+        earlier, later = make_events(3), make_events(2)
+        record(connection, earlier)
+        days_pass(2)
+        assert forget_seen_events(connection) is True
+        assert record(connection, [*earlier, *later]).new == 2
+        days_pass(1)
+        assert forget_seen_events(connection) is False
+        assert record(connection, [*earlier, *later]) == Recorded(0, 5, {})
+
+    def test_in_the_end_nothing_is_kept(
+        self, connection: Connection, make_events: MakeEvents, days_pass: Callable[[int], None]
+    ) -> None:
+        record(connection, make_events(3))
+        for _ in range(2):
+            days_pass(2)
+            assert forget_seen_events(connection) is True
+        tables = (
+            "select (select count(*) from seen_events) + (select count(*) from seen_events_before) as count"
+        )
+        assert connection.execute(tables).fetchone() == {"count": 0}
+
+    def test_it_can_be_repeated_for_ever(
+        self, connection: Connection, make_events: MakeEvents, days_pass: Callable[[int], None]
+    ) -> None:
+        for _ in range(4):
+            (event,) = make_events()
+            assert record(connection, [event, event]) == Recorded(1, 1, {})
+            days_pass(2)
+            assert forget_seen_events(connection) is True
+            assert record(connection, [event]) == Recorded(0, 1, {})
+
+    def test_events_that_are_recorded_meanwhile_are_recorded_once(
+        self,
+        settings: DatabaseSettings,
+        connect: Connect,
+        connection: Connection,
+        make_events: MakeEvents,
+        days_pass: Callable[[int], None],
+    ) -> None:
+        batches = [make_events(20) for _ in range(40)]
+        recorders = [connect(settings) for _ in range(3)]
+
+        def record_all(recorder: Connection) -> int:
+            return sum(record(recorder, batch).new for batch in batches)
+
+        with ThreadPoolExecutor() as pool:
+            recording = [pool.submit(record_all, recorder) for recorder in recorders]
+            forgot = 0
+            while not all(future.done() for future in recording):
+                if not forgot:
+                    days_pass(2)
+                    forgot += forget_seen_events(connection)
+            assert sum(future.result() for future in recording) == 800
+        assert forgot == 1
+        counts = connection.execute("select count(*), count(distinct id) as ids from events").fetchone()
+        assert counts == {"count": 800, "ids": 800}
+
+    def test_it_gives_way_to_who_records_for_long(
+        self,
+        settings: DatabaseSettings,
+        connect: Connect,
+        connection: Connection,
+        make_events: MakeEvents,
+        days_pass: Callable[[int], None],
+    ) -> None:
+        recorder = connect(settings)
+        days_pass(2)
+        with recorder.transaction():
+            record(recorder, make_events(1))
+            assert forget_seen_events(connection) is False
+        assert forget_seen_events(connection) is True
