@@ -1,10 +1,34 @@
+/** What belongs together when the feed is filtered, in the order of the filter. */
+export const FAMILIES = {
+  stream: "Stream",
+  updates: "Title & category",
+  raids: "Raids",
+  followers: "Followers",
+  subs: "Subscriptions",
+  bits: "Bits",
+  hype: "Hype trains",
+  polls: "Polls & predictions",
+  rewards: "Rewards",
+  shoutouts: "Shoutouts",
+  ads: "Ad breaks",
+  profile: "Profile",
+  other: "Other",
+} as const;
+
+export type Family = keyof typeof FAMILIES;
+
 /** How a type of event looks, and what people call it. */
 export interface Kind {
   /** Path data of a 24 × 24 line icon. */
   icon: string;
-  /** A colour of the palette: `--tone-<tone>` in styles/base.css. */
+  /** A colour of the palette: `.tone-<tone>` in styles/tokens.css. */
   tone: "green" | "slate" | "blue" | "red" | "pink" | "violet" | "teal" | "orange" | "brass";
   label: string;
+  family: Family;
+  /** One of it and several of it, in a running text. */
+  noun: readonly [one: string, many: string];
+  /** Comes in bursts, where how many says more than each: the feed shows those together. */
+  bursts: boolean;
 }
 
 const ICONS = {
@@ -30,33 +54,99 @@ const ICONS = {
   bell: "M12 4a5.5 5.5 0 0 0-5.5 5.5c0 5-2 6-2 7h15c0-1-2-2-2-7A5.5 5.5 0 0 0 12 4zM10 20h4",
 };
 
+function kind(
+  family: Family,
+  icon: keyof typeof ICONS,
+  tone: Kind["tone"],
+  label: string,
+  noun: Kind["noun"],
+  bursts = false,
+): Kind {
+  return { icon: ICONS[icon], tone, label, family, noun, bursts };
+}
+
 const KINDS: Record<string, Kind> = {
-  "stream.online": { icon: ICONS.broadcast, tone: "green", label: "Going live" },
-  "stream.offline": { icon: ICONS.moon, tone: "slate", label: "Going offline" },
-  "channel.update": { icon: ICONS.pencil, tone: "blue", label: "Title and category" },
-  "channel.raid": { icon: ICONS.banner, tone: "red", label: "Raids" },
-  "user.update": { icon: ICONS.person, tone: "slate", label: "Profile" },
-  "channel.follow": { icon: ICONS.heart, tone: "pink", label: "Follows" },
-  "channel.subscribe": { icon: ICONS.star, tone: "violet", label: "Subscriptions" },
-  "channel.subscription.gift": { icon: ICONS.gift, tone: "violet", label: "Gifts" },
-  "channel.subscription.message": { icon: ICONS.star, tone: "violet", label: "Resubscriptions" },
-  "channel.cheer": { icon: ICONS.gem, tone: "teal", label: "Cheers" },
-  "channel.hype_train.begin": { icon: ICONS.flame, tone: "orange", label: "Hype train begins" },
-  "channel.hype_train.progress": { icon: ICONS.flame, tone: "orange", label: "Hype train progress" },
-  "channel.hype_train.end": { icon: ICONS.flame, tone: "orange", label: "Hype train ends" },
-  "channel.poll.begin": { icon: ICONS.bars, tone: "blue", label: "Poll begins" },
-  "channel.poll.end": { icon: ICONS.bars, tone: "blue", label: "Poll ends" },
-  "channel.prediction.begin": { icon: ICONS.trend, tone: "pink", label: "Prediction begins" },
-  "channel.prediction.lock": { icon: ICONS.trend, tone: "pink", label: "Prediction locks" },
-  "channel.prediction.end": { icon: ICONS.trend, tone: "pink", label: "Prediction ends" },
-  "channel.channel_points_custom_reward_redemption.add": { icon: ICONS.sparkle, tone: "teal", label: "Rewards" },
-  "channel.shoutout.create": { icon: ICONS.megaphone, tone: "brass", label: "Shoutouts given" },
-  "channel.shoutout.receive": { icon: ICONS.megaphone, tone: "brass", label: "Shoutouts received" },
-  "channel.ad_break.begin": { icon: ICONS.clock, tone: "slate", label: "Ad breaks" },
+  "stream.online": kind("stream", "broadcast", "green", "Going live", ["start of a stream", "starts of a stream"]),
+  "stream.offline": kind("stream", "moon", "slate", "Going offline", ["end of a stream", "ends of a stream"]),
+  "channel.update": kind("updates", "pencil", "blue", "Title and category", ["channel update", "channel updates"]),
+  "channel.raid": kind("raids", "banner", "red", "Raids", ["raid", "raids"]),
+  "user.update": kind("profile", "person", "slate", "Profile", ["profile update", "profile updates"]),
+  "channel.follow": kind("followers", "heart", "pink", "Follows", ["new follower", "new followers"], true),
+  "channel.subscribe": kind("subs", "star", "violet", "Subscriptions", ["new subscriber", "new subscribers"], true),
+  "channel.subscription.gift": kind("subs", "gift", "violet", "Gifts", ["round of gifts", "rounds of gifts"], true),
+  "channel.subscription.message": kind(
+    "subs",
+    "star",
+    "violet",
+    "Resubscriptions",
+    ["resubscription", "resubscriptions"],
+    true,
+  ),
+  "channel.cheer": kind("bits", "gem", "teal", "Cheers", ["cheer", "cheers"], true),
+  "channel.hype_train.begin": kind("hype", "flame", "orange", "Hype train begins", ["hype train", "hype trains"]),
+  "channel.hype_train.progress": kind(
+    "hype",
+    "flame",
+    "orange",
+    "Hype train progress",
+    ["step of the hype train", "steps of the hype train"],
+    true,
+  ),
+  "channel.hype_train.end": kind("hype", "flame", "orange", "Hype train ends", [
+    "end of a hype train",
+    "ends of a hype train",
+  ]),
+  "channel.poll.begin": kind("polls", "bars", "blue", "Poll begins", ["new poll", "new polls"]),
+  "channel.poll.end": kind("polls", "bars", "blue", "Poll ends", ["poll result", "poll results"]),
+  "channel.prediction.begin": kind("polls", "trend", "pink", "Prediction begins", [
+    "new prediction",
+    "new predictions",
+  ]),
+  "channel.prediction.lock": kind("polls", "trend", "pink", "Prediction locks", [
+    "locked prediction",
+    "locked predictions",
+  ]),
+  "channel.prediction.end": kind("polls", "trend", "pink", "Prediction ends", [
+    "prediction result",
+    "prediction results",
+  ]),
+  "channel.channel_points_custom_reward_redemption.add": kind(
+    "rewards",
+    "sparkle",
+    "teal",
+    "Rewards",
+    ["redeemed reward", "redeemed rewards"],
+    true,
+  ),
+  "channel.shoutout.create": kind("shoutouts", "megaphone", "brass", "Shoutouts given", [
+    "shoutout given",
+    "shoutouts given",
+  ]),
+  "channel.shoutout.receive": kind("shoutouts", "megaphone", "brass", "Shoutouts received", [
+    "shoutout received",
+    "shoutouts received",
+  ]),
+  "channel.ad_break.begin": kind("ads", "clock", "slate", "Ad breaks", ["ad break", "ad breaks"]),
 };
+
+/** The event types that have a look of their own. */
+export const KNOWN_KINDS = Object.keys(KINDS);
 
 /** The look of an event type; a bell and the type's own name for one that is not known. */
 export function kindOf(eventType: string): Kind {
-  const kind = Object.hasOwn(KINDS, eventType) ? KINDS[eventType] : undefined;
-  return kind ?? { icon: ICONS.bell, tone: "brass", label: eventType };
+  const known = Object.hasOwn(KINDS, eventType) ? KINDS[eventType] : undefined;
+  return known ?? kind("other", "bell", "brass", eventType, ["other event", "other events"]);
+}
+
+/** The event types of some families, as the events route takes them. */
+export function typesOf(families: ReadonlySet<Family>): string[] {
+  return KNOWN_KINDS.filter((eventType) => families.has(kindOf(eventType).family));
+}
+
+const count = new Intl.NumberFormat("en");
+
+/** "12 new followers". */
+export function tally(n: number, eventType: string): string {
+  const [one, many] = kindOf(eventType).noun;
+  return `${count.format(n)} ${n === 1 ? one : many}`;
 }

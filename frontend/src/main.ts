@@ -6,7 +6,12 @@ import StartupError from "./pages/StartupError.vue";
 import { configKey, sessionKey } from "./provided";
 import { createSiteRouter } from "./router";
 import { Session } from "./session";
+import { restoreTheme } from "./useTheme";
+
+import "./styles/tokens.css";
 import "./styles/base.css";
+
+restoreTheme();
 
 async function start(): Promise<void> {
   const config = await loadConfig((input, init) => fetch(input, init));

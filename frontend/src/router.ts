@@ -22,12 +22,13 @@ export function createSiteRouter(): Router {
           return same || { name: "watch", params: { channel: parsed.login }, replace: true };
         },
       },
+      { path: "/leaderboard", name: "leaderboard", component: () => import("./pages/LeaderboardPage.vue") },
       { path: "/:rest(.*)*", name: "not-found", component: () => import("./pages/NotFoundPage.vue") },
     ],
     scrollBehavior: (_to, _from, saved) => saved ?? { top: 0 },
   });
-  router.afterEach((_to, from) => {
-    document.title = "Fanfare";
+  router.afterEach((to, from) => {
+    document.title = to.name === "leaderboard" ? "Leaderboard · Fanfare" : "Fanfare";
     // Who cannot see the page change learns of it where the keyboard is.
     if (from !== START_LOCATION) void nextTick(() => document.getElementById("main")?.focus());
   });

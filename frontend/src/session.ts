@@ -1,4 +1,4 @@
-import { ErrorResponse, UserManager, WebStorageStateStore, type User } from "oidc-client-ts";
+import type { ErrorResponse, User, UserManager } from "oidc-client-ts";
 import { shallowRef, type ShallowRef } from "vue";
 
 import { parseChannel } from "./channel";
@@ -22,55 +22,65 @@ export class SignInError extends Error {
 
 /** The viewer's sign-in: authorization code with PKCE at the user pool, straight through to Twitch. */
 export class Session {
-  readonly #manager: UserManager;
+  #manager: Promise<UserManager> | undefined;
   readonly #signedIn = shallowRef(false);
 
   constructor(
     private readonly config: SiteConfig["identity"],
     private readonly origin: string,
-  ) {
-    this.#manager = new UserManager({
-      authority: config.authority,
-      client_id: config.client_id,
-      redirect_uri: `${origin}/callback`,
-      scope: "openid",
-      extraQueryParams: { identity_provider: config.provider },
-      // Fixed paths of the pool's domain: naming them saves a discovery request to yet another host.
-      // https://docs.aws.amazon.com/cognito/latest/developerguide/federation-endpoints.html
-      metadata: {
-        issuer: config.authority,
-        authorization_endpoint: `${config.domain}/oauth2/authorize`,
-        token_endpoint: `${config.domain}/oauth2/token`,
-      },
-      // Tokens end with the tab: nothing stays on a shared computer.
-      userStore: new WebStorageStateStore({ store: sessionStorage }),
-      stateStore: new WebStorageStateStore({ store: sessionStorage }),
-      automaticSilentRenew: false,
-    });
-  }
+  ) {}
 
   get signedIn(): Readonly<ShallowRef<boolean>> {
     return this.#signedIn;
   }
 
+  /** The library comes with the first need of it: who only looks at the first page has none. */
+  #load(): Promise<UserManager> {
+    const { config, origin } = this;
+    this.#manager ??= import("oidc-client-ts").then(
+      ({ UserManager, WebStorageStateStore }) =>
+        new UserManager({
+          authority: config.authority,
+          client_id: config.client_id,
+          redirect_uri: `${origin}/callback`,
+          scope: "openid",
+          extraQueryParams: { identity_provider: config.provider },
+          // Fixed paths of the pool's domain: naming them saves a discovery request to yet another host.
+          // https://docs.aws.amazon.com/cognito/latest/developerguide/federation-endpoints.html
+          metadata: {
+            issuer: config.authority,
+            authorization_endpoint: `${config.domain}/oauth2/authorize`,
+            token_endpoint: `${config.domain}/oauth2/token`,
+          },
+          // Tokens end with the tab: nothing stays on a shared computer.
+          userStore: new WebStorageStateStore({ store: sessionStorage }),
+          stateStore: new WebStorageStateStore({ store: sessionStorage }),
+          automaticSilentRenew: false,
+        }),
+    );
+    return this.#manager;
+  }
+
   /** Finds the sign-in that this tab still has. */
   async restore(): Promise<void> {
-    const user = await this.#manager.getUser();
+    // Where the library keeps it.
+    if (sessionStorage.getItem(`oidc.user:${this.config.authority}:${this.config.client_id}`) === null) return;
+    const user = await (await this.#load()).getUser();
     this.#signedIn.value = user !== null && (user.expired !== true || user.refresh_token !== undefined);
   }
 
   /** Leaves the page for the sign-in, which comes back to `/callback` and then to the channel. */
   async signIn(channel: string): Promise<void> {
-    await this.#manager.signinRedirect({ state: { channel } });
+    await (await this.#load()).signinRedirect({ state: { channel } });
   }
 
   /** Finishes the sign-in at `/callback` and answers the channel to go to. Throws {@link SignInError}. */
   async finish(url: string): Promise<string> {
     let user: User;
     try {
-      user = await this.#manager.signinRedirectCallback(url);
+      user = await (await this.#load()).signinRedirectCallback(url);
     } catch (error) {
-      if (error instanceof ErrorResponse) {
+      if (isRefusal(error)) {
         const message =
           error.error === "access_denied" ? "Twitch says that the sign-in was cancelled." : "The sign-in was refused.";
         throw new SignInError(message, channelOf(error.state), { cause: error });
@@ -85,31 +95,36 @@ export class Session {
 
   /** An access token that is good for a while; null when the viewer has to sign in again. */
   async accessToken(): Promise<string | null> {
-    const user = await this.#manager.getUser();
+    const user = await (await this.#load()).getUser();
     if (user === null) return null;
     if ((user.expires_in ?? 0) > RENEW_BEFORE_SECONDS) return user.access_token;
     if (user.refresh_token === undefined) return null;
     try {
-      return (await this.#manager.signinSilent())?.access_token ?? null;
+      return (await (await this.#load()).signinSilent())?.access_token ?? null;
     } catch (error) {
       // Refused is final; anything else (no network, say) is for the caller to try again.
-      if (error instanceof ErrorResponse) return null;
+      if (isRefusal(error)) return null;
       throw error;
     }
   }
 
   /** Forgets a sign-in that the server no longer accepts. */
   async forget(): Promise<void> {
-    await this.#manager.removeUser();
+    await (await this.#load()).removeUser();
     this.#signedIn.value = false;
   }
 
   /** Signs out here and at the user pool, which leads back to the first page. */
   async signOut(): Promise<void> {
-    await this.#manager.removeUser();
+    await (await this.#load()).removeUser();
     const query = new URLSearchParams({ client_id: this.config.client_id, logout_uri: `${this.origin}/` });
     window.location.assign(`${this.config.domain}/logout?${query.toString()}`);
   }
+}
+
+/** Whether the server answered, and the answer was no: final, unlike a network that is away. */
+function isRefusal(error: unknown): error is ErrorResponse {
+  return error instanceof Error && error.name === "ErrorResponse";
 }
 
 function channelOf(state: unknown): string | null {

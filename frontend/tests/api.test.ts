@@ -56,6 +56,6 @@ describe("the API", () => {
   test("gives the newest events, past this browser's cache, without what is not an event", async () => {
     const fetch = vi.fn(() => Promise.resolve(Response.json({ events: [event(), { id: 3 }], next: null })));
     expect(await newestEvents(fetch, "marlowe")).toEqual([event()]);
-    expect(fetch).toHaveBeenCalledWith("/api/channels/marlowe/events?limit=10", { cache: "no-store" });
+    expect(fetch).toHaveBeenCalledWith("/api/channels/marlowe/events?limit=100", { cache: "no-store" });
   });
 });

@@ -1,4 +1,4 @@
-import { flushPromises, mount } from "@vue/test-utils";
+import { flushPromises, mount, type VueWrapper } from "@vue/test-utils";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { shallowRef } from "vue";
 import { createMemoryHistory, createRouter } from "vue-router";
@@ -117,19 +117,119 @@ describe("the feed's widget", () => {
 
   test("marks and announces what arrives, several at a time, but not what was there", async () => {
     const before = merge([], [event({ id: "a" })], "recorded");
-    const wrapper = mount(EventFeed, { props: { live: live({ record: "unread" }) } });
+    const wrapper = mount(EventFeed, { props: { login: "marlowe", live: live({ record: "unread" }) } });
     await wrapper.setProps({ live: live({ feed: before }) });
     expect(wrapper.findAll(".arrived")).toHaveLength(0);
     await wrapper.setProps({ live: live({ feed: merge(before, [event({ id: "b" }), event({ id: "c" })], "live") }) });
+    await vi.advanceTimersByTimeAsync(300);
     expect(wrapper.findAll(testid("event")).map((item) => item.attributes("data-event-id"))).toEqual(["c", "b", "a"]);
     expect(wrapper.findAll(".arrived").map((item) => item.attributes("data-event-id"))).toEqual(["c", "b"]);
     expect(wrapper.get(testid("announcement")).text()).toBe("");
     await vi.advanceTimersByTimeAsync(2_000);
-    expect(wrapper.get(testid("announcement")).text()).toBe("2 new events");
+    expect(wrapper.get(testid("announcement")).text()).toBe("2 starts of a stream");
+  });
+
+  /** Enough of them to be told together. */
+  const followers = (...names: string[]) =>
+    names.map((user_name, second) =>
+      event({
+        id: user_name,
+        event_type: "channel.follow",
+        occurred_at: `2026-01-02T03:04:${String(second).padStart(2, "0")}Z`,
+        payload: { user_name },
+      }),
+    );
+  const ids = (wrapper: VueWrapper) => wrapper.findAll(testid("event")).map((item) => item.attributes("data-event-id"));
+
+  test("shows a burst as one row, with who they were", () => {
+    const feed = merge([], followers("Ada", "Ben", "Cleo", "Dee"), "live");
+    const wrapper = mount(EventFeed, { props: { login: "marlowe", live: live({ feed }) } });
+    expect(wrapper.findAll(testid("event"))).toHaveLength(1);
+    expect(wrapper.get(testid("burst")).text()).toBe("4 new followers");
+    expect(wrapper.get(testid("event-sentence")).text()).toContain("Dee, Cleo, Ben and 1 more");
+  });
+
+  test("stands still under a moving pointer, counts what came, and shows it when asked or left", async () => {
+    const before = merge([], [event({ id: "a" })], "recorded");
+    const wrapper = mount(EventFeed, { props: { login: "marlowe", live: live({ feed: before }) } });
+    const list = wrapper.get(".scroll");
+    await list.trigger("pointermove", { pointerType: "mouse" });
+    const three = [event({ id: "b" }), event({ id: "c" }), event({ id: "d" })];
+    await wrapper.setProps({ live: live({ feed: merge(before, three, "live") }) });
+    await vi.advanceTimersByTimeAsync(300);
+    expect(ids(wrapper)).toEqual(["a"]);
+    expect(wrapper.get(testid("show-new")).text()).toBe("3 new");
+
+    await wrapper.get(testid("show-new")).trigger("click");
+    expect(ids(wrapper)).toEqual(["d", "c", "b", "a"]);
+    expect(wrapper.find(testid("show-new")).exists()).toBe(false);
+
+    await wrapper.setProps({ live: live({ feed: merge(before, [...three, event({ id: "e" })], "live") }) });
+    await vi.advanceTimersByTimeAsync(300);
+    expect(wrapper.get(testid("show-new")).text()).toBe("1 new");
+    await list.trigger("pointerleave");
+    expect(ids(wrapper)[0]).toBe("e");
+  });
+
+  test("follows again when the pointer has rested for long", async () => {
+    const before = merge([], [event({ id: "a" })], "recorded");
+    const wrapper = mount(EventFeed, { props: { login: "marlowe", live: live({ feed: before }) } });
+    await wrapper.get(".scroll").trigger("pointermove", { pointerType: "mouse" });
+    await wrapper.setProps({ live: live({ feed: merge(before, [event({ id: "b" })], "live") }) });
+    await vi.advanceTimersByTimeAsync(300);
+    expect(ids(wrapper)).toEqual(["a"]);
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(ids(wrapper)).toEqual(["b", "a"]);
+  });
+
+  test("shows only what is chosen", async () => {
+    const feed = merge([], [...followers("Ada"), event({ id: "raid", event_type: "channel.raid" })], "recorded");
+    const wrapper = mount(EventFeed, { props: { login: "marlowe", live: live({ feed }) } });
+    await wrapper.get('[data-family="raids"]').trigger("click");
+    expect(ids(wrapper)).toEqual(["raid"]);
+    await wrapper.get(testid("filter-all")).trigger("click");
+    expect(ids(wrapper)).toHaveLength(2);
+  });
+
+  test("goes back page by page, past what it holds already, to the end", async () => {
+    const all = Array.from({ length: 25 }, (_, n) =>
+      event({ id: `e${n}`, event_type: "channel.raid", occurred_at: `2026-01-02T03:04:${String(59 - n).padStart(2, "0")}Z` }),
+    );
+    const fetch = vi.fn((url: string) => {
+      const start = Number(new URL(url, "https://x").searchParams.get("before") ?? 0);
+      const next = start + 10 < all.length ? String(start + 10) : null;
+      return Promise.resolve(Response.json({ events: all.slice(start, start + 10), next }));
+    });
+    vi.stubGlobal("fetch", fetch);
+    const feed = merge([], all.slice(0, 12), "recorded");
+    const wrapper = mount(EventFeed, { props: { login: "marlowe", live: live({ feed }) } });
+    expect(ids(wrapper)).toHaveLength(10);
+    await wrapper.get(testid("earlier")).trigger("click");
+    await flushPromises();
+    expect(ids(wrapper)).toHaveLength(20);
+    await wrapper.get(testid("earlier")).trigger("click");
+    await flushPromises();
+    expect(ids(wrapper)).toEqual(all.map(({ id }) => id));
+    expect(wrapper.find(testid("history-end")).exists()).toBe(true);
+    await wrapper.get(testid("back-to-live")).trigger("click");
+    expect(ids(wrapper)).toHaveLength(10);
+  });
+
+  test("says when the history cannot be read, and reads it when asked again", async () => {
+    const feed = merge([], Array.from({ length: 10 }, (_, n) => event({ id: `e${n}` })), "recorded");
+    vi.stubGlobal("fetch", () => Promise.resolve(new Response(null, { status: 503 })));
+    const wrapper = mount(EventFeed, { props: { login: "marlowe", live: live({ feed }) } });
+    await wrapper.get(testid("earlier")).trigger("click");
+    await flushPromises();
+    expect(wrapper.get('[role="alert"]').text()).toContain("cannot be read");
+    vi.stubGlobal("fetch", () => Promise.resolve(Response.json({ events: [], next: null })));
+    await wrapper.get(testid("earlier")).trigger("click");
+    await flushPromises();
+    expect(wrapper.find(testid("history-end")).exists()).toBe(true);
   });
 
   test("says that nothing happened only when that is known", async () => {
-    const wrapper = mount(EventFeed, { props: { live: live({ record: "unread" }) } });
+    const wrapper = mount(EventFeed, { props: { login: "marlowe", live: live({ record: "unread" }) } });
     expect(wrapper.find(testid("no-events")).exists()).toBe(false);
     await wrapper.setProps({ live: live({}) });
     expect(wrapper.find(testid("no-events")).exists()).toBe(true);
@@ -143,7 +243,7 @@ describe("the feed's widget", () => {
     [{ status: "reconnecting", retryAt: 0 }, "reconnecting", "asked to wait"],
     [{ status: "live", record: "failed" }, "live", "cannot be read"],
   ] as const)("tells the connection's state: %j", (change, name, notice) => {
-    const wrapper = mount(EventFeed, { props: { live: live(change) } });
+    const wrapper = mount(EventFeed, { props: { login: "marlowe", live: live(change) } });
     expect(wrapper.get(testid("connection-state")).attributes("data-state")).toBe(name);
     const said = wrapper.find(testid("notice"));
     expect(said.exists() ? said.text() : "").toContain(notice);

@@ -23,10 +23,10 @@ describe("the feed", () => {
     expect(ids(merge([], events, "recorded"))).toEqual(["c", "b", "a"]);
   });
 
-  test("lets the oldest leave when the eleventh arrives", () => {
-    const ten = Array.from({ length: 10 }, (_, n) => event({ id: `e${n}`, occurred_at: at(n) }));
-    const feed = merge(merge([], ten, "recorded"), [event({ id: "new", occurred_at: at(60) })], "live");
-    expect(feed).toHaveLength(10);
+  test("lets the oldest leave when it is full", () => {
+    const full = Array.from({ length: FEED_SIZE }, (_, n) => event({ id: `e${n}`, occurred_at: at(n) }));
+    const feed = merge(merge([], full, "recorded"), [event({ id: "new", occurred_at: at(600) })], "live");
+    expect(feed).toHaveLength(FEED_SIZE);
     expect(ids(feed)[0]).toBe("new");
     expect(ids(feed)).not.toContain("e0");
   });
@@ -48,7 +48,7 @@ describe("the feed", () => {
     fc.record({ events: fc.array(anEvent), source: fc.constantFrom("live" as const, "recorded" as const) }),
   );
 
-  test("shows each id once, in order, at most ten, whatever comes twice or out of order", () => {
+  test("shows each id once, in order, no more than asked for, whatever comes twice or out of order", () => {
     fc.assert(
       fc.property(batches, (all) => {
         let feed: FeedItem[] = [];
@@ -57,8 +57,9 @@ describe("the feed", () => {
             feed,
             events.map(({ id, second }) => event({ id: `e${id}`, occurred_at: at(second) })),
             source,
+            10,
           );
-          expect(feed.length).toBeLessThanOrEqual(FEED_SIZE);
+          expect(feed.length).toBeLessThanOrEqual(10);
           expect(new Set(ids(feed)).size).toBe(feed.length);
           const times = feed.map((item) => item.event.occurred_at);
           expect(times).toEqual([...times].sort().reverse());
@@ -75,10 +76,10 @@ describe("the feed", () => {
         (seconds, turns) => {
           const events = seconds.map((second) => event({ id: `e${second}`, occurred_at: at(second) }));
           const feed = [0, 1, 2, 3, 4].reduce<FeedItem[]>(
-            (shown, turn) => merge(shown, events.filter((_, n) => turns[n] === turn), turn % 2 ? "live" : "recorded"),
+            (shown, turn) => merge(shown, events.filter((_, n) => turns[n] === turn), turn % 2 ? "live" : "recorded", 10),
             [],
           );
-          const newest = [...seconds].sort((a, b) => b - a).slice(0, FEED_SIZE);
+          const newest = [...seconds].sort((a, b) => b - a).slice(0, 10);
           expect(ids(feed)).toEqual(newest.map((second) => `e${second}`));
         },
       ),

@@ -1,9 +1,16 @@
 import { onScopeDispose, ref, shallowRef, watch, type Ref } from "vue";
 
+import { summarise } from "../feed/bursts";
+import type { ChannelEvent } from "../live/events";
 import type { FeedItem } from "../live/feed";
 
 /** Events that come together are announced together, so that a burst does not flood a screen reader. */
 const ANNOUNCE_AFTER = 2_000;
+/** In a busy time there is one announcement in so many ms. */
+const ANNOUNCE_EVERY = 15_000;
+
+/** How long an event counts as one that has just arrived. */
+const FRESH_FOR = 6_000;
 
 /**
  * Which of the shown events arrived while the viewer was looking, and what to tell those who cannot see them slide
@@ -15,23 +22,44 @@ export function useArrivals(
 ): { arrived: Readonly<Ref<ReadonlySet<string>>>; announcement: Readonly<Ref<string>> } {
   const arrived = shallowRef<ReadonlySet<string>>(new Set());
   const announcement = ref("");
-  let unannounced = 0;
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  const timers = new Set<ReturnType<typeof setTimeout>>();
+  let unannounced: ChannelEvent[] = [];
+  let announcedAt = -Infinity;
+  let announcing = false;
+
+  function later(ms: number, run: () => void): void {
+    const timer = setTimeout(() => {
+      timers.delete(timer);
+      run();
+    }, ms);
+    timers.add(timer);
+  }
+
+  function announce(): void {
+    announcing = false;
+    announcedAt = Date.now();
+    announcement.value = summarise(unannounced);
+    unannounced = [];
+  }
 
   watch([feed, settled] as const, ([items], [before, wasSettled]) => {
     const shown = new Set(before.map((item) => item.event.id));
-    const news = items.filter((item) => !shown.has(item.event.id) && (wasSettled || item.source === "live"));
+    const news = items
+      .filter((item) => !shown.has(item.event.id) && (wasSettled || item.source === "live"))
+      .map((item) => item.event);
     if (news.length === 0) return;
-    arrived.value = new Set([...arrived.value, ...news.map((item) => item.event.id)].slice(-items.length));
-    unannounced += news.length;
-    timer ??= setTimeout(() => {
-      announcement.value = unannounced === 1 ? "1 new event" : `${unannounced} new events`;
-      unannounced = 0;
-      timer = undefined;
-    }, ANNOUNCE_AFTER);
+    const ids = news.map((event) => event.id);
+    arrived.value = new Set([...arrived.value, ...ids]);
+    later(FRESH_FOR, () => {
+      arrived.value = new Set([...arrived.value].filter((id) => !ids.includes(id)));
+    });
+    unannounced.push(...news);
+    if (announcing) return;
+    announcing = true;
+    later(Math.max(ANNOUNCE_AFTER, announcedAt + ANNOUNCE_EVERY - Date.now()), announce);
   });
   onScopeDispose(() => {
-    clearTimeout(timer);
+    timers.forEach(clearTimeout);
   });
   return { arrived, announcement };
 }

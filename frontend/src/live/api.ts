@@ -1,4 +1,3 @@
-import { FEED_SIZE } from "./feed";
 import { isChannelEvent, type ChannelEvent } from "./events";
 
 export interface Channel {
@@ -44,7 +43,8 @@ export function retryAfter(header: string | null, now: number): number | null {
   return Number.isNaN(wait) ? null : Math.max(0, wait);
 }
 
-async function answer(response: Response): Promise<unknown> {
+/** The body of a successful answer. Throws {@link ApiError} for any other. */
+export async function answer(response: Response): Promise<unknown> {
   if (response.ok) return response.json();
   let message = `The server answered ${response.status}.`;
   try {
@@ -65,9 +65,12 @@ export async function watch(fetch: typeof globalThis.fetch, login: string, acces
   return (await answer(response)) as Watch;
 }
 
+/** The most that the events route gives at once. */
+const PAGE = 100;
+
 /** The newest recorded events of a channel, newest first. Throws as {@link watch} does. */
 export async function newestEvents(fetch: typeof globalThis.fetch, login: string): Promise<ChannelEvent[]> {
-  const response = await fetch(`/api/channels/${encodeURIComponent(login)}/events?limit=${FEED_SIZE}`, {
+  const response = await fetch(`/api/channels/${encodeURIComponent(login)}/events?limit=${PAGE}`, {
     // The answers may be served stale for a while; that is for the shared cache, not for this browser's.
     cache: "no-store",
   });

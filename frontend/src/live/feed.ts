@@ -1,7 +1,7 @@
 import type { ChannelEvent } from "./events";
 
-/** How many events the widget shows. */
-export const FEED_SIZE = 10;
+/** How many events are held: more than the widget shows, so that a burst can be counted and a type be picked out. */
+export const FEED_SIZE = 300;
 
 /** Where an event was learnt from: the live socket, or the record of the channel's events. */
 export type Source = "live" | "recorded";
@@ -28,18 +28,23 @@ function compare(a: string, b: string): number {
 }
 
 /**
- * Adds events to the feed: each id once, newest first, at most {@link FEED_SIZE}.
+ * Adds events to the feed: each id once, newest first, at most so many ({@link FEED_SIZE}).
  *
  * An event can come live, from the record, or both, any number of times and in any order. The recorded version
  * wins, because its `created_at` is the one that everybody else sees. An event that only came live stays:
  * the recorder may not have stored it yet.
  */
-export function merge(feed: readonly FeedItem[], events: readonly ChannelEvent[], source: Source): FeedItem[] {
+export function merge(
+  feed: readonly FeedItem[],
+  events: readonly ChannelEvent[],
+  source: Source,
+  most = FEED_SIZE,
+): FeedItem[] {
   const items = new Map(feed.map((item) => [item.event.id, item]));
   for (const event of events) {
     if (source === "recorded" || items.get(event.id)?.source !== "recorded") {
       items.set(event.id, { event, source });
     }
   }
-  return [...items.values()].sort(newestFirst).slice(0, FEED_SIZE);
+  return [...items.values()].sort(newestFirst).slice(0, most);
 }

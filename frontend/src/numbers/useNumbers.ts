@@ -1,0 +1,75 @@
+import { onScopeDispose, ref, shallowRef, watch, type Ref } from "vue";
+
+import type { FeedItem } from "../live/feed";
+import { readCounts, readMinutelyCounts } from "../reads";
+import { add, at, nothing, reconcile, type Numbers } from "./numbers";
+
+/** What arrived live is in every answer of the read routes by then: recording, and the shared cache's 12 s. */
+const SETTLED_AFTER = 15_000;
+const READ_AT_LEAST_EVERY = 5 * 60_000;
+const CATCH_UP_AFTER = 2_000;
+const CLOCK = 5_000;
+
+/**
+ * A channel's numbers: read from the record, moved at once by what arrives live, and read again when it is quiet.
+ * `state` is whether they have been read; `reads` grows with every reading.
+ */
+export function useNumbers(
+  login: string,
+  feed: () => readonly FeedItem[],
+): { numbers: Readonly<Ref<Numbers>>; state: Ref<"loading" | "read" | "failed">; reads: Ref<number> } {
+  const numbers = shallowRef(nothing(Date.now()));
+  const state = ref<"loading" | "read" | "failed">("loading");
+  const reads = ref(0);
+  let lastArrival = -Infinity;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let stopped = false;
+
+  async function readAgain(): Promise<void> {
+    clearTimeout(timer);
+    const asked = Date.now();
+    try {
+      const [counts, minutes] = await Promise.all([readCounts(login), readMinutelyCounts(login)]);
+      const settled = lastArrival < asked - SETTLED_AFTER;
+      numbers.value = reconcile(numbers.value, { counts, minutes }, settled, Date.now());
+      state.value = "read";
+      reads.value += 1;
+    } catch {
+      // What is shown stays: it still moves with what arrives.
+      if (state.value === "loading") state.value = "failed";
+    }
+    if (!stopped) readAfter(lastArrival >= asked - SETTLED_AFTER ? SETTLED_AFTER : READ_AT_LEAST_EVERY);
+  }
+
+  function readAfter(ms: number): void {
+    clearTimeout(timer);
+    timer = setTimeout(() => void readAgain(), ms);
+  }
+
+  // At once for every change: a flood may bring more events between two redraws than the feed holds.
+  watch(
+    feed,
+    (items, before) => {
+      const known = new Set(before.map((item) => item.event.id));
+      const fresh = items.filter((item) => !known.has(item.event.id));
+      const live = fresh.filter((item) => item.source === "live").map((item) => item.event);
+      if (live.length > 0) {
+        lastArrival = Date.now();
+        numbers.value = add(numbers.value, live, lastArrival);
+      }
+      // What came from the record alone was missed while there was no connection: the record has counted it.
+      if (fresh.length > 0) readAfter(live.length > 0 ? SETTLED_AFTER + 1 : CATCH_UP_AFTER);
+    },
+    { flush: "sync" },
+  );
+  const clock = setInterval(() => {
+    numbers.value = at(numbers.value, Date.now());
+  }, CLOCK);
+  onScopeDispose(() => {
+    stopped = true;
+    clearTimeout(timer);
+    clearInterval(clock);
+  });
+  void readAgain();
+  return { numbers, state, reads };
+}

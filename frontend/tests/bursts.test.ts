@@ -1,0 +1,96 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+
+import { rowsOf, sortIntoBursts, summarise, type Burst } from "../src/feed/bursts";
+import { burstNames, burstTitle } from "../src/feed/burstWords";
+import type { ChannelEvent } from "../src/live/events";
+import { plainText } from "../src/sentences";
+import { event } from "./events";
+
+const at = (second: number): string => new Date(Date.UTC(2026, 0, 1) + second * 1_000).toISOString();
+
+/** An event named after its type's first letter and its second: `f3`. */
+function happened(eventType: string, second: number, payload = {}): ChannelEvent {
+  return event({ id: `${eventType.slice(8, 9)}${second}`, event_type: eventType, occurred_at: at(second), payload });
+}
+
+const follows = (...seconds: number[]) => seconds.map((second) => happened("channel.follow", second));
+const newestFirst = (events: ChannelEvent[]) => events.toSorted((a, b) => b.occurred_at.localeCompare(a.occurred_at));
+const bursts = (events: ChannelEvent[], before?: Burst[]) => sortIntoBursts(newestFirst(events), before);
+const told = (of: Burst[]) => rowsOf(of).map((row) => `${row.key}×${row.count}`);
+
+describe("bursts", () => {
+  test("three of a kind within a minute are one row, where the first of them began", () => {
+    const raid = happened("channel.raid", 5);
+    expect(told(bursts([...follows(1, 2, 9), raid]))).toEqual(["r5×1", "f1×3"]);
+  });
+
+  test("two are two rows", () => {
+    expect(told(bursts(follows(1, 2)))).toEqual(["f2×1", "f1×1"]);
+  });
+
+  test("what comes more than a minute after the first begins anew", () => {
+    expect(told(bursts(follows(1, 2, 3, 61, 62, 63)))).toEqual(["f61×3", "f1×3"]);
+  });
+
+  test("types of which each matters stay apart", () => {
+    expect(told(bursts([1, 2, 3].map((second) => happened("channel.raid", second))))).toEqual(["r3×1", "r2×1", "r1×1"]);
+  });
+
+  test("keep their name and their number when the oldest are no longer held", () => {
+    const before = bursts(follows(1, 2, 3, 4));
+    expect(told(bursts(follows(3, 4, 5, 6), before))).toEqual(["f1×6"]);
+  });
+
+  test("know the event of the same type before each", () => {
+    const [newest, oldest] = rowsOf(bursts([happened("channel.raid", 1), happened("channel.raid", 2)]));
+    expect(newest?.before?.id).toBe("r1");
+    expect(oldest?.before).toBeUndefined();
+  });
+
+  test("lose nothing and count nothing twice, however events arrive", () => {
+    const types = fc.constantFrom("channel.follow", "channel.cheer", "channel.raid");
+    const some = fc.uniqueArray(fc.record({ type: types, second: fc.nat(200) }), {
+      selector: ({ type, second }) => `${type}${second}`,
+    });
+    fc.assert(
+      fc.property(some, fc.array(fc.nat(4)), (all, turns) => {
+        const events = all.map(({ type, second }) => happened(type, second));
+        let known: ChannelEvent[] = [];
+        let so_far: Burst[] = [];
+        for (const turn of [0, 1, 2, 3, 4]) {
+          known = [...known, ...events.filter((_, index) => (turns[index] ?? 4) === turn)];
+          so_far = bursts(known, so_far);
+        }
+        const rows = rowsOf(so_far);
+        expect(rows.flatMap((row) => row.events.map(({ id }) => id)).sort()).toEqual(events.map(({ id }) => id).sort());
+        expect(rows.every((row) => row.count === row.events.length)).toBe(true);
+        expect(new Set(rows.map(({ key }) => key)).size).toBe(rows.length);
+      }),
+    );
+  });
+});
+
+describe("a burst in words", () => {
+  const row = (events: ChannelEvent[]) => {
+    const [first] = rowsOf(bursts(events));
+    if (!first) throw new Error("no row");
+    return first;
+  };
+  const cheer = (second: number, bits: number, user_name: string, is_anonymous = false) =>
+    happened("channel.cheer", second, { bits, user_name, is_anonymous });
+
+  test("tells how many, what they came to, and who", () => {
+    const cheers = row([cheer(1, 100, "Ada"), cheer(2, 1_000, "Ben"), cheer(3, 50, "Ada")]);
+    expect(burstTitle(cheers)).toBe("3 cheers, 1,150 bits");
+    expect(plainText(burstNames(cheers))).toBe("Ada and Ben");
+  });
+
+  test("names nobody who wants to be anonymous", () => {
+    expect(burstNames(row([1, 2, 3].map((second) => cheer(second, 1, "Ada", true))))).toEqual([]);
+  });
+
+  test("is summarised for those who listen", () => {
+    expect(summarise([...follows(1, 2), happened("channel.raid", 3)])).toBe("2 new followers, 1 raid");
+  });
+});
