@@ -124,6 +124,8 @@ def connection_parameters(
         }
         if read_only:
             options["default_transaction_read_only"] = "on"
+            # Reads name spans of time: planned anew with each of them, they leave all other partitions out.
+            options["plan_cache_mode"] = "force_custom_plan"
         parameters["options"] = " ".join(f"-c {name}={value}" for name, value in options.items())
     if settings.database_ca_file:
         parameters |= {"sslmode": "verify-full", "sslrootcert": str(ROOT / settings.database_ca_file)}

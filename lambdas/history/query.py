@@ -34,7 +34,9 @@ DATABASE = Database(
 # CloudFront answers for two seconds from its cache: the database sees channels, not viewers.
 CACHE_CONTROL: Final = "public, s-maxage=2, stale-while-revalidate=10"
 
-Login = Annotated[str, Path(pattern="^[A-Za-z0-9_]{1,25}$", description="The channel's name at Twitch")]
+Login = Annotated[
+    str, Path(pattern="^[A-Za-z0-9][A-Za-z0-9_]{0,24}$", description="The channel's name at Twitch")
+]
 Limit = Annotated[int, Query(ge=1, le=100)]
 Cursor = Annotated[str | None, Query(max_length=512, description="`next` of the page before")]
 DayCount = Annotated[int, Query(ge=1, le=365, description="UTC days, today included")]

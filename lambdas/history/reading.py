@@ -1,9 +1,9 @@
 """What is read from the event store: a channel's newest events, counts, and the leaderboard."""
 
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from lambdas.common.event import Event
 from lambdas.history.cursors import START, Position
@@ -12,6 +12,8 @@ from lambdas.history.queries import query
 
 Counts = dict[str, int]
 _Moment = TypeVar("_Moment", date, datetime)
+
+_BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,16 +56,24 @@ def newest_events(
     streamer = _find_streamer(connection, login)
     if streamer is None:
         return Page([], None)
-    rows = connection.execute(
-        query("newest_events_by_type" if event_types else "newest_events"),
-        {
-            "streamer_id": streamer["streamer_id"],
-            "event_types": sorted(set(event_types)),
-            "before_created_at": before.created_at,
-            "before_id": before.id,
-            "page_size": limit + 1,  # one more tells whether the list goes on
-        },
-    ).fetchall()
+    statement = query("newest_events_by_type" if event_types else "newest_events")
+    wanted = limit + 1  # one more tells whether the list goes on
+    rows: list[dict[str, Any]] = []
+    for after, until in _spans_before(before.created_at, datetime.now(UTC)):
+        rows += connection.execute(
+            statement,
+            {
+                "streamer_id": streamer["streamer_id"],
+                "event_types": sorted(set(event_types)),
+                "after": after,
+                "until": until,
+                "before_created_at": before.created_at,
+                "before_id": before.id,
+                "page_size": wanted - len(rows),
+            },
+        )
+        if len(rows) == wanted:
+            break
     events = [Event(**row) for row in rows[:limit]]
     last = Position(events[-1].created_at, events[-1].id) if len(rows) > limit else None
     return Page(events, last)
@@ -129,6 +139,20 @@ def leaderboard(
 
 def _find_streamer(connection: Connection, login: str) -> dict[str, Any] | None:
     return connection.execute(query("find_streamer"), {"streamer_name": login}).fetchone()
+
+
+def _spans_before(end: datetime, now: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Spans of time, each ``(after, until]``, from ``end`` back to the beginning, each longer than the last.
+
+    A statement is planned with the partitions that its span meets: a lively channel's newest events need one
+    or two of them, and whoever looks for older ones has them all after ten statements.
+    """
+    until, after = end, min(end, now)
+    for hours in (1, 4, 16, 64, 256, 1024, 4096, 16384):
+        after -= min(timedelta(hours=hours), after - _BEGINNING)
+        yield after, until
+        until = after
+    yield _BEGINNING, until
 
 
 def _fill(times: Iterable[_Moment], counted: dict[tuple[_Moment, str], int]) -> dict[_Moment, Counts]:

@@ -1,4 +1,4 @@
--- A streamer's events before a position (created_at, id), newest first.
+-- A streamer's events before a position (created_at, id), newest first, within a span of time.
 --
 -- The page is ordered by created_at alone, the leading partition key: partitions are then read one after the
 -- other, newest first, and only until the page is full. Ties at its end are put in order afterwards.
@@ -7,7 +7,8 @@ with page as (
     from events
     where
         streamer_id = %(streamer_id)s
-        and created_at <= %(before_created_at)s
+        and created_at > %(after)s
+        and created_at <= %(until)s
         and (created_at, id) < (%(before_created_at)s, %(before_id)s)
     order by created_at desc
     fetch first (%(page_size)s) rows with ties

@@ -1,4 +1,4 @@
--- A streamer's events of some types before a position (created_at, id), newest first.
+-- A streamer's events of some types before a position (created_at, id), newest first, within a span of time.
 --
 -- Each type fills a page of its own from its end of the index, so that a rare type among many events is found
 -- as quickly as a common one; the page is the newest of those. Only a subquery can be lateral.
@@ -11,7 +11,8 @@ with page as (
         where
             events.streamer_id = %(streamer_id)s
             and events.event_type = wanted.event_type
-            and events.created_at <= %(before_created_at)s
+            and events.created_at > %(after)s
+            and events.created_at <= %(until)s
             and (events.created_at, events.id) < (%(before_created_at)s, %(before_id)s)
         order by events.created_at desc
         fetch first (%(page_size)s) rows with ties

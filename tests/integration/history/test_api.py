@@ -186,7 +186,7 @@ class TestCounts:
 class TestErrors:
     @pytest.mark.parametrize("route", ["events", "counts", "counts/daily", "counts/minutely"])
     def test_a_malformed_login(self, api: Api, route: str) -> None:
-        for login in ("a" * 26, "no-hyphen", "ana.", "añá", "ana%20", 'an"a', "a\\b", " "):
+        for login in ("a" * 26, "_ana", "no-hyphen", "ana.", "añá", "ana%20", 'an"a', "a\\b", " "):
             status, code, message = api.refused(f"/api/channels/{login}/{route}")
             assert (status, code) == (400, "invalid_parameter"), login
             assert message.startswith("login: "), login

@@ -1,7 +1,8 @@
 """Reading: pages that hold still while events arrive, counts, and the leaderboard."""
 
+import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 
@@ -87,27 +88,52 @@ class TestPaging:
             seen += [event.id for event in page.events]
         assert seen == [event.id for event in events][::-1]
 
-    def test_only_the_newest_partitions_are_read(
+    def test_before_the_beginning_there_is_nothing(
         self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        record(connection, make_events(1))
+        beginning = Position(datetime.min.replace(tzinfo=UTC), "")
+        assert reading.newest_events(connection, "ana", 10, beginning) == reading.Page([], None)
+
+    @pytest.mark.parametrize("name", ["newest_events", "newest_events_by_type"])
+    def test_partitions_outside_of_the_span_are_not_even_planned(
+        self, connection: Connection, make_events: MakeEvents, name: str
     ) -> None:
         today = datetime.now(UTC).date()
         for days in range(5):
-            record_on(connection, today - timedelta(days=days), make_events(20))
-        connection.execute("analyze events")
-        connection.execute("set enable_seqscan = off")  # as in tables of a fair size
+            record_on(connection, today - timedelta(days=days), make_events(1))
+        midnight = datetime.combine(today, time(), UTC)
         plan = connection.execute(
-            b"explain (analyze, costs off, timing off, summary off) " + query("newest_events"),
+            b"explain (costs off) " + query(name),
             {
                 "streamer_id": "1001",
+                "event_types": ["channel.raid"],
+                "after": midnight - timedelta(hours=1),
+                "until": midnight - timedelta(minutes=1),
                 "before_created_at": datetime.max.replace(tzinfo=UTC),
                 "before_id": "",
                 "page_size": 11,
             },
         ).fetchall()
-        lines = [row["QUERY PLAN"] for row in plan]
-        scans = [line for line in lines if "Scan" in line and " on events_" in line]
-        assert len(scans) >= 5, lines
-        assert sum("never executed" in line for line in scans) >= 4, lines
+        scanned = {found[1] for row in plan if (found := re.search(r" on (events_\d+)", row["QUERY PLAN"]))}
+        assert scanned == {f"events_{int(midnight.timestamp())}"}, plan
+
+    @pytest.mark.parametrize("event_types", [(), ("channel.raid",)])
+    def test_what_happened_years_ago_is_found(
+        self, connection: Connection, make_events: MakeEvents, event_types: tuple[str, ...]
+    ) -> None:
+        today = datetime.now(UTC).date()
+        events = [make_events(2) for _ in range(6)]
+        for days, some in zip((4000, 1500, 90, 3, 1, 0), events, strict=True):
+            record_on(connection, today - timedelta(days=days), some)
+        expected = [event.id for some in events for event in some][::-1]
+        page = reading.newest_events(connection, "ana", 20, event_types=event_types)
+        assert ([event.id for event in page.events], page.next) == (expected, None)
+        page = reading.newest_events(connection, "ana", 5, event_types=event_types)
+        assert [event.id for event in page.events] == expected[:5]
+        assert page.next is not None
+        page = reading.newest_events(connection, "ana", 20, page.next, event_types=event_types)
+        assert ([event.id for event in page.events], page.next) == (expected[5:], None)
 
 
 class TestCounts:

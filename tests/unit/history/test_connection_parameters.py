@@ -48,7 +48,7 @@ def test_a_reader_cannot_write() -> None:
         statement_timeout_seconds=10,
         read_only=True,
     )
-    assert "default_transaction_read_only=on" in parameters["options"]
+    assert "-c default_transaction_read_only=on" in parameters["options"]
 
 
 def test_a_proxy_is_asked_for_nothing_that_it_refuses_or_that_takes_a_connection_out_of_its_pool() -> None:
