@@ -9,6 +9,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_rds as rds
+from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import custom_resources as cr
 from constructs import Construct
@@ -34,17 +35,19 @@ class Database(Construct):
     """What a function that connects needs in its package."""
     network: dict[str, Any] | None
     """VPC arguments of a function that connects."""
+    network_with_s3: dict[str, Any] | None
+    """VPC arguments of a function that connects and also reaches S3."""
 
     def grant_connect(self, function: Function, *, shared: bool) -> None:
         """Let ``function`` sign in where the environment, or the shared one, says."""
         raise NotImplementedError
 
 
-def database(scope: Construct, id_: str, settings: Settings) -> Database:
-    """The database that the settings ask for."""
+def database(scope: Construct, id_: str, settings: Settings, *, exports: s3.IBucket) -> Database:
+    """The database that the settings ask for, with a way to the bucket ``exports`` where it is in a VPC."""
     if isinstance(settings.database, ExternalDatabase):
         return External(scope, id_, settings.database)
-    return AuroraServerless(scope, id_, settings, settings.database)
+    return AuroraServerless(scope, id_, settings, settings.database, exports)
 
 
 class External(Database):
@@ -53,7 +56,7 @@ class External(Database):
     def __init__(self, scope: Construct, id_: str, external: ExternalDatabase) -> None:
         super().__init__(scope, id_)
         self._secret = secretsmanager.Secret.from_secret_name_v2(self, "Password", external.secret_name)
-        self.network = None
+        self.network = self.network_with_s3 = None
         self.files = {}
         self.environment = self.shared_environment = {
             "DATABASE_HOST": external.host,
@@ -72,9 +75,14 @@ class External(Database):
 
 
 class AuroraServerless(Database):
-    """Aurora PostgreSQL Serverless v2 in subnets without a way out; IAM authentication over verified TLS."""
+    """Aurora PostgreSQL Serverless v2 in subnets with no way out but to one bucket of S3.
 
-    def __init__(self, scope: Construct, id_: str, settings: Settings, aurora: Aurora) -> None:
+    IAM authentication over verified TLS.
+    """
+
+    def __init__(
+        self, scope: Construct, id_: str, settings: Settings, aurora: Aurora, exports: s3.IBucket
+    ) -> None:
         super().__init__(scope, id_)
         isolated = ec2.SubnetConfiguration(
             name="Database", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=24
@@ -84,7 +92,9 @@ class AuroraServerless(Database):
         self._cluster = self._make_cluster(settings, aurora, vpc, subnets)
         clients = self._make_client_group(vpc)
         self._make_role()
+        exporters = self._make_exporter_group(vpc, subnets, exports)
         self.network = {"vpc": vpc, "vpc_subnets": subnets, "security_groups": [clients]}
+        self.network_with_s3 = {**self.network, "security_groups": [clients, exporters]}
         self.files = {CERTIFICATES: certificate_bundle()}
         self.environment = self.shared_environment = {
             "DATABASE_HOST": self._cluster.cluster_endpoint.hostname,
@@ -182,6 +192,28 @@ class AuroraServerless(Database):
         )
         self._cluster.connections.allow_default_port_from(clients)
         return clients
+
+    def _make_exporter_group(
+        self, vpc: ec2.Vpc, subnets: ec2.SubnetSelection, exports: s3.IBucket
+    ) -> ec2.SecurityGroup:
+        """The group of those who reach S3, by a gateway endpoint, which costs nothing."""
+        endpoint = vpc.add_gateway_endpoint(
+            "S3", service=ec2.GatewayVpcEndpointAwsService.S3, subnets=[subnets]
+        )
+        # Who may do what there is said by the functions' roles; through here it is this bucket, whoever asks.
+        endpoint.add_to_policy(
+            iam.PolicyStatement(
+                principals=[iam.AnyPrincipal()],
+                actions=["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"],
+                resources=[exports.arn_for_objects("*")],
+            )
+        )
+        exporters = ec2.SecurityGroup(
+            self, "Exporters", vpc=vpc, allow_all_outbound=False, description="Functions that reach S3"
+        )
+        # The one route out of these subnets leads to the endpoint.
+        exporters.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "S3")
+        return exporters
 
     def _make_role(self) -> None:
         """Make the database role that functions sign in as; the Data API works from outside the VPC."""

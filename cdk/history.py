@@ -1,11 +1,15 @@
 """History: events recorded in PostgreSQL, the routes that read them, and the upkeep of their partitions."""
 
+from typing import Any
+
 from aws_cdk import Duration, triggers
 from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_apigatewayv2_integrations as integrations
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_lambda_event_sources as event_sources
+from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
@@ -24,10 +28,16 @@ READ_ROUTES = (
     "/api/openapi.json",
 )
 RECORD_BATCH = 500
+MIGRATION_TIMEOUT = Duration.minutes(10)
+
+
+def upkeep_minutes(partition_seconds: int) -> int:
+    """How often the archiver runs: hourly, or as often as a partition ends. Schedules know whole minutes."""
+    return max(1, min(60, partition_seconds // 60))
 
 
 class History(Construct):
-    """The recorder and its queue, the query routes, the archiver, and the migrator that runs before them."""
+    """The recorder and its queue, the query routes, the archiver, and the migrations around them."""
 
     def __init__(
         self,
@@ -38,6 +48,7 @@ class History(Construct):
         api: apigateway.HttpApi,
         topic: sns.ITopic,
         database: Database,
+        exports: s3.IBucket,
     ) -> None:
         super().__init__(scope, id_)
         self._settings = settings
@@ -78,20 +89,12 @@ class History(Construct):
         for path in READ_ROUTES:
             api.add_routes(path=path, methods=[apigateway.HttpMethod.GET], integration=reads)
 
-        archiver = self._function(
-            "Archiver", concurrency=1, timeout=Duration.minutes(10), environment=partitions
-        )
-        events.Rule(
-            self,
-            "ArchiverSchedule",
-            schedule=events.Schedule.rate(Duration.hours(1)),
-            targets=[targets.LambdaFunction(archiver, retry_attempts=2)],
-        )
+        archiver = self._archiver(exports, partitions)
 
         migrator = self._function(
             "Migrator",
             concurrency=1,
-            timeout=Duration.minutes(10),
+            timeout=MIGRATION_TIMEOUT,
             environment=partitions,
             sql=("migrations", "queries"),
         )
@@ -100,10 +103,71 @@ class History(Construct):
             self,
             "Migrate",
             handler=migrator,
-            timeout=Duration.minutes(10),
+            timeout=MIGRATION_TIMEOUT,
             execute_after=[database],
             execute_before=[recorder, query, archiver],
         )
+
+    def migrate_after(self, *others: Construct) -> None:
+        """End the release's migrations after everything of this construct and ``others``.
+
+        Whatever fails before, and takes the old code back, then finds the schema that the old code needs.
+        """
+        before = [child for child in self.node.children if isinstance(child, Construct)]
+        postmigrator = self._function(
+            "Postmigrator", concurrency=1, timeout=MIGRATION_TIMEOUT, sql=("migrations",)
+        )
+        triggers.Trigger(
+            self,
+            "MigrateAfter",
+            handler=postmigrator,
+            timeout=MIGRATION_TIMEOUT,
+            execute_after=[*before, *others],
+        )
+
+    def _archiver(self, exports: s3.IBucket, partitions: dict[str, str]) -> Function:
+        """The archiver, its schedule, and the alarm that tells when it does not keep up."""
+        settings = self._settings
+        archiver = self._function(
+            "Archiver",
+            concurrency=1,
+            timeout=Duration.minutes(15),
+            environment={
+                **partitions,
+                "RETENTION_SECONDS": str(settings.retention_seconds),
+                "EXPORTS_BUCKET": exports.bucket_name,
+            },
+            network=self._database.network_with_s3,
+        )
+        archiver.allow(
+            "s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject", on=exports.arn_for_objects("events/*")
+        )
+        interval = Duration.minutes(upkeep_minutes(settings.partition_seconds))
+        events.Rule(
+            self,
+            "ArchiverSchedule",
+            schedule=events.Schedule.rate(interval),
+            targets=[targets.LambdaFunction(archiver, retry_attempts=2)],
+        )
+        cloudwatch.Alarm(
+            self,
+            "PartitionsAlarm",
+            alarm_name=f"fanfare-{settings.stage}-partitions",
+            alarm_description="No partition of events is ahead: recording stops when the present one ends.",
+            metric=cloudwatch.Metric(
+                namespace="Fanfare",
+                metric_name="PartitionsAhead",
+                dimensions_map={"service": "archiver"},
+                statistic="Minimum",
+                period=interval,
+            ),
+            threshold=1,
+            comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+            evaluation_periods=2,
+            # An archiver that does not run is what makes partitions run out.
+            treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
+        )
+        return archiver
 
     def _function(
         self,
@@ -112,6 +176,7 @@ class History(Construct):
         timeout: Duration,
         memory_mb: int = 256,
         environment: dict[str, str] | None = None,
+        network: dict[str, Any] | None = None,
         sql: tuple[str, ...] = ("queries",),
         concurrency: int | None = None,
         shared: bool = False,
@@ -130,7 +195,7 @@ class History(Construct):
                 **(environment or {}),
             },
             files={**self._database.files, **sql_files(*sql)},
-            network=self._database.network,
+            network=network or self._database.network,
             timeout=timeout,
             memory_mb=memory_mb,
             concurrency=concurrency,

@@ -239,6 +239,11 @@ class Settings(_Settings):
     """How long a channel stays subscribed after its last viewer left."""
     partition_seconds: int = Field(default=86400, ge=60)
     """Span of one partition of ``events``."""
+    retention_seconds: int = Field(default=90 * 86400, ge=60)
+    """How long events are kept in the database after their partition has ended; then they are exported to S3.
+
+    Counts stay, but for those by the minute, which reach back three hours and are read from the events.
+    """
     read_concurrency: int = Field(default=40, ge=1, le=1000)
     """Reads answered at once, reserved in the account's concurrency; each may hold a database connection."""
 
@@ -248,7 +253,7 @@ class Settings(_Settings):
             # Twice: a release's new functions connect before those that they replace are gone. Twenty are the
             # server's own, Aurora's agents and an administrator's.
             accepted = (self.database.max_connections - 20) // 2
-            needed = self.read_concurrency + RECORD_CONCURRENCY + 2
+            needed = self.read_concurrency + RECORD_CONCURRENCY + 3
             if needed > accepted:
                 raise ValueError(
                     f"read_concurrency: all functions may open {needed} connections, but a database with "

@@ -4,6 +4,7 @@ from aws_cdk import (
     App,
     CfnOutput,
     CliCredentialsStackSynthesizer,
+    Duration,
     IStackSynthesizer,
     RemovalPolicy,
     Stack,
@@ -11,6 +12,7 @@ from aws_cdk import (
 )
 from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
@@ -39,7 +41,8 @@ class DataStack(Stack):
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
         super().__init__(scope, f"Fanfare-{settings.stage}-Data", synthesizer=_synthesizer(settings))
-        self.database = database(self, "Database", settings)
+        self.exports = _exports_bucket(self, "Exports", settings)
+        self.database = database(self, "Database", settings, exports=self.exports)
         self.users = user_pool(self, "Users", settings)
         self.channels = _table(self, "Channels", settings, key="streamer_id")
         self.connections = _table(
@@ -78,11 +81,19 @@ class AppStack(Stack):
             connections=data.connections,
             tickets=data.tickets,
         )
-        history = History(self, "History", settings, api=api, topic=ingest.topic, database=data.database)
+        history = History(
+            self,
+            "History",
+            settings,
+            api=api,
+            topic=ingest.topic,
+            database=data.database,
+            exports=data.exports,
+        )
         identity = Identity(self, "Identity", settings, pool=data.users)
         site = Site(self, "Site", settings, api=api, connects_to=[live.url, identity.url])
         client = identity.add_client(site.url)
-        Subscriptions(
+        subscriptions = Subscriptions(
             self,
             "Subscriptions",
             settings,
@@ -97,6 +108,7 @@ class AppStack(Stack):
             webhook_url=webhook_url,
             websocket_url=live.url,
         )
+        history.migrate_after(ingest, live, identity, site, subscriptions)
         site.publish(
             {
                 "stage": settings.stage,
@@ -123,6 +135,7 @@ class AppStack(Stack):
             IdentityDomain=identity.url,
             DistributionId=site.distribution.distribution_id,
             SiteBucketName=site.bucket.bucket_name,
+            ExportsBucketName=data.exports.bucket_name,
             EventsTopicArn=ingest.topic.topic_arn,
             RecordQueueUrl=history.feed.queue.queue_url,
             RecordDeadLetterQueueUrl=history.feed.dead_letters.queue_url,
@@ -158,6 +171,23 @@ def _table(
             point_in_time_recovery_enabled=settings.retain_data
         ),
         deletion_protection=settings.retain_data,
+        removal_policy=RemovalPolicy.RETAIN if settings.retain_data else RemovalPolicy.DESTROY,
+    )
+
+
+def _exports_bucket(scope: Construct, id_: str, settings: Settings) -> s3.Bucket:
+    """Where events go that have become too old for the database."""
+    return s3.Bucket(
+        scope,
+        id_,
+        block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+        encryption=s3.BucketEncryption.S3_MANAGED,
+        enforce_ssl=True,
+        lifecycle_rules=[
+            # What an export that was cut off has left.
+            s3.LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(1)),
+        ],
+        # Without retain_data it goes with the stack if it is empty; it is nothing to be deleted unasked.
         removal_policy=RemovalPolicy.RETAIN if settings.retain_data else RemovalPolicy.DESTROY,
     )
 

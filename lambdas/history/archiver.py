@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.common.observability import MetricUnit, logger, metrics
@@ -10,14 +11,17 @@ from lambdas.common.settings import from_environment
 from lambdas.history.archiving import roll_up_archives, seal_partitions
 from lambdas.history.credentials import password_source
 from lambdas.history.database import Database, DatabaseSettings
+from lambdas.history.retention import expire_partitions
 from lambdas.history.upkeep import ensure_partitions, erase_streamer, forget_seen_events
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(DatabaseSettings):
-    """The database's, and the length of a partition."""
+    """The database's; the length of a partition, how long it is kept, and where its events go then."""
 
     partition_seconds: int
+    retention_seconds: int
+    exports_bucket: str
 
 
 SETTINGS = from_environment(Settings)
@@ -29,6 +33,7 @@ DATABASE = Database(
     connect_timeout_seconds=60,
     statement_timeout_seconds=60,
 )
+S3 = boto3.client("s3")
 
 
 @logger.inject_lambda_context
@@ -40,19 +45,25 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
         logger.info("Streamer erased", extra={"streamer_id": streamer_id, "events": erased})
         return
     ahead = DATABASE.run(lambda connection: ensure_partitions(connection, SETTINGS.partition_seconds))
-    metrics.add_metric(name="PartitionsAhead", unit=MetricUnit.Count, value=ahead)
+    _measure(PartitionsAhead=ahead)
     sealed = DATABASE.run(seal_partitions)
-    metrics.add_metric(name="PartitionsSealed", unit=MetricUnit.Count, value=sealed.partitions)
-    metrics.add_metric(name="EventsArchived", unit=MetricUnit.Count, value=sealed.events)
+    _measure(PartitionsSealed=sealed.partitions, EventsArchived=sealed.events)
     rolled_up = DATABASE.run(roll_up_archives)
-    forgotten = DATABASE.run(forget_seen_events)
-    logger.info(
-        "Upkeep done",
-        extra={
-            "partitions_ahead": ahead,
-            "partitions_sealed": sealed.partitions,
-            "events_archived": sealed.events,
-            "archives_rolled_up": rolled_up,
-            "seen_events_forgotten": forgotten,
-        },
+    _measure(ArchivesRolledUp=rolled_up)
+    if DATABASE.run(forget_seen_events):
+        logger.info("Old ids forgotten")
+    expired = DATABASE.run(
+        lambda connection: expire_partitions(
+            connection, S3, SETTINGS.exports_bucket, SETTINGS.retention_seconds
+        )
     )
+    _measure(
+        PartitionsExported=expired.exported, PartitionsDropped=expired.dropped, EventsExported=expired.events
+    )
+
+
+def _measure(**counts: int) -> None:
+    """Publish the counts as metrics, and log them."""
+    for name, count in counts.items():
+        metrics.add_metric(name=name, unit=MetricUnit.Count, value=count)
+    logger.info("Upkeep", extra=counts)

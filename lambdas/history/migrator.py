@@ -1,4 +1,4 @@
-"""Brings the schema up to date; a deployment invokes it before new code serves, and fails when it fails."""
+"""Prepares the schema for a release: a deployment invokes it before new code serves, or fails."""
 
 import dataclasses
 from typing import Any

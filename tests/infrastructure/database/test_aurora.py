@@ -5,9 +5,14 @@ import pytest
 from tests.infrastructure.template import Stage, synthesise
 
 
-def test_the_network_has_no_way_out(prod: Stage) -> None:
+def test_the_network_has_no_way_out_but_to_the_exports(prod: Stage) -> None:
     types = {resource.type for resource in prod.resources.values()}
-    for door in ("NatGateway", "InternetGateway", "VPCEndpoint", "Route", "EIP"):
+    ((_, endpoint),) = prod.of_type("AWS::EC2::VPCEndpoint").items()
+    assert endpoint["VpcEndpointType"] == "Gateway", "the other kinds cost by the hour"
+    assert endpoint["ServiceName"] == "com.amazonaws.{Region}.s3"
+    (statement,) = endpoint["PolicyDocument"]["Statement"]
+    assert statement["Resource"] == "{Exports.Arn}/*"
+    for door in ("NatGateway", "InternetGateway", "Route", "EIP"):
         assert f"AWS::EC2::{door}" not in types
     subnets = prod.of_type("AWS::EC2::Subnet").values()
     assert len(subnets) == 2
@@ -21,6 +26,15 @@ def test_only_the_functions_group_reaches_the_database(prod: Stage) -> None:
     (egress,) = prod.of_type("AWS::EC2::SecurityGroupEgress").values()
     assert egress["GroupId"] == "{Database/Clients.GroupId}"
     assert egress["DestinationSecurityGroupId"] == "{Database/Cluster/SecurityGroup.GroupId}"
+
+
+def test_only_the_archiver_reaches_s3(prod: Stage) -> None:
+    def groups(job: str) -> list[str]:
+        return list(prod.function(job)["VpcConfig"]["SecurityGroupIds"])
+
+    assert groups("archiver") == ["{Database/Clients.GroupId}", "{Database/Exporters.GroupId}"]
+    for job in ("recorder", "query", "migrator", "postmigrator"):
+        assert groups(job) == ["{Database/Clients.GroupId}"]
 
 
 def test_the_cluster_is_encrypted_and_takes_iam_tokens_over_tls(prod: Stage) -> None:
@@ -47,7 +61,7 @@ def test_production_has_a_reader_to_fail_over_to(prod: Stage) -> None:
 
 
 def test_functions_verify_the_databases_certificate(prod: Stage) -> None:
-    for job in ("recorder", "query", "archiver", "migrator"):
+    for job in ("recorder", "query", "archiver", "migrator", "postmigrator"):
         variables = prod.function(job)["Environment"]["Variables"]
         bundle = (prod.package(job) / variables["DATABASE_CA_FILE"]).read_text()
         assert bundle.count("BEGIN CERTIFICATE") == bundle.count("END CERTIFICATE") > 50

@@ -1,5 +1,8 @@
 """History: the read routes, the schedule, and migrations before code."""
 
+import pytest
+
+from cdk.history import upkeep_minutes
 from tests.infrastructure.template import Stage
 
 
@@ -24,6 +27,21 @@ def test_anyone_may_read(prod: Stage) -> None:
         assert integration.properties["PayloadFormatVersion"] == "2.0"
 
 
+def test_an_alarm_tells_when_no_partition_is_ahead_or_nobody_looks(prod: Stage) -> None:
+    alarm = prod.resources["History/PartitionsAlarm"].properties
+    assert alarm["Namespace"] == "Fanfare"
+    assert alarm["MetricName"] == "PartitionsAhead"
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": "archiver"}]
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
+    assert alarm["Period"] == 3600
+    assert alarm["TreatMissingData"] == "breaching"
+
+
+@pytest.mark.parametrize(("seconds", "minutes"), [(60, 1), (90, 1), (1800, 30), (3600, 60), (7 * 86400, 60)])
+def test_partitions_are_looked_after_before_they_end(seconds: int, minutes: int) -> None:
+    assert upkeep_minutes(seconds) == minutes
+
+
 def test_partitions_are_looked_after_every_hour(prod: Stage) -> None:
     rule = prod.resources["History/ArchiverSchedule"].properties
     assert rule["ScheduleExpression"] == "rate(1 hour)"
@@ -40,9 +58,26 @@ def test_migrations_run_before_the_code_that_needs_them(prod: Stage) -> None:
     assert any(path.startswith("History/Recorder/SqsEventSource") for path in waiting)
 
 
+def test_migrations_that_take_something_away_run_when_everything_else_is_in_place(prod: Stage) -> None:
+    last = "History/MigrateAfter/Default/Default"
+    before = prod.resources[last].depends_on
+    assert {"History/Recorder", "History/Query", "History/Archiver", "Live/Broadcaster"} <= before
+    assert "Site/Pages/CustomResource/Default" in before
+    assert not [path for path, found in prod.resources.items() if last in found.depends_on]
+
+
 def test_migrations_run_again_when_their_package_changes(prod: Stage) -> None:
     trigger = prod.resources["History/Migrate/Default/Default"].properties
     assert trigger["ExecuteOnHandlerChange"] is True
     # A version stands for one state of the code and its configuration.
     assert trigger["HandlerArn"] == "{History/Migrator/CurrentVersion}"
     assert trigger["InvocationType"] == "RequestResponse"
+
+
+def test_exports_are_private_and_outlive_the_stack(prod: Stage) -> None:
+    bucket = prod.resources["Exports"]
+    assert bucket.deletion_policy == "Retain"
+    assert set(bucket.properties["PublicAccessBlockConfiguration"].values()) == {True}
+    (rule,) = bucket.properties["LifecycleConfiguration"]["Rules"]
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    assert "ExpirationInDays" not in rule

@@ -19,8 +19,9 @@ FUNCTIONS = {
     "History/Query",
     "History/Archiver",
     "History/Migrator",
+    "History/Postmigrator",
 }
-DATABASE_FUNCTIONS = {"History/Recorder", "History/Query", "History/Archiver", "History/Migrator"}
+DATABASE_FUNCTIONS = {name for name in FUNCTIONS if name.startswith("History/")}
 
 EMULATOR = "http://127.0.0.1:14566"
 TWITCH = "http://127.0.0.1:14567"
@@ -172,6 +173,7 @@ def test_local_and_prod_differ_further_in_these_settings_only(
         "AWS::DynamoDB::Table DeletionPolicy": tables,
         "AWS::DynamoDB::Table DeletionProtectionEnabled": tables,
         "AWS::DynamoDB::Table PointInTimeRecoverySpecification.PointInTimeRecoveryEnabled": tables,
+        "AWS::S3::Bucket DeletionPolicy": {"Exports"},
         "AWS::Cognito::UserPool DeletionPolicy": {"Users"},
         "AWS::Cognito::UserPool DeletionProtection": {"Users"},
         # log_level, log_retention_days

@@ -31,9 +31,11 @@ JOBS = {
     "revocations": {"CHANNELS_TABLE"},
     "recorder": set(),
     "query": set(),
-    "archiver": {"PARTITION_SECONDS"},
+    "archiver": {"PARTITION_SECONDS", "RETENTION_SECONDS", "EXPORTS_BUCKET"},
     "migrator": {"PARTITION_SECONDS"},
+    "postmigrator": set(),
 }
+DATABASE_JOBS = {"recorder", "query", "archiver", "migrator", "postmigrator"}
 DATABASE = {"DATABASE_HOST", "DATABASE_PORT", "DATABASE_NAME", "DATABASE_USER"}
 
 
@@ -49,7 +51,7 @@ def test_a_function_runs_on_arm_with_python_3_13(prod: Stage, job: str) -> None:
 @pytest.mark.parametrize("job", sorted(JOBS))
 def test_a_function_is_told_what_it_uses(prod: Stage, local: Stage, job: str) -> None:
     common = {"POWERTOOLS_SERVICE_NAME", "LOG_LEVEL"}
-    history = job in {"recorder", "query", "archiver", "migrator"}
+    history = job in DATABASE_JOBS
     expected = JOBS[job] | common | (DATABASE if history else set())
     for stage, sign_in in ((prod, "DATABASE_CA_FILE"), (local, "DATABASE_SECRET_ARN")):
         variables = stage.function(job)["Environment"]["Variables"]
@@ -67,7 +69,7 @@ def test_a_function_logs_into_its_own_group_that_forgets(prod: Stage, job: str) 
 
 def test_only_the_functions_of_the_database_are_in_its_network(prod: Stage) -> None:
     inside = {job for job in JOBS if "VpcConfig" in prod.function(job)}
-    assert inside == {"recorder", "query", "archiver", "migrator"}
+    assert inside == DATABASE_JOBS
 
 
 def test_no_secret_is_in_a_template(prod: Stage, local: Stage) -> None:

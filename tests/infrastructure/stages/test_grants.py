@@ -13,6 +13,10 @@ CONSUME = (
     "sqs:GetQueueUrl",
     "sqs:ReceiveMessage",
 )
+EXPORT = [
+    f"s3:{action} on {{Exports.Arn}}/events/*"
+    for action in ("AbortMultipartUpload", "GetObject", "PutObject")
+]
 
 GRANTS = {
     "Ingest/Webhook": ["secretsmanager:GetSecretValue on {WebhookSecret}", "sns:Publish on {Ingest/Events}"],
@@ -44,8 +48,9 @@ GRANTS = {
     ],
     **{
         f"History/{job}": [f"secretsmanager:GetSecretValue on {SECRET}/local/database-??????"]
-        for job in ("Query", "Archiver", "Migrator")
+        for job in ("Query", "Migrator", "Postmigrator")
     },
+    "History/Archiver": [f"secretsmanager:GetSecretValue on {SECRET}/local/database-??????", *EXPORT],
 }
 NETWORK = [
     "ec2:AssignPrivateIpAddresses on *",
@@ -66,14 +71,15 @@ def test_a_function_may_do_exactly_this(local: Stage, function: str) -> None:
     assert local.grants(f"{function}Role") == sorted([*GRANTS[function], *_logs(function)])
 
 
-@pytest.mark.parametrize("job", ["Archiver", "Migrator", "Query"])
+@pytest.mark.parametrize("job", ["Archiver", "Migrator", "Postmigrator", "Query"])
 def test_in_aws_a_database_function_signs_in_with_its_role_instead(prod: Stage, job: str) -> None:
     sign_in = (
         "rds-db:connect on "
         "arn:{Partition}:rds-db:{Region}:{AccountId}:dbuser:{Database/Cluster.DBClusterResourceId}/fanfare"
     )
     function = f"History/{job}"
-    assert prod.grants(f"{function}Role") == sorted([sign_in, *NETWORK, *_logs(function)])
+    others = EXPORT if job == "Archiver" else []
+    assert prod.grants(f"{function}Role") == sorted([sign_in, *others, *NETWORK, *_logs(function)])
 
 
 def test_a_role_belongs_to_one_function_and_has_no_managed_policy(prod: Stage) -> None:

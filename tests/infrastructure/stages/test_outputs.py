@@ -15,6 +15,7 @@ def test_outputs_say_where_everything_is(prod: Stage) -> None:
         "IdentityDomain": "https://fanfare-prod-{AccountId}.auth.{Region}.amazoncognito.com",
         "DistributionId": "{Site/Distribution}",
         "SiteBucketName": "{Site/Bucket}",
+        "ExportsBucketName": "{Exports}",
         "EventsTopicArn": "{Ingest/Events}",
         "RecordQueueUrl": "{History/Feed/Queue}",
         "RecordDeadLetterQueueUrl": "{History/Feed/DeadLetters}",

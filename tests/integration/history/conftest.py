@@ -27,6 +27,7 @@ from lambdas.history.upkeep import ensure_partitions
 from local import postgres
 
 DAY = 86400
+EXPORTS = "exports"
 
 NewDatabase = Callable[[str], DatabaseSettings]
 MakeEvents = Callable[..., list[Event]]
@@ -167,6 +168,9 @@ def load_handler(
         for name, value in environment.items():
             monkeypatch.setenv(name.upper(), str(value))
         monkeypatch.setenv("PARTITION_SECONDS", str(DAY))
+        monkeypatch.setenv("RETENTION_SECONDS", str(90 * DAY))
+        monkeypatch.setenv("EXPORTS_BUCKET", EXPORTS)
+        boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=EXPORTS)
 
         def load(name: str) -> ModuleType:
             monkeypatch.delitem(sys.modules, f"lambdas.history.{name}", raising=False)

@@ -115,6 +115,10 @@ class TestArchiver:
             "PartitionsAhead": [2.0],
             "PartitionsSealed": [0.0],
             "EventsArchived": [0.0],
+            "ArchivesRolledUp": [0.0],
+            "PartitionsExported": [0.0],
+            "PartitionsDropped": [0.0],
+            "EventsExported": [0.0],
         }
 
 
@@ -134,11 +138,12 @@ class TestMigrator:
             "partitions_ahead": 2,
         }
         assert migrator.handler({}, lambda_context)["applied"] == []
+        assert load_handler("postmigrator").handler({}, lambda_context) == {"applied": []}
         answer = load_handler("recorder").handler(batch(make_events()[0].to_json()), lambda_context)
         assert answer == {"batchItemFailures": []}
 
 
-@pytest.mark.parametrize("name", ["recorder", "query", "archiver", "migrator"])
+@pytest.mark.parametrize("name", ["recorder", "query", "archiver", "migrator", "postmigrator"])
 class TestSettings:
     def test_a_function_without_its_settings_does_not_start(
         self, load_handler: LoadHandler, monkeypatch: pytest.MonkeyPatch, name: str

@@ -58,13 +58,76 @@ def test_a_failing_migration_names_file_and_line_and_leaves_nothing_of_itself(
     connection = connect(empty_settings)
 
     with pytest.raises(MigrationError, match=r'0002_before_two\.sql, line 2: relation "nowhere" does not'):
-        migrate(connection, tmp_path)
+        migrate(connection, directory=tmp_path)
 
     tables = "select relname from pg_class where relname in ('events', 'half', 'never')"
     assert connection.execute(tables).fetchall() == [{"relname": "events"}]
 
     (tmp_path / "0002_before_two.sql").write_text("create table half (id text);\n")
-    assert migrate(connection, tmp_path) == ["0002_before_two.sql", "0003_before_three.sql"]
+    assert migrate(connection, directory=tmp_path) == ["0002_before_two.sql", "0003_before_three.sql"]
+
+
+class TestPhases:
+    """What comes before the code, and what comes after it."""
+
+    @pytest.fixture
+    def release(self, tmp_path: Path) -> Callable[..., Path]:
+        """A folder with the migrations of a release."""
+
+        def make(*names: str) -> Path:
+            folder = tmp_path / str(len(names))
+            folder.mkdir()
+            (folder / "0001_before_one.sql").write_bytes(migration_files()[0].read_bytes())
+            for name in names:
+                (folder / name).write_text(f"create table t{name[:4]} (id text);\n")
+            return folder
+
+        return make
+
+    def test_each_is_applied_in_its_phase(
+        self, empty_settings: DatabaseSettings, connect: Connect, release: Callable[..., Path]
+    ) -> None:
+        connection = connect(empty_settings)
+        migrate(connection, directory=release())
+        folder = release("0002_before_two.sql", "0003_before_three.sql", "0004_after_four.sql")
+        assert migrate(connection, "before", folder) == ["0002_before_two.sql", "0003_before_three.sql"]
+        assert migrate(connection, "after", folder) == ["0004_after_four.sql"]
+        assert migrate(connection, "before", folder) == migrate(connection, "after", folder) == []
+
+    def test_an_empty_database_is_made_ready_at_once(
+        self, empty_settings: DatabaseSettings, connect: Connect, release: Callable[..., Path]
+    ) -> None:
+        folder = release("0002_after_two.sql", "0003_before_three.sql", "0004_after_four.sql")
+        assert migrate(connect(empty_settings), "before", folder) == [
+            "0001_before_one.sql",
+            "0002_after_two.sql",
+            "0003_before_three.sql",
+            "0004_after_four.sql",
+        ]
+
+    def test_a_release_cannot_be_skipped_that_ends_with_a_migration(
+        self, empty_settings: DatabaseSettings, connect: Connect, release: Callable[..., Path]
+    ) -> None:
+        connection = connect(empty_settings)
+        migrate(connection, directory=release())
+        folder = release("0002_before_two.sql", "0003_after_three.sql", "0004_before_four.sql")
+        with pytest.raises(
+            MigrationError, match=r"0004_before_four\.sql: first deploy .* 0003_after_three\.sql"
+        ):
+            migrate(connection, "before", folder)
+        assert connection.execute("select from pg_class where relname = 't0002'").fetchone() is None
+
+    def test_a_release_is_refused_whose_successor_has_taken_something_away(
+        self, empty_settings: DatabaseSettings, connect: Connect, release: Callable[..., Path]
+    ) -> None:
+        connection = connect(empty_settings)
+        old, new = release(), release("0002_before_two.sql", "0003_after_three.sql")
+        migrate(connection, directory=old)
+        migrate(connection, "before", new)
+        assert migrate(connection, "before", old) == [], "what was added does not hurt it"
+        migrate(connection, "after", new)
+        with pytest.raises(MigrationError, match=r"0003_after_three\.sql .* too old"):
+            migrate(connection, "before", old)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +140,7 @@ def test_a_misnamed_migration_is_refused_before_anything_runs(
     (tmp_path / name).touch()
     connection = connect(empty_settings)
     with pytest.raises(MigrationError, match="sql"):
-        migrate(connection, tmp_path)
+        migrate(connection, directory=tmp_path)
     assert connection.execute("select from pg_class where relname = 'one'").fetchone() is None
 
 
