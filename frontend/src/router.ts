@@ -22,6 +22,19 @@ export function createSiteRouter(): Router {
           return same || { name: "watch", params: { channel: parsed.login }, replace: true };
         },
       },
+      {
+        path: "/watch/:channel/overlay",
+        name: "overlay-setup",
+        component: () => import("./pages/OverlaySetupPage.vue"),
+        props: true,
+      },
+      {
+        path: "/overlay/:channel",
+        name: "overlay",
+        component: () => import("./pages/OverlayPage.vue"),
+        props: true,
+        meta: { bare: true },
+      },
       { path: "/leaderboard", name: "leaderboard", component: () => import("./pages/LeaderboardPage.vue") },
       { path: "/:rest(.*)*", name: "not-found", component: () => import("./pages/NotFoundPage.vue") },
     ],

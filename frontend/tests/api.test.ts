@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 
-import { ApiError, newestEvents, retryAfter, watch } from "../src/live/api";
+import { ApiError, newestEvents, retryAfter, viewerWatchUrl, watch } from "../src/live/api";
 import { backoff } from "../src/live/backoff";
 import { event } from "./events";
 
@@ -31,7 +31,7 @@ describe("the backoff", () => {
 describe("the API", () => {
   test("is asked to watch with the token in a header, never in the address", async () => {
     const fetch = vi.fn(() => Promise.resolve(Response.json({ ticket: "t" })));
-    await watch(fetch, "marlowe", "token");
+    await watch(fetch, viewerWatchUrl("marlowe"), "token");
     expect(fetch).toHaveBeenCalledWith("/api/channels/marlowe/watch", {
       method: "POST",
       headers: { Authorization: "Bearer token" },
@@ -43,14 +43,14 @@ describe("the API", () => {
       { error: { code: "rate_limited", message: "Too many viewers." } },
       { status: 429, headers: { "Retry-After": "7" } },
     );
-    const error = await watch(() => Promise.resolve(refusal), "marlowe", "token").catch((reason: unknown) => reason);
+    const error = await watch(() => Promise.resolve(refusal), viewerWatchUrl("marlowe"), "token").catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(ApiError);
     expect(error).toMatchObject({ status: 429, message: "Too many viewers.", retryAfter: 7_000 });
   });
 
   test("may fail with a gateway's own page", async () => {
     const page = new Response("<html>", { status: 502 });
-    await expect(watch(() => Promise.resolve(page), "marlowe", "token")).rejects.toMatchObject({ status: 502 });
+    await expect(watch(() => Promise.resolve(page), viewerWatchUrl("marlowe"), "token")).rejects.toMatchObject({ status: 502 });
   });
 
   test("gives the newest events, past this browser's cache, without what is not an event", async () => {

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from "vitest";
 
+import { viewerWatchUrl } from "../src/live/api";
 import { LiveConnection, type Clock, type LiveState } from "../src/live/connection";
 import type { ChannelEvent } from "../src/live/events";
 import { event } from "./events";
@@ -113,6 +114,7 @@ beforeEach(() => {
         sockets.push(new FakeSocket(url));
         return socket() as unknown as WebSocket;
       },
+      watchUrl: viewerWatchUrl,
       accessToken: () => Promise.resolve(token),
       online: () => online,
     },

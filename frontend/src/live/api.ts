@@ -56,9 +56,12 @@ export async function answer(response: Response): Promise<unknown> {
   throw new ApiError(response.status, message, retryAfter(response.headers.get("Retry-After"), Date.now()));
 }
 
+/** Where a viewer who is signed in asks to follow a channel. */
+export const viewerWatchUrl = (login: string): string => `/api/channels/${encodeURIComponent(login)}/watch`;
+
 /** Asks to follow a channel. Throws {@link ApiError}, or what `fetch` throws when there is no connection. */
-export async function watch(fetch: typeof globalThis.fetch, login: string, accessToken: string): Promise<Watch> {
-  const response = await fetch(`/api/channels/${encodeURIComponent(login)}/watch`, {
+export async function watch(fetch: typeof globalThis.fetch, url: string, accessToken: string): Promise<Watch> {
+  const response = await fetch(url, {
     method: "POST",
     headers: { Authorization: `Bearer ${accessToken}` },
   });

@@ -1,6 +1,7 @@
+import { viewerWatchUrl } from "./api";
 import type { Clock, Surroundings } from "./connection";
 
-const clock: Clock = {
+export const clock: Clock = {
   now: () => Date.now(),
   after(ms, run) {
     const timer = setTimeout(run, ms);
@@ -17,6 +18,7 @@ export function browserSurroundings(accessToken: () => Promise<string | null>): 
     random: Math.random,
     fetch: (input, init) => fetch(input, init),
     openWebSocket: (url) => new WebSocket(url),
+    watchUrl: viewerWatchUrl,
     accessToken,
     online: () => navigator.onLine,
   };

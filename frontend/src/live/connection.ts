@@ -74,7 +74,9 @@ export interface Surroundings {
   random: () => number;
   fetch: typeof globalThis.fetch;
   openWebSocket: (url: string) => WebSocket;
-  /** The viewer's access token, renewed if need be; null when the viewer has to sign in again. */
+  /** Where to ask to follow a channel. */
+  watchUrl: (login: string) => string;
+  /** What that asks for: the viewer's access token, renewed if need be; null when there is none any more. */
   accessToken: () => Promise<string | null>;
   /** What the device says about its network. Only a hint: a local server answers without one. */
   online: () => boolean;
@@ -145,7 +147,7 @@ export class LiveConnection {
       }
       // What the viewer came for does not wait for the socket.
       if (this.#state.record === "unread") void this.#catchUp();
-      const answer = await watch(this.around.fetch, this.login, token);
+      const answer = await watch(this.around.fetch, this.around.watchUrl(this.login), token);
       if (attempt !== this.#attempt) return;
       this.#change({ channel: answer.channel, topics: answer.topics, retryAt: null, message: null });
       this.#open(answer);

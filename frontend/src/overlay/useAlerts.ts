@@ -1,0 +1,21 @@
+import { onScopeDispose, shallowRef, type ShallowRef } from "vue";
+
+import type { Row } from "../feed/bursts";
+import { clock } from "../live/browser";
+import { AlertQueue } from "./alerts";
+import type { OverlayOptions } from "./options";
+
+/** A queue of alerts for as long as the component lives, and the one that is shown. */
+export function useAlerts(options: Pick<OverlayOptions, "families" | "seconds">): {
+  alert: Readonly<ShallowRef<Row | null>>;
+  alerts: AlertQueue;
+} {
+  const alert = shallowRef<Row | null>(null);
+  const alerts = new AlertQueue(clock, options, (shown) => {
+    alert.value = shown;
+  });
+  onScopeDispose(() => {
+    alerts.stop();
+  });
+  return { alert, alerts };
+}
