@@ -86,6 +86,10 @@ unit: $(VENV) $(SITE) ## Test decisions, without any service: Python and the sit
 integration: $(VENV) $(TOOLS) ## Test against a real PostgreSQL, simulated AWS calls and a simulated Twitch
 	$(PYTEST) tests/integration
 
+.PHONY: stress
+stress: $(VENV) ## Record, archive, read and drop at once for a minute, while connections are killed
+	FANFARE_STRESS_SECONDS=$${FANFARE_STRESS_SECONDS:-60} $(PYTEST) -s tests/integration/history/test_concurrency.py
+
 .PHONY: infrastructure
 infrastructure: $(VENV) $(TOOLS) $(SITE) ## Test the synthesised templates and the function packages
 	$(PYTEST) tests/infrastructure
