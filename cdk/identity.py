@@ -8,6 +8,8 @@ from constructs import Construct
 from cdk.settings import Settings
 
 PROVIDER = "Twitch"
+# The same application at Twitch, asking for the scopes with which a streamer or a moderator consents.
+STREAMER_PROVIDER = "TwitchStreamer"
 
 
 def user_pool(scope: Construct, id_: str, settings: Settings) -> cognito.UserPool:

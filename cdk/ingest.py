@@ -122,6 +122,6 @@ class Feed(Construct):
         )
 
 
-def only(message_type: str) -> dict[str, sns.SubscriptionFilter]:
-    """Filter policy that lets only this ``message_type`` pass."""
-    return {"message_type": sns.SubscriptionFilter.string_filter(allowlist=[message_type])}
+def only(*message_types: str) -> dict[str, sns.SubscriptionFilter]:
+    """Filter policy that lets only these ``message_type`` pass."""
+    return {"message_type": sns.SubscriptionFilter.string_filter(allowlist=[*message_types])}

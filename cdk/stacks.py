@@ -45,6 +45,13 @@ class DataStack(Stack):
         self.database = database(self, "Database", settings, exports=self.exports)
         self.users = user_pool(self, "Users", settings)
         self.channels = _table(self, "Channels", settings, key="streamer_id")
+        self.channels.add_global_secondary_index(
+            index_name="login",
+            partition_key=dynamodb.Attribute(name="login", type=dynamodb.AttributeType.STRING),
+            projection_type=dynamodb.ProjectionType.INCLUDE,
+            non_key_attributes=["display_name", "avatar_url", "resolved_at"],
+        )
+        self.grants = _table(self, "Grants", settings, key="streamer_id", sort_key="grantor_id")
         self.connections = _table(
             self, "Connections", settings, key="streamer_id", sort_key="connection_id", expires=True
         )
@@ -102,7 +109,9 @@ class AppStack(Stack):
             topic=ingest.topic,
             channels=data.channels,
             connections=data.connections,
+            grants=data.grants,
             tickets=data.tickets,
+            broadcast=live.feed.queue,
             twitch_secret=twitch_secret,
             webhook_secret=data.webhook_secret,
             webhook_url=webhook_url,

@@ -9,16 +9,18 @@ from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as sns_subscriptions
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from cdk.function import Function
+from cdk.identity import STREAMER_PROVIDER
 from cdk.ingest import only
 from cdk.packaging import topic_table
 from cdk.settings import Settings
 
 
 class Subscriptions(Construct):
-    """``POST /api/channels/{login}/watch``, the reconciler and the revocations."""
+    """``POST /api/channels/{login}/watch``, the reconciler, and Twitch's notices about subscriptions."""
 
     def __init__(
         self,
@@ -31,20 +33,30 @@ class Subscriptions(Construct):
         topic: sns.ITopic,
         channels: dynamodb.ITable,
         connections: dynamodb.ITable,
+        grants: dynamodb.ITable,
         tickets: dynamodb.ITable,
+        broadcast: sqs.IQueue,
         twitch_secret: secretsmanager.ISecret,
         webhook_secret: secretsmanager.ISecret,
         webhook_url: str,
         websocket_url: str,
     ) -> None:
-        """``viewers`` admits who is signed in; ``webhook_url`` is where Twitch delivers."""
+        """``viewers`` admits who is signed in; ``webhook_url`` is where Twitch delivers.
+
+        ``broadcast`` leads to the viewers, who are told when a channel's topics change.
+        """
         super().__init__(scope, id_)
+        state = {
+            "CHANNELS_TABLE": channels.table_name,
+            "GRANTS_TABLE": grants.table_name,
+            "BROADCAST_QUEUE_URL": broadcast.queue_url,
+        }
         twitch = {
             "TWITCH_SECRET_ARN": twitch_secret.secret_arn,
             "TWITCH_API_URL": settings.twitch.api_url,
             "TWITCH_AUTH_URL": settings.twitch.auth_url,
+            "WEBHOOK_SECRET_ARN": webhook_secret.secret_arn,
             "WEBHOOK_URL": webhook_url,
-            "CHANNELS_TABLE": channels.table_name,
         }
         # A secret's ARN ends in six characters of AWS's that its name does not tell.
         twitch_secret_arn = f"{twitch_secret.secret_arn}-??????"
@@ -55,16 +67,21 @@ class Subscriptions(Construct):
             settings,
             handler="lambdas.subscriptions.watch.handler",
             environment={
+                **state,
                 **twitch,
                 "TICKETS_TABLE": tickets.table_name,
-                "WEBHOOK_SECRET_ARN": webhook_secret.secret_arn,
+                "STREAMER_PROVIDER": STREAMER_PROVIDER,
                 "WEBSOCKET_URL": websocket_url,
             },
             files=topic_table(),
-            timeout=Duration.seconds(15),
+            # What API Gateway waits for, at most.
+            timeout=Duration.seconds(29),
             memory_mb=512,
         )
-        watch.allow("dynamodb:UpdateItem", on=channels.table_arn)
+        watch.allow("dynamodb:DeleteItem", "dynamodb:UpdateItem", on=channels.table_arn)
+        watch.allow("dynamodb:Query", on=f"{channels.table_arn}/index/login")
+        watch.allow("dynamodb:Query", "dynamodb:UpdateItem", on=grants.table_arn)
+        watch.allow("sqs:SendMessage", on=broadcast.queue_arn)
         watch.allow("dynamodb:PutItem", on=tickets.table_arn)
         watch.allow("secretsmanager:GetSecretValue", on=twitch_secret_arn)
         watch.allow("secretsmanager:GetSecretValue", on=webhook_secret.secret_arn)
@@ -81,17 +98,26 @@ class Subscriptions(Construct):
             settings,
             handler="lambdas.subscriptions.reconciler.handler",
             environment={
+                **state,
                 **twitch,
                 "CONNECTIONS_TABLE": connections.table_name,
                 "GRACE_PERIOD_SECONDS": str(settings.grace_period_seconds),
             },
             files=topic_table(),
             timeout=Duration.minutes(4),
+            memory_mb=512,
         )
         reconciler.allow(
-            "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:UpdateItem", on=channels.table_arn
+            "dynamodb:DeleteItem",
+            "dynamodb:GetItem",
+            "dynamodb:Scan",
+            "dynamodb:UpdateItem",
+            on=channels.table_arn,
         )
-        reconciler.allow("dynamodb:Query", on=connections.table_arn)
+        reconciler.allow("dynamodb:Scan", on=connections.table_arn)
+        reconciler.allow("dynamodb:Scan", "dynamodb:UpdateItem", on=grants.table_arn)
+        reconciler.allow("sqs:SendMessage", on=broadcast.queue_arn)
+        reconciler.allow("secretsmanager:GetSecretValue", on=webhook_secret.secret_arn)
         reconciler.allow("secretsmanager:GetSecretValue", on=twitch_secret_arn)
         events.Rule(
             self,
@@ -101,17 +127,21 @@ class Subscriptions(Construct):
             targets=[targets.LambdaFunction(reconciler, retry_attempts=0)],
         )
 
-        revocations = Function(
+        notices = Function(
             self,
-            "Revocations",
+            "Notices",
             settings,
-            handler="lambdas.subscriptions.revocations.handler",
-            environment={"CHANNELS_TABLE": channels.table_name},
+            handler="lambdas.subscriptions.notices.handler",
+            environment=state,
             files=topic_table(),
             timeout=Duration.seconds(10),
         )
-        revocations.allow("dynamodb:UpdateItem", on=channels.table_arn)
-        # No dead-letter queue: the reconciler finds every revocation in Twitch's own list, too.
+        notices.allow("dynamodb:GetItem", "dynamodb:UpdateItem", on=channels.table_arn)
+        notices.allow("dynamodb:Query", "dynamodb:UpdateItem", on=grants.table_arn)
+        notices.allow("sqs:SendMessage", on=broadcast.queue_arn)
+        # No dead-letter queue: the reconciler finds all of it in Twitch's own list, too.
         topic.add_subscription(
-            sns_subscriptions.LambdaSubscription(revocations, filter_policy=only("revocation"))
+            sns_subscriptions.LambdaSubscription(
+                notices, filter_policy=only("revocation", "webhook_callback_verification")
+            )
         )

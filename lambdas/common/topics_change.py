@@ -40,6 +40,6 @@ class TopicsChange:
         return format_json({"type": "topics", "topics": self.topics}).encode()
 
 
-def send(client: "SQSClient", queue_url: str, change: TopicsChange) -> None:
-    """Put the change into the broadcast queue."""
-    client.send_message(QueueUrl=queue_url, MessageBody=change.to_json())
+def send(client: "SQSClient", queue_url: str, change: TopicsChange, delay_seconds: int = 0) -> None:
+    """Put the change into the broadcast queue, to be told after so many seconds."""
+    client.send_message(QueueUrl=queue_url, MessageBody=change.to_json(), DelaySeconds=delay_seconds)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from lambdas.common.event import Event, format_json
+from lambdas.common.event import Event, format_json, format_time
 from lambdas.ingest.refusal import RefusedError
 from lambdas.ingest.signature import MESSAGE_ID
 
@@ -23,17 +23,22 @@ CHANNELS = ("broadcaster_user", "to_broadcaster_user", "from_broadcaster_user", 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Challenge:
-    """Twitch asks whether the callback is ours: answer with ``text``, nothing else."""
+    """Twitch asks whether the callback is ours: answer with ``text``, nothing else.
+
+    ``notice`` is what to publish of it, None if Twitch does not say which subscription it is about.
+    """
 
     text: str
+    notice: "Message | None"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Message:
     """What goes to the topic.
 
-    ``body`` of a ``notification`` is the event; of a ``revocation`` it is ``{"id", "subscription"}``, the
-    subscription being Twitch's own object, whose ``status`` is the reason.
+    ``body`` of a ``notification`` is the event; of a ``revocation`` and of a
+    ``webhook_callback_verification`` it is ``{"id", "sent_at", "subscription"}``, the subscription being
+    Twitch's own object, whose ``status`` is the reason.
     """
 
     message_type: str
@@ -51,16 +56,27 @@ def read(headers: Mapping[str, str], body: bytes, sent_at: datetime, now: dateti
     content = _parse(body)
     match message_type:
         case "webhook_callback_verification":
-            return Challenge(_text(content, "challenge"))
+            text = _text(content, "challenge")
+            try:
+                return Challenge(text, _notice(message_type, headers, content, sent_at))
+            except RefusedError:
+                # The answer depends on the signature and the challenge alone.
+                return Challenge(text, None)
         case "notification":
             event = _event(headers[MESSAGE_ID], content, sent_at, now)
             return Message(message_type, event.event_type, _publishable(event.to_dict()))
         case "revocation":
-            subscription = _object(content, "subscription")
-            fields = {"id": headers[MESSAGE_ID], "subscription": subscription}
-            return Message(message_type, _text(subscription, "type"), _publishable(fields))
+            return _notice(message_type, headers, content, sent_at)
         case _:
             raise RefusedError(400, "unknown_type", f"The message type {message_type!r} is not known.")
+
+
+def _notice(
+    message_type: str, headers: Mapping[str, str], content: dict[str, Any], sent_at: datetime
+) -> Message:
+    subscription = _object(content, "subscription")
+    fields = {"id": headers[MESSAGE_ID], "sent_at": format_time(sent_at), "subscription": subscription}
+    return Message(message_type, _text(subscription, "type"), _publishable(fields))
 
 
 def _event(message_id: str, content: dict[str, Any], sent_at: datetime, now: datetime) -> Event:

@@ -5,7 +5,7 @@ https://dev.twitch.tv/docs/eventsub/handling-webhook-events/#verifying-the-event
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from lambdas.common.event import parse_time
@@ -19,10 +19,11 @@ MESSAGE_SIGNATURE = "twitch-eventsub-message-signature"
 MAX_AGE = timedelta(minutes=10)
 
 
-def verify(headers: Mapping[str, str], body: bytes, secret: bytes, now: datetime) -> datetime:
+def verify(headers: Mapping[str, str], body: bytes, secrets: Iterable[bytes], now: datetime) -> datetime:
     """Return the moment at which Twitch sent the message.
 
-    ``headers`` have lower-case names; their values and ``body`` are exactly what was received.
+    ``headers`` have lower-case names; their values and ``body`` are exactly what was received. ``secrets``
+    are those that may have signed it.
     Raises RefusedError (403).
     """
     try:
@@ -35,7 +36,8 @@ def verify(headers: Mapping[str, str], body: bytes, secret: bytes, now: datetime
     if not message_id:
         raise RefusedError(403, "missing_header", f"The header {MESSAGE_ID} is empty.")
     # Bytes, since compare_digest refuses text that is not ASCII, which an attacker may well send.
-    if not hmac.compare_digest(sign(message_id, timestamp, body, secret).encode(), _encode(claimed)):
+    signatures = [sign(message_id, timestamp, body, secret).encode() for secret in secrets]
+    if not any(hmac.compare_digest(signature, _encode(claimed)) for signature in signatures):
         raise RefusedError(403, "bad_signature", "The signature does not match the message.")
     # Only a signed timestamp says anything, so freshness comes second.
     try:

@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import functools
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -12,11 +11,14 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from lambdas.common.aws import AwsError, Client
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
+from lambdas.common.webhook_secret import WebhookSecretSource
 from lambdas.ingest import delivery, signature, topic
 from lambdas.ingest.refusal import RefusedError
 
 # Also what SNS takes.
 MAX_BODY_BYTES = 256 * 1024
+# A wrong signature may mean that the secret was rotated. To look each time would let anybody make us look.
+FRESH_SECONDS = 5
 
 Response = dict[str, Any]
 
@@ -34,7 +36,7 @@ SETTINGS = from_environment(Settings)
 # A call of each is given up after 2.1 s. Twitch waits a few seconds for the answer and sends again after a
 # 5xx: saying so beats waiting.
 _SNS = Client("sns")
-_SECRETS = Client("secretsmanager")
+_SECRET = WebhookSecretSource(Client("secretsmanager"), SETTINGS.webhook_secret_arn)
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -58,15 +60,26 @@ def _accept(headers: dict[str, str], body: bytes) -> Response:
     if len(body) > MAX_BODY_BYTES:
         raise RefusedError(413, "too_large", "The body is larger than 256 KiB.")
     now = datetime.now(UTC)
-    sent_at = signature.verify(headers, body, _secret(), now)
+    sent_at = _verify(headers, body, now)
     message = delivery.read(headers, body, sent_at, now)
     if isinstance(message, delivery.Challenge):
+        if message.notice is not None:
+            _tell(message.notice)
         metrics.add_metric("EventsReceived", MetricUnit.Count, 0)
         return {"statusCode": 200, "headers": {"content-type": "text/plain"}, "body": message.text}
     topic.publish(_SNS, SETTINGS.events_topic_arn, message)
     logger.info("published", extra={"message_type": message.message_type, "event_type": message.event_type})
     metrics.add_metric("EventsReceived", MetricUnit.Count, int(message.message_type == "notification"))
     return {"statusCode": 204}
+
+
+def _tell(notice: delivery.Message) -> None:
+    """Publish that Twitch is about to enable a subscription; the answer to Twitch does not depend on it."""
+    try:
+        topic.publish(_SNS, SETTINGS.events_topic_arn, notice)
+    except AwsError:
+        # The reconciler finds it in Twitch's list, too.
+        logger.exception("The verification could not be published.")
 
 
 def _refuse(refusal: RefusedError) -> Response:
@@ -84,9 +97,13 @@ def _body(event: dict[str, Any]) -> bytes:
     return base64.b64decode(body) if event["isBase64Encoded"] else body.encode()
 
 
-@functools.cache
-def _secret() -> bytes:
+def _verify(headers: dict[str, str], body: bytes, now: datetime) -> datetime:
+    """Verify with what is known of the secret, and, unless it is quite new, with what it is by now."""
     # Read at the first delivery and kept. A failure is not kept, and is not taken for a wrong signature.
-    answer = _SECRETS.call("GetSecretValue", {"SecretId": SETTINGS.webhook_secret_arn})
-    secret: str = answer["SecretString"]
-    return secret.encode()
+    kept = _SECRET.get()
+    try:
+        return signature.verify(headers, body, kept.accepted, now)
+    except RefusedError as refusal:
+        if refusal.reason != "bad_signature" or (fresh := _SECRET.get(FRESH_SECONDS)) == kept:
+            raise
+        return signature.verify(headers, body, fresh.accepted, now)

@@ -1,15 +1,16 @@
 """The channels table: what is known of each channel and of its subscriptions.
 
-An item is ``streamer_id`` (key), ``login``, ``display_name``, ``avatar_url``, ``watched_at`` (when somebody
-last watched), ``verified_at`` (when the states were last compared with Twitch's list; both in epoch seconds)
-and ``subscriptions``, a map from topic key to ``{id, status, reason}``.
+An item is ``streamer_id`` (key), ``login`` (key of the index ``login``), ``display_name``, ``avatar_url``,
+``resolved_at`` (when Twitch last said that this is the login's channel), ``watched_at`` (when somebody last
+watched), ``verified_at`` (when the states were last compared with Twitch's list; all in epoch seconds) and
+``subscriptions``, a map from topic key to ``{id, status, reason, attempts, retry_at}``.
 
 Several functions change a channel at the same time, so no change writes back what was read before: each is
 one update of single map entries, with a condition where a newer entry must win.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
 from lambdas.subscriptions.model import Channel
@@ -28,10 +29,19 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a channel's topics, by topic key; ``verified_at`` is in epoch seconds, 0 for never."""
+    """What is known of a channel's topics, by topic key; times are in epoch seconds, 0 for never."""
 
+    watched_at: int
     verified_at: int
     topics: Mapping[str, TopicState]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Resolution:
+    """The channel that a login led to at ``resolved_at``, in epoch seconds."""
+
+    channel: Channel
+    resolved_at: int
 
 
 class ChannelsTable:
@@ -48,47 +58,60 @@ class ChannelsTable:
         )
         return _record(answer["Item"]) if "Item" in answer else None
 
-    def watch(self, channel: Channel, now: int) -> Record:
+    def find(self, login: str) -> Resolution | None:
+        """The channel that the login led to last, as far as the table knows.
+
+        The index lags behind the table by a moment: whoever misses a channel asks Twitch.
+        """
+        answer = self._client.query(
+            TableName=self._name,
+            IndexName="login",
+            KeyConditionExpression="login = :login",
+            ExpressionAttributeValues={":login": {"S": login}},
+        )
+        found = [
+            Resolution(
+                Channel(
+                    *(item[name]["S"] for name in ("streamer_id", "login", "display_name", "avatar_url"))
+                ),
+                int(item["resolved_at"]["N"]),
+            )
+            for item in answer["Items"]
+        ]
+        # A login may have been another channel's before.
+        return max(found, key=lambda resolution: resolution.resolved_at, default=None)
+
+    def scan(self) -> Iterator[tuple[str, Record]]:
+        """Every channel's id with what is known of it, page after page."""
+        for page in self._client.get_paginator("scan").paginate(TableName=self._name, ConsistentRead=True):
+            for item in page["Items"]:
+                yield item["streamer_id"]["S"], _record(item)
+
+    def watch(self, resolution: Resolution, now: int) -> Record:
         """Note that somebody watches the channel, and return what is known of its topics.
 
         This comes before anything is subscribed: from here on the reconciler leaves the channel alone.
         """
+        channel = resolution.channel
         answer = self._client.update_item(
             TableName=self._name,
             Key={"streamer_id": {"S": channel.id}},
             UpdateExpression=(
                 "SET login = :login, display_name = :display_name, avatar_url = :avatar_url, "
-                "watched_at = :now, subscriptions = if_not_exists(subscriptions, :none)"
+                "resolved_at = :resolved_at, watched_at = :now, "
+                "subscriptions = if_not_exists(subscriptions, :none)"
             ),
             ExpressionAttributeValues={
                 ":login": {"S": channel.login},
                 ":display_name": {"S": channel.display_name},
                 ":avatar_url": {"S": channel.avatar_url},
+                ":resolved_at": _number(resolution.resolved_at),
                 ":now": _number(now),
                 ":none": {"M": {}},
             },
             ReturnValues="ALL_NEW",
         )
         return _record(answer["Attributes"])
-
-    def record(self, streamer_id: str, states: Mapping[str, TopicState], verified_at: int) -> None:
-        """Set the states of topics that Twitch has just told; the other topics stay as they are."""
-        sets = ["verified_at = :verified_at"]
-        names: dict[str, str] = {}
-        values: dict[str, AttributeValueTypeDef] = {":verified_at": _number(verified_at)}
-        for index, (key, state) in enumerate(states.items()):
-            sets.append(f"subscriptions.#topic{index} = :state{index}")
-            names[f"#topic{index}"] = key
-            values[f":state{index}"] = _map(state)
-        request: UpdateItemInputTypeDef = {
-            "TableName": self._name,
-            "Key": {"streamer_id": {"S": streamer_id}},
-            "UpdateExpression": "SET " + ", ".join(sets),
-            "ExpressionAttributeValues": values,
-        }
-        if names:
-            request["ExpressionAttributeNames"] = names
-        self._client.update_item(**request)
 
     def replace(self, streamer_id: str, key: str, expected_id: str | None, state: TopicState) -> bool:
         """Set a topic's state, and return whether it was set.
@@ -151,6 +174,7 @@ class ChannelsTable:
 
 def _record(item: "Item") -> Record:
     return Record(
+        watched_at=int(item["watched_at"]["N"]),
         verified_at=int(item["verified_at"]["N"]) if "verified_at" in item else 0,
         topics={key: _state(value["M"]) for key, value in item["subscriptions"]["M"].items()},
     )
@@ -161,13 +185,21 @@ def _state(fields: "Item") -> TopicState:
         status=cast("Status", fields["status"]["S"]),
         subscription_id=fields["id"]["S"] if "id" in fields else None,
         reason=fields["reason"]["S"] if "reason" in fields else None,
+        attempts=int(fields["attempts"]["N"]) if "attempts" in fields else 0,
+        retry_at=int(fields["retry_at"]["N"]) if "retry_at" in fields else 0,
     )
 
 
 def _map(state: TopicState) -> "AttributeValueTypeDef":
-    """A state as a map; what is None is left out, which the conditions above count on."""
-    fields = {"status": state.status, "id": state.subscription_id, "reason": state.reason}
-    return {"M": {name: {"S": value} for name, value in fields.items() if value is not None}}
+    """A state as a map; what says nothing is left out, which the conditions above count on."""
+    texts = {"status": state.status, "id": state.subscription_id, "reason": state.reason}
+    numbers = {"attempts": state.attempts, "retry_at": state.retry_at}
+    return {
+        "M": {
+            **{name: {"S": text} for name, text in texts.items() if text is not None},
+            **{name: _number(number) for name, number in numbers.items() if number},
+        }
+    }
 
 
 def _number(value: int) -> "AttributeValueTypeDef":

@@ -1,129 +1,123 @@
 """Following a channel: make sure that Twitch delivers its topics."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 
 from lambdas.common.observability import logger
-from lambdas.subscriptions.channels import ChannelsTable
-from lambdas.subscriptions.helix import (
-    ConflictError,
-    Helix,
-    HelixError,
-    TransientError,
-)
-from lambdas.subscriptions.model import Channel, Subscription
-from lambdas.subscriptions.plan import needs_verification, observe, to_create, verified
+from lambdas.subscriptions.channels import ChannelsTable, Record, Resolution
+from lambdas.subscriptions.helix import BudgetExceededError, Helix, HelixError, TransientError
+from lambdas.subscriptions.model import Grant
+from lambdas.subscriptions.plan import needs_verification, observe, settle, to_create, verified
+from lambdas.subscriptions.subscribing import Outcome, Subscriber
 from lambdas.subscriptions.topics import Topic, TopicState
 
-Outcome = Subscription | HelixError
+# Twitch keeps a login that was given up from being taken for half a year.
+RESOLVED_SECONDS = 24 * 60 * 60
+# The topics that a channel is not worth watching without.
+ESSENTIAL = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Following:
-    """How a channel's topics stand, by topic key, and how many subscriptions were made for it just now."""
+    """How a channel's topics stand and stood before, by topic key; how many were subscribed just now."""
 
     topics: Mapping[str, TopicState]
+    before: Mapping[str, TopicState]
     created: int
 
 
-def follow(
-    helix: Helix,
-    table: ChannelsTable,
-    channel: Channel,
-    *,
-    callback: str,
-    load_secret: Callable[[], str],
-    now: int,
-) -> Following:
+def resolve(helix: Helix, table: ChannelsTable, login: str, now: int) -> Resolution:
+    """The channel that has this login, from the table if Twitch has said so within a day.
+
+    If Twitch cannot be asked, an older answer has to do. Raises NoSuchChannelError, TransientError.
+    """
+    known = table.find(login)
+    if known is not None and now - known.resolved_at < RESOLVED_SECONDS:
+        return known
+    try:
+        return Resolution(helix.get_user(login), now)
+    except TransientError:
+        if known is None:
+            raise
+        return known
+
+
+def follow(subscriber: Subscriber, resolution: Resolution, grant: Grant | None, now: int) -> Following:
     """Subscribe the topics of a channel that are not subscribed yet.
 
-    ``load_secret`` gives the secret that Twitch is to sign with, and is called only if something is missing.
-    ``now`` is in epoch seconds. A topic that cannot be subscribed fails with its reason and does not keep the
-    others from working. Raises TransientError if not one topic works because Twitch is busy or away.
+    ``grant`` is what the viewer, having signed in as a streamer, lets Fanfare see. ``now`` is in epoch
+    seconds. A topic that cannot be subscribed fails with its reason and keeps no other from working.
+
+    Raises BudgetExceededError if Twitch's budget has no room for the channel, and TransientError if not one
+    topic works because Twitch is busy or away. Nothing that was made for the channel is left then.
     """
-    record = table.watch(channel, now)
-    known = record.topics
-    look = needs_verification(known, record.verified_at, now)
-    if look:
-        known = verified(known, _observed(helix, channel.id, callback, known))
-    outcomes = _create(helix, channel.id, to_create(known), callback, load_secret)
-    made = {
-        key: TopicState.of(outcome.id, outcome.status)
-        for key, outcome in outcomes.items()
-        if isinstance(outcome, Subscription)
-    }
-    errors = {key: outcome for key, outcome in outcomes.items() if isinstance(outcome, HelixError)}
-    adopted, errors = _adopt(helix, channel.id, callback, known, errors)
-    failed = {key: TopicState("failed", None, error.reason) for key, error in errors.items()}
+    streamer_id = resolution.channel.id
+    table = subscriber.transitions.table
+    record = table.watch(resolution, now)
+    if grant is not None and subscriber.grants.record(streamer_id, grant):
+        logger.info("A grant was given", extra={"channel": streamer_id, "grantor": grant.grantor_id})
+    grants = subscriber.grants.of(streamer_id)
+    known = _settled(subscriber, streamer_id, record, grants, now)
 
-    found = {key: state for key, state in known.items() if state != record.topics.get(key)} | adopted | made
-    if look or found:
-        table.record(channel.id, found, verified_at=now)
-    for key, state in failed.items():
-        before = known.get(key)
-        table.replace(channel.id, key, before.subscription_id if before else None, state)
+    wanted = list(to_create(known, streamer_id, grants, now))
+    essential = [topic for topic in wanted if _is_essential(topic)]
+    outcome = subscriber.subscribe(streamer_id, essential, known, grants, now)
+    no_room = _budget_error(outcome)
+    if no_room is not None and not any(state.live for state in known.values()):
+        _undo(subscriber, streamer_id, outcome, now)
+        raise no_room
+    others = [topic for topic in wanted if not _is_essential(topic)]
+    rest = subscriber.subscribe(streamer_id, others, known, grants, now)
 
-    topics = {**known, **found, **failed}
-    transient = [error for error in errors.values() if isinstance(error, TransientError)]
+    topics = {**known, **outcome.states, **rest.states}
+    errors = [*outcome.errors.values(), *rest.errors.values()]
+    transient = [error for error in errors if isinstance(error, TransientError)]
     if transient and not any(state.live for state in topics.values()):
         raise max(transient, key=lambda error: error.retry_after)
-    return Following(topics, created=len(made))
+    created = len(outcome.created) + len(rest.created)
+    if created:
+        table.vouch(streamer_id, now, watched=True)
+    return Following(topics, record.topics, created)
 
 
-def _observed(
-    helix: Helix, streamer_id: str, callback: str, known: Mapping[str, TopicState]
+def _settled(
+    subscriber: Subscriber, streamer_id: str, record: Record, grants: Sequence[Grant], now: int
 ) -> Mapping[str, TopicState]:
-    pages = helix.list_subscriptions(user_id=streamer_id)
-    subscriptions = [subscription for page in pages for subscription in page.subscriptions]
-    return observe(subscriptions, streamer_id, callback, known).states
-
-
-def _create(
-    helix: Helix, streamer_id: str, topics: list[Topic], callback: str, load_secret: Callable[[], str]
-) -> dict[str, Outcome]:
-    """Create the subscriptions side by side: one after the other, a viewer would wait for all of them."""
-    if not topics:
-        return {}
-    secret = load_secret()
-
-    def create(topic: Topic) -> Outcome:
+    """How the topics stand before anything is done: as Twitch says, if the table may be out of date."""
+    known = dict(record.topics)
+    if needs_verification(known, record.verified_at, now):
         try:
-            return helix.create_subscription(
-                topic.event_type, topic.version, topic.condition(streamer_id), callback, secret
+            listed = subscriber.listed(streamer_id, known.values())
+        except TransientError as error:
+            # Most likely it still is as the table says.
+            logger.warning("Twitch's list cannot be read now", extra={"reason": error.reason})
+        else:
+            callback = subscriber.load_secret().callback(subscriber.webhook_url)
+            known = verified(known, observe(listed, callback, known, now).states)
+            subscriber.transitions.table.vouch(streamer_id, now, watched=True)
+    settled = settle(known, streamer_id, grants)
+    for key, state in settled.items():
+        if key in record.topics or state.live:
+            subscriber.transitions.move(
+                streamer_id, key, record.topics.get(key), state, state.reason or "found"
             )
-        except HelixError as error:
-            return error
-
-    with ThreadPoolExecutor(max_workers=len(topics)) as executor:
-        outcomes = dict(zip((topic.key for topic in topics), executor.map(create, topics), strict=True))
-    for key, outcome in outcomes.items():
-        if isinstance(outcome, HelixError) and not isinstance(outcome, ConflictError):
-            logger.warning(
-                "A topic could not be subscribed",
-                extra={"streamer_id": streamer_id, "topic": key, "reason": outcome.reason},
-                exc_info=outcome,
-            )
-    return outcomes
+    return settled
 
 
-def _adopt(
-    helix: Helix,
-    streamer_id: str,
-    callback: str,
-    known: Mapping[str, TopicState],
-    errors: Mapping[str, HelixError],
-) -> tuple[dict[str, TopicState], dict[str, HelixError]]:
-    """Find the subscriptions that exist already, and return their states and the errors that remain.
+def _undo(subscriber: Subscriber, streamer_id: str, outcome: Outcome, now: int) -> None:
+    """Delete what was just made, and forget the channel unless somebody else has begun to watch it."""
+    for subscription in outcome.created.values():
+        try:
+            subscriber.helix.delete_subscription(subscription.id)
+        except HelixError:
+            # The reconciler deletes it: the channel that it belongs to is unknown.
+            logger.exception("A subscription could not be deleted", extra={"channel": streamer_id})
+    subscriber.transitions.table.retire(streamer_id, not_watched_since=now + 1)
 
-    They are made by a watch that runs at the same time, or by one that stopped before it could record them.
-    """
-    conflicts = {key for key, error in errors.items() if isinstance(error, ConflictError)}
-    if not conflicts:
-        return {}, dict(errors)
-    try:
-        observed = _observed(helix, streamer_id, callback, known)
-    except HelixError as error:
-        return {}, {key: error if key in conflicts else errors[key] for key in errors}
-    adopted = {key: observed[key] for key in conflicts if key in observed}
-    return adopted, {key: error for key, error in errors.items() if key not in adopted}
+
+def _budget_error(outcome: Outcome) -> BudgetExceededError | None:
+    return next((error for error in outcome.errors.values() if isinstance(error, BudgetExceededError)), None)
+
+
+def _is_essential(topic: Topic) -> bool:
+    return topic.consent == "none" and topic.priority == ESSENTIAL

@@ -3,6 +3,7 @@
 https://dev.twitch.tv/docs/api/reference/ · https://dev.twitch.tv/docs/authentication/getting-tokens-oauth/
 """
 
+import contextlib
 import dataclasses
 import json
 import threading
@@ -15,8 +16,9 @@ import urllib3
 
 from lambdas.subscriptions.model import Channel, Subscription
 
-# A token is renewed this long before it expires, so that it does not expire on the way.
-RENEWAL_MARGIN_SECONDS = 60
+# A token is renewed this long before it expires, so that it does not expire on the way, and so that a moment
+# in which Twitch issues none does no harm.
+RENEWAL_MARGIN_SECONDS = 10 * 60
 # What a caller is told to wait when Twitch does not say.
 DEFAULT_RETRY_SECONDS = 5
 
@@ -56,9 +58,15 @@ class ConflictError(HelixError):
 
 
 class LimitExceededError(HelixError):
-    """429 that waiting does not cure: too many subscriptions of this kind, or their cost is used up."""
+    """429 that waiting does not cure: there are three subscriptions with this type and condition already."""
 
     reason = "limit_exceeded"
+
+
+class BudgetExceededError(HelixError):
+    """429 that waiting does not cure: the cost of all subscriptions would exceed ``max_total_cost``."""
+
+    reason = "limited"
 
 
 class TransientError(HelixError):
@@ -108,25 +116,38 @@ class Page:
 class _Token:
     value: str = dataclasses.field(repr=False)
     client_id: str
-    renew_at: float
+    expires_at: float
 
 
 def connection_pool() -> urllib3.PoolManager:
-    """Connections to Twitch, kept open between invocations; no answer is waited for longer than 6 seconds.
+    """Connections to Twitch, kept open between invocations; no answer is waited for longer than 10 seconds.
 
-    A failed exchange is tried once more: Twitch closes idle connections, which shows at the next request.
-    Every request here may be repeated: a repeated creation is a conflict, a repeated deletion finds nothing.
+    A failed exchange, or one that Twitch answers with 5xx, is tried twice more: at once, since Twitch closes
+    idle connections, which shows at the next request, and then after a short, random wait. Every request here
+    may be repeated: a repeated creation is a conflict, a repeated deletion finds nothing.
     """
     return urllib3.PoolManager(
-        maxsize=8,
-        timeout=urllib3.Timeout(connect=2, read=3),
-        retries=urllib3.Retry(1, redirect=0, allowed_methods=None, respect_retry_after_header=False),
+        # As many as there are topics, which are subscribed side by side.
+        maxsize=32,
+        timeout=urllib3.Timeout(connect=1, read=2.5),
+        retries=urllib3.Retry(
+            2,
+            redirect=0,
+            allowed_methods=None,
+            status_forcelist={500, 502, 503, 504},
+            backoff_factor=0.1,
+            backoff_jitter=0.3,
+            raise_on_status=False,
+            respect_retry_after_header=False,
+        ),
     )
 
 
 class Helix:
-    """A client of Helix; threads may share it.
+    """A client of Helix; threads may share it, and its app access token.
 
+    Every function instance fetches a token of its own, once in its life: a token lives for two months, so
+    sharing them between instances would save less than it takes to look for a shared one.
     ``load_credentials`` is called whenever a new token is needed, so a rotated secret is picked up then.
     """
 
@@ -155,8 +176,12 @@ class Helix:
             users = []
         if not users:
             raise NoSuchChannelError(f"Twitch knows no channel {login!r}.")
-        user = users[0]
-        return Channel(user["id"], user["login"], user["display_name"], user["profile_image_url"])
+        return Channel.from_dict(users[0])
+
+    def get_user_by_id(self, user_id: str) -> Channel | None:
+        """The channel with this id; None if it does not exist (any more). Raises TransientError."""
+        users = self._get("/users", {"id": user_id})["data"]
+        return Channel.from_dict(users[0]) if users else None
 
     def create_subscription(
         self, event_type: str, version: str, condition: Mapping[str, str], callback: str, secret: str
@@ -164,14 +189,17 @@ class Helix:
         """Ask Twitch to deliver a topic to ``callback``, signed with ``secret``.
 
         The answer's status is "pending" until the callback has answered Twitch's challenge.
-        Raises InvalidRequestError, ForbiddenError, ConflictError, LimitExceededError, TransientError.
+        Raises InvalidRequestError, ForbiddenError, ConflictError, LimitExceededError, BudgetExceededError,
+        TransientError.
         """
         transport = {"method": "webhook", "callback": callback, "secret": secret}
         body = {"type": event_type, "version": version, "condition": condition, "transport": transport}
         response = self._request("POST", "/eventsub/subscriptions", body=body)
-        # One status for two things, but only the rate limit empties the bucket.
+        # One status for three things: only the rate limit empties the bucket, the others differ in words.
         if response.status == 429 and response.headers.get("Ratelimit-Remaining", "0") != "0":
-            raise LimitExceededError(f"429: {_message(response)}")
+            message = _message(response)
+            error = BudgetExceededError if "cost" in message else LimitExceededError
+            raise error(f"429: {message}")
         _raise_for_status(response, self._clock())
         return Subscription.from_dict(_parse(response)["data"][0])
 
@@ -229,9 +257,13 @@ class Helix:
     def _current_token(self, refused: _Token | None = None) -> _Token:
         """The token to use now; ``refused`` is one that Twitch no longer accepts."""
         with self._token_lock:
-            token = self._token
-            if token is None or token is refused or self._clock() >= token.renew_at:
+            token, now = self._token, self._clock()
+            if token is None or token is refused or now >= token.expires_at:
                 token = self._token = self._fetch_token()
+            elif now >= token.expires_at - RENEWAL_MARGIN_SECONDS:
+                # It still works: if Twitch cannot issue another one now, that need not stop us.
+                with contextlib.suppress(TransientError):
+                    token = self._token = self._fetch_token()
             return token
 
     def _fetch_token(self) -> _Token:
@@ -255,7 +287,7 @@ class Helix:
         return _Token(
             value=answer["access_token"],
             client_id=credentials.client_id,
-            renew_at=self._clock() + answer["expires_in"] - RENEWAL_MARGIN_SECONDS,
+            expires_at=self._clock() + answer["expires_in"],
         )
 
 

@@ -1,4 +1,4 @@
-"""A channel and a subscription, as Twitch describes them."""
+"""A channel and a subscription, as Twitch describes them, and a grant as Fanfare remembers it."""
 
 import dataclasses
 import re
@@ -15,6 +15,11 @@ class Channel:
     display_name: str
     avatar_url: str
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Read one of Helix's user objects."""
+        return cls(fields["id"], fields["login"], fields["display_name"], fields["profile_image_url"])
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subscription:
@@ -26,6 +31,8 @@ class Subscription:
     version: str
     condition: Mapping[str, str]
     callback: str
+    cost: int
+    created_at: str
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
@@ -37,7 +44,22 @@ class Subscription:
             version=fields["version"],
             condition=fields["condition"],
             callback=fields["transport"].get("callback", ""),
+            cost=fields["cost"],
+            created_at=fields["created_at"],
         )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Grant:
+    """What somebody lets Fanfare see of a channel: the streamer's own consent, or a moderator's.
+
+    ``granted_at`` is when they signed in for it, in epoch seconds. ``scopes`` are those that Twitch has not
+    refused since.
+    """
+
+    grantor_id: str
+    granted_at: int
+    scopes: frozenset[str]
 
 
 def parse_login(text: str) -> str | None:

@@ -1,18 +1,33 @@
-"""The scheduled run that deletes the subscriptions nobody needs and keeps the channels table true."""
+"""The scheduled run that makes Twitch's subscriptions and the channels table what they should be."""
 
 import dataclasses
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
 import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from lambdas.common import connections
+from lambdas.common.aws import Client
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
+from lambdas.common.topics_change import TopicsChange, send
+from lambdas.common.webhook_secret import WebhookSecretSource
+from lambdas.subscriptions import viewers
 from lambdas.subscriptions.channels import ChannelsTable
+from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.helix import Credentials, Helix, connection_pool
 from lambdas.subscriptions.reconciling import Reconciler
+from lambdas.subscriptions.subscribing import Subscriber
+from lambdas.subscriptions.topics import TOPICS, TopicState, summarize
+from lambdas.subscriptions.transitions import Transitions, metric_name
+
+# A run ends by itself this long before Lambda would end it.
+MARGIN_SECONDS = 20
+# Within one run the secret is read once, or little more.
+SECRET_SECONDS = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +36,10 @@ class Settings:
 
     channels_table: str
     connections_table: str
+    grants_table: str
+    broadcast_queue_url: str
     twitch_secret_arn: str
+    webhook_secret_arn: str
     webhook_url: str
     twitch_api_url: str
     twitch_auth_url: str
@@ -31,22 +49,40 @@ class Settings:
 SETTINGS = from_environment(Settings)
 DYNAMODB = boto3.client("dynamodb")
 SECRETS = boto3.client("secretsmanager")
-HELIX = Helix(
-    connection_pool(),
-    lambda: Credentials.from_json(
-        SECRETS.get_secret_value(SecretId=SETTINGS.twitch_secret_arn)["SecretString"]
-    ),
-    api_url=SETTINGS.twitch_api_url,
-    auth_url=SETTINGS.twitch_auth_url,
-)
+SQS = boto3.client("sqs")
+WEBHOOK_SECRET = WebhookSecretSource(Client("secretsmanager"), SETTINGS.webhook_secret_arn)
+
+
+def _tell(streamer_id: str, before: Mapping[str, TopicState], after: Mapping[str, TopicState]) -> None:
+    topics = summarize(after)
+    if topics != summarize(before):
+        send(SQS, SETTINGS.broadcast_queue_url, TopicsChange(streamer_id, topics))
+
+
 RECONCILER = Reconciler(
-    HELIX,
-    ChannelsTable(DYNAMODB, SETTINGS.channels_table),
-    lambda streamer_id: connections.anyone(
-        DYNAMODB, SETTINGS.connections_table, streamer_id, datetime.now(UTC)
+    Subscriber(
+        Helix(
+            connection_pool(),
+            lambda: Credentials.from_json(
+                SECRETS.get_secret_value(SecretId=SETTINGS.twitch_secret_arn)["SecretString"]
+            ),
+            api_url=SETTINGS.twitch_api_url,
+            auth_url=SETTINGS.twitch_auth_url,
+        ),
+        Transitions(
+            ChannelsTable(DYNAMODB, SETTINGS.channels_table),
+            lambda status: metrics.add_metric(metric_name(status), MetricUnit.Count, 1),
+        ),
+        GrantsTable(DYNAMODB, SETTINGS.grants_table),
+        SETTINGS.webhook_url,
+        lambda: WEBHOOK_SECRET.get(SECRET_SECONDS),
+        ThreadPoolExecutor(len(TOPICS)),
     ),
-    callback=SETTINGS.webhook_url,
-    grace_seconds=SETTINGS.grace_period_seconds,
+    lambda: viewers.count(DYNAMODB, SETTINGS.connections_table, datetime.now(UTC)),
+    SETTINGS.grace_period_seconds,
+    _tell,
+    clock=time.time,
+    sleep=time.sleep,
 )
 
 
@@ -54,8 +90,11 @@ RECONCILER = Reconciler(
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Reconcile once; ``event`` is the schedule's and says nothing."""
-    report = RECONCILER.run(int(datetime.now(UTC).timestamp()))
-    logger.info("Reconciled", extra=dataclasses.asdict(report))
+    report = RECONCILER.run(time.time() + context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS)
+    logger.info("Reconciled", extra={"report": dataclasses.asdict(report)})
+    metrics.add_metric("SubscriptionsCreated", MetricUnit.Count, report.created)
     metrics.add_metric("SubscriptionsDeleted", MetricUnit.Count, report.deleted)
+    metrics.add_metric("SubscriptionsLimited", MetricUnit.Count, report.limited)
+    metrics.add_metric("ChannelsFailed", MetricUnit.Count, report.failed)
     metrics.add_metric("SubscriptionCost", MetricUnit.Count, report.total_cost)
     metrics.add_metric("SubscriptionCostLimit", MetricUnit.Count, report.max_total_cost)

@@ -65,6 +65,10 @@ class Topic:
 TOPICS: tuple[Topic, ...] = tuple(
     Topic.from_row(row) for row in json.loads(Path(__file__).with_suffix(".json").read_text())
 )
+TOPIC_BY_KEY = {topic.key: topic for topic in TOPICS}
+
+# Every scope that some topic needs: what "sign in as the streamer" asks for.
+SCOPES = frozenset(topic.scope for topic in TOPICS if topic.scope is not None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,12 +85,15 @@ class TopicState:
     * ``failed``: Twitch could not be brought to subscribe it; ``reason`` is the code of a ``HelixError``,
       e.g. ``twitch_unavailable``, or ``lost_at_twitch``, or ``webhook_callback_verification_failed``.
 
-    ``subscription_id`` is Twitch's id, None where there is none.
+    ``subscription_id`` is Twitch's id of a live topic's subscription. A topic that Twitch refused
+    ``attempts`` times in a row is not tried again before ``retry_at`` (epoch seconds).
     """
 
     status: Status
     subscription_id: str | None = None
     reason: str | None = None
+    attempts: int = 0
+    retry_at: int = 0
 
     @property
     def live(self) -> bool:
@@ -106,9 +113,9 @@ class TopicState:
             case "webhook_callback_verification_pending":
                 return cls("pending", subscription_id)
             case "webhook_callback_verification_failed":
-                return cls("failed", subscription_id, twitch_status)
+                return cls("failed", None, twitch_status)
             case _:
-                return cls("revoked", subscription_id, twitch_status)
+                return cls("revoked", None, twitch_status)
 
 
 class Attribution(NamedTuple):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,9 +14,14 @@ from lambdas.common.aws import Client
 from lambdas.common.event import format_time
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
+from lambdas.common.topics_change import TopicsChange, send
+from lambdas.common.webhook_secret import WebhookSecretSource
 from lambdas.subscriptions.channels import ChannelsTable
-from lambdas.subscriptions.following import follow
+from lambdas.subscriptions.consent import grant_of
+from lambdas.subscriptions.following import Following, follow, resolve
+from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.helix import (
+    BudgetExceededError,
     Credentials,
     Helix,
     NoSuchChannelError,
@@ -24,7 +30,14 @@ from lambdas.subscriptions.helix import (
     connection_pool,
 )
 from lambdas.subscriptions.model import parse_login
-from lambdas.subscriptions.topics import summarize
+from lambdas.subscriptions.subscribing import Subscriber
+from lambdas.subscriptions.topics import TOPICS, summarize
+from lambdas.subscriptions.transitions import Transitions, metric_name
+
+# The reconciler makes room at its next run.
+BUDGET_RETRY_SECONDS = 5 * 60
+# A secret that was rotated less than this ago may still be used: the reconciler replaces what it signs.
+SECRET_SECONDS = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +45,10 @@ class Settings:
     """The environment variables, with what the infrastructure calls them in capitals."""
 
     channels_table: str
+    grants_table: str
     tickets_table: str
+    broadcast_queue_url: str
+    streamer_provider: str
     twitch_secret_arn: str
     webhook_secret_arn: str
     webhook_url: str
@@ -42,21 +58,30 @@ class Settings:
 
 
 SETTINGS = from_environment(Settings)
+DYNAMODB = boto3.client("dynamodb")
 TICKETS = Client("dynamodb")
 SECRETS = boto3.client("secretsmanager")
-
-
-def _secret(arn: str) -> str:
-    return SECRETS.get_secret_value(SecretId=arn)["SecretString"]
-
-
+SQS = boto3.client("sqs")
+DYNAMODB = boto3.client("dynamodb")
+TICKETS = Client("dynamodb")
 HELIX = Helix(
     connection_pool(),
-    lambda: Credentials.from_json(_secret(SETTINGS.twitch_secret_arn)),
+    lambda: Credentials.from_json(
+        SECRETS.get_secret_value(SecretId=SETTINGS.twitch_secret_arn)["SecretString"]
+    ),
     api_url=SETTINGS.twitch_api_url,
     auth_url=SETTINGS.twitch_auth_url,
 )
-CHANNELS = ChannelsTable(boto3.client("dynamodb"), SETTINGS.channels_table)
+CHANNELS = ChannelsTable(DYNAMODB, SETTINGS.channels_table)
+WEBHOOK_SECRET = WebhookSecretSource(Client("secretsmanager"), SETTINGS.webhook_secret_arn)
+SUBSCRIBER = Subscriber(
+    HELIX,
+    Transitions(CHANNELS, lambda status: metrics.add_metric(metric_name(status), MetricUnit.Count, 1)),
+    GrantsTable(DYNAMODB, SETTINGS.grants_table),
+    SETTINGS.webhook_url,
+    lambda: WEBHOOK_SECRET.get(SECRET_SECONDS),
+    ThreadPoolExecutor(len(TOPICS)),
+)
 
 
 @logger.inject_lambda_context
@@ -68,6 +93,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         )
     except NoSuchChannelError as error:
         return _error(404, error.reason, str(error))
+    except BudgetExceededError as error:
+        logger.warning("Twitch's budget has no room for the channel", exc_info=error)
+        message = "Too many channels are being watched right now; try again in a few minutes."
+        return _error(503, error.reason, message, {"Retry-After": str(BUDGET_RETRY_SECONDS)})
     except TransientError as error:
         logger.warning("Twitch cannot be asked now", extra={"reason": error.reason}, exc_info=error)
         status = 429 if isinstance(error, RateLimitedError) else 503
@@ -76,6 +105,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     except Exception:
         logger.exception("The watch failed")
         return _error(500, "internal_error", "Something went wrong on our side.")
+    finally:
+        # Most watches change nothing: without the condition, each would publish an empty metric.
+        if metrics.metric_set:
+            metrics.flush_metrics()
 
 
 def _watch(text: str, claims: dict[str, str]) -> dict[str, Any]:
@@ -86,20 +119,14 @@ def _watch(text: str, claims: dict[str, str]) -> dict[str, Any]:
             "invalid_login",
             "A channel name has 1 to 25 letters, digits or underscores, the first not an underscore.",
         )
-    channel = HELIX.get_user(login)
-    now = datetime.now(UTC)
-    following = follow(
-        HELIX,
-        CHANNELS,
-        channel,
-        callback=SETTINGS.webhook_url,
-        load_secret=lambda: _secret(SETTINGS.webhook_secret_arn),
-        now=int(now.timestamp()),
-    )
+    now = int(datetime.now(UTC).timestamp())
+    resolution = resolve(HELIX, CHANNELS, login, now)
+    channel = resolution.channel
+    grant = grant_of(claims, SETTINGS.streamer_provider, channel.id)
+    following = follow(SUBSCRIBER, resolution, grant, now)
     if following.created:
-        # Most watches create nothing: without this, each would publish an empty metric.
         metrics.add_metric("SubscriptionsCreated", MetricUnit.Count, following.created)
-        metrics.flush_metrics()
+    _tell_others(channel.id, following)
     ticket = tickets.issue(
         TICKETS,
         SETTINGS.tickets_table,
@@ -119,6 +146,13 @@ def _watch(text: str, claims: dict[str, str]) -> dict[str, Any]:
             "expires_at": format_time(ticket.expires_at),
         },
     )
+
+
+def _tell_others(streamer_id: str, following: Following) -> None:
+    """Tell those who watch the channel already if this watch has changed how its topics stand."""
+    topics = summarize(following.topics)
+    if following.before and topics != summarize(following.before):
+        send(SQS, SETTINGS.broadcast_queue_url, TopicsChange(streamer_id, topics))
 
 
 def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from tests.infrastructure.template import Stage
 KEYS = {
     "Channels": ["streamer_id"],
     "Connections": ["streamer_id", "connection_id"],
+    "Grants": ["streamer_id", "grantor_id"],
     "Tickets": ["ticket_hash"],
 }
 

@@ -32,5 +32,5 @@ def test_three_readers_hang_off_the_topic_side_by_side(prod: Stage) -> None:
     assert {found["Endpoint"]: found["FilterPolicy"]["message_type"] for found in subscriptions} == {
         "{History/Feed/Queue.Arn}": ["notification"],
         "{Live/Feed/Queue.Arn}": ["notification"],
-        "{Subscriptions/Revocations.Arn}": ["revocation"],
+        "{Subscriptions/Notices.Arn}": ["revocation", "webhook_callback_verification"],
     }

@@ -20,7 +20,7 @@ JOBS = {
     "broadcaster": "live",
     "watch": "subscriptions",
     "reconciler": "subscriptions",
-    "revocations": "subscriptions",
+    "notices": "subscriptions",
     "recorder": "history",
     "query": "history",
     "archiver": "history",
@@ -60,7 +60,7 @@ def test_every_module_in_a_package_is_imported_from_the_handler(prod: Stage, job
     }
 
 
-@pytest.mark.parametrize("job", ["watch", "reconciler", "revocations"])
+@pytest.mark.parametrize("job", ["watch", "reconciler", "notices"])
 def test_a_package_that_reads_the_topic_table_holds_it(prod: Stage, job: str) -> None:
     table = Path("lambdas", "subscriptions", "topics.json")
     assert (prod.package(job) / table).read_bytes() == (packaging.ROOT / table).read_bytes()
@@ -73,9 +73,9 @@ def test_a_package_that_reads_the_topic_table_holds_it(prod: Stage, job: str) ->
         ("authorizer", POWERTOOLS | {"pycurl"}),
         ("connection", POWERTOOLS),
         ("broadcaster", POWERTOOLS),
-        ("revocations", POWERTOOLS),
+        ("notices", POWERTOOLS),
         ("watch", POWERTOOLS | {"pycurl", "urllib3"}),
-        ("reconciler", POWERTOOLS | {"urllib3"}),
+        ("reconciler", POWERTOOLS | {"pycurl", "urllib3"}),
         ("recorder", POWERTOOLS | PSYCOPG),
         ("archiver", POWERTOOLS | PSYCOPG),
         ("migrator", POWERTOOLS | PSYCOPG),

@@ -14,7 +14,7 @@ FUNCTIONS = {
     "Live/Broadcaster",
     "Subscriptions/Watch",
     "Subscriptions/Reconciler",
-    "Subscriptions/Revocations",
+    "Subscriptions/Notices",
     "History/Recorder",
     "History/Query",
     "History/Archiver",
@@ -162,7 +162,7 @@ def test_local_and_prod_differ_further_in_these_settings_only(
         path, _, type_ = resource.rpartition(" ")
         if (resource, name) not in by_addresses and not re.search(r"Tags\b.*Stage", name):
             found.setdefault(f"{type_} {name}", set()).add(path)
-    tables = {"Channels", "Connections", "Tickets"}
+    tables = {"Channels", "Connections", "Grants", "Tickets"}
     network = (
         "ec2:AssignPrivateIpAddresses+ec2:CreateNetworkInterface+ec2:DeleteNetworkInterface"
         "+ec2:DescribeNetworkInterfaces+ec2:DescribeSubnets+ec2:UnassignPrivateIpAddresses"

@@ -25,6 +25,7 @@ NOTIFICATION = {
         "viewers": 120,
     },
 }
+VERIFICATION = "webhook_callback_verification"
 REVOCATION = {
     "subscription": {
         "id": "s",
@@ -43,7 +44,7 @@ class Cloud:
         self.secrets = boto3.client("secretsmanager")
         self.topic = self.sns.create_topic(Name="events")["TopicArn"]
         self.secret = self.secrets.create_secret(Name="webhook", SecretString=SECRET)["ARN"]
-        self._queues = {name: self._subscribe(name) for name in ("notification", "revocation")}
+        self._queues = {name: self._subscribe(name) for name in ("notification", "revocation", VERIFICATION)}
 
     def _subscribe(self, message_type: str) -> str:
         url = self.sqs.create_queue(QueueName=message_type)["QueueUrl"]
@@ -124,7 +125,9 @@ def test_a_revocation_is_published_but_not_to_the_queues_of_notifications(
 ) -> None:
     assert webhook(request(REVOCATION, "revocation")) == {"statusCode": 204}
     (message,) = cloud.received("revocation")
-    assert json.loads(message["Body"]) == {"id": "an-id", "subscription": REVOCATION["subscription"]}
+    body = json.loads(message["Body"])
+    assert body.keys() == {"id", "sent_at", "subscription"}
+    assert (body["id"], body["subscription"]) == ("an-id", REVOCATION["subscription"])
     assert cloud.received() == []
     assert webhook.metrics == {"EventsReceived": [0]}
 
@@ -137,6 +140,45 @@ def test_a_challenge_is_answered_raw_and_published_nowhere(cloud: Cloud, webhook
         "body": "pogchamp-kappa",
     }
     assert cloud.received() == cloud.received("revocation") == []
+
+
+def test_an_answered_challenge_is_published_with_its_subscription(cloud: Cloud, webhook: Function) -> None:
+    subscription = {**REVOCATION["subscription"], "status": "webhook_callback_verification_pending"}
+    content = {"challenge": "pogchamp-kappa", "subscription": subscription}
+    assert webhook(request(content, "webhook_callback_verification"))["body"] == "pogchamp-kappa"
+    (message,) = cloud.received("webhook_callback_verification")
+    assert json.loads(message["Body"])["subscription"] == subscription
+
+
+def test_a_challenge_is_answered_even_if_publishing_fails(cloud: Cloud, webhook: Function) -> None:
+    cloud.sns.delete_topic(TopicArn=cloud.topic)
+    content = {"challenge": "pogchamp-kappa", "subscription": REVOCATION["subscription"]}
+    assert webhook(request(content, "webhook_callback_verification"))["statusCode"] == 200
+    (line,) = webhook.log_lines()
+    assert line["level"] == "ERROR"
+
+
+class TestRotation:
+    """The secret gets a new version while the function is warm."""
+
+    @pytest.fixture
+    def rotated(self, cloud: Cloud, webhook: Function) -> Function:
+        assert webhook(request(NOTIFICATION)) == {"statusCode": 204}
+        cloud.secrets.put_secret_value(SecretId=cloud.secret, SecretString="the secret's new version")
+        return webhook
+
+    def test_both_versions_verify(self, rotated: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rotated.module, "FRESH_SECONDS", 0)
+        assert rotated(request(NOTIFICATION, secret="the secret's new version")) == {"statusCode": 204}
+        assert rotated(request(NOTIFICATION)) == {"statusCode": 204}
+        assert rotated(request(NOTIFICATION, secret="a guess"))["statusCode"] == 403
+
+    def test_wrong_signatures_do_not_make_the_function_read_the_secret_each_time(
+        self, cloud: Cloud, rotated: Function, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rotated.module, "FRESH_SECONDS", 3600)
+        cloud.secrets.delete_secret(SecretId=cloud.secret, ForceDeleteWithoutRecovery=True)
+        assert rotated(request(NOTIFICATION, secret="a guess"))["statusCode"] == 403
 
 
 def test_a_body_that_came_as_base64_is_the_same_body(cloud: Cloud, webhook: Function) -> None:

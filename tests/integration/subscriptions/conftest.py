@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 import urllib3
+from moto import mock_aws
 
 from lambdas.subscriptions.channels import ChannelsTable
 from lambdas.subscriptions.helix import Credentials, Helix
@@ -19,15 +20,11 @@ from tests.integration.subscriptions.servers import (
     serve,
     simulated_twitch,
 )
+from tests.integration.subscriptions.tables import create_tables, empty_tables
+from tests.integration.subscriptions.world import World
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-TABLES = {
-    "channels": ["streamer_id"],
-    "tickets": ["ticket_hash"],
-    "connections": ["streamer_id", "connection_id"],
-}
 
 
 @pytest.fixture
@@ -64,18 +61,29 @@ def dynamodb(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["Dy
     for variable, value in aws_variables(aws_endpoint).items():
         monkeypatch.setenv(variable, value)
     client = boto3.client("dynamodb")
-    for name, keys in TABLES.items():
-        client.create_table(
-            TableName=name,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
-            KeySchema=[
-                {"AttributeName": key, "KeyType": "RANGE" if index else "HASH"}
-                for index, key in enumerate(keys)
-            ],
-        )
+    create_tables(client)
     yield client
     client.close()
+
+
+@pytest.fixture(scope="module")
+def tables() -> Iterator["DynamoDBClient"]:
+    """A client with the same tables for a whole module: they are emptied, not made anew, for each test."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for variable, value in aws_variables("").items():
+            monkeypatch.setenv(variable, value)
+        with mock_aws():
+            client = boto3.client("dynamodb")
+            create_tables(client)
+            yield client
+            client.close()
+
+
+@pytest.fixture
+def world(tables: "DynamoDBClient") -> World:
+    """Twitch in this process, the tables, and a clock to be moved."""
+    empty_tables(tables)
+    return World(tables)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -152,6 +152,18 @@ class Twitch:
         """Pull one of the simulator's levers."""
         response = self._pool.request("POST", f"{self.url}/simulator/{name}", json=order)
         assert response.status == 200, response.data
+
+    def grant(self, login: str, scopes: Collection[str]) -> None:
+        """Let somebody sign in through the flow that asks for these scopes."""
+        query = {
+            "client_id": CLIENT_ID,
+            "redirect_uri": f"{self.url}/callback",
+            "response_type": "code",
+            "scope": " ".join(["openid", *scopes]),
+            "auto": login,
+        }
+        response = self._pool.request("GET", f"{self.url}/oauth2/authorize", fields=query, redirect=False)
+        assert response.status in (302, 303), response.data
 
     def heal(self) -> None:
         """Clear the faults."""

@@ -1,252 +1,361 @@
-"""Following a channel: real requests to the simulated Twitch, the table in moto."""
+"""Following a channel: what a watch makes Twitch deliver, and what it leaves when it cannot."""
 
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import urllib3
 
-from lambdas.subscriptions.channels import ChannelsTable
-from lambdas.subscriptions.following import Following, follow
-from lambdas.subscriptions.helix import Credentials, Helix, RateLimitedError, TwitchUnavailableError
-from lambdas.subscriptions.model import Channel
-from lambdas.subscriptions.plan import TRUSTED_SECONDS
-from lambdas.subscriptions.topics import TopicState
-from tests.integration.subscriptions.servers import (
-    CLIENT_ID,
-    CLIENT_SECRET,
-    FREE,
-    Answer,
-    Server,
-    Twitch,
-    eventually,
-    simulated_twitch,
+from lambdas.subscriptions.following import RESOLVED_SECONDS, Following, follow, resolve
+from lambdas.subscriptions.helix import (
+    BudgetExceededError,
+    NoSuchChannelError,
+    RateLimitedError,
+    TwitchUnavailableError,
 )
+from lambdas.subscriptions.plan import CHALLENGE_SECONDS, TRUSTED_SECONDS
+from lambdas.subscriptions.subscribing import Subscriber
+from lambdas.subscriptions.topics import TOPICS, TopicState
+from local.twitch.state import Fault
+from tests.integration.subscriptions.servers import FREE
+from tests.integration.subscriptions.world import GRACE, Crash, World
 
-NOW = 1_800_000_000
-ALL = {topic.key for topic in FREE}
-SECRET = "the-webhook-secret"
+ALL = {topic.key for topic in TOPICS}
+FREE_KEYS = {topic.key for topic in FREE}
 
 
-class Followers:
-    """Viewers that begin to watch Ninja."""
+def statuses(following: Following) -> dict[str, str]:
+    return {key: state.status for key, state in following.topics.items() if key in FREE_KEYS}
 
-    def __init__(self, helix: Helix, channels: ChannelsTable, webhook: Server) -> None:
-        self._helix = helix
-        self._channels = channels
-        self.callback = f"{webhook.url}/webhooks/twitch"
-        self.channel: Channel = helix.get_user("ninja")
-        self.secrets_loaded = 0
-        self.meanwhile: Callable[[], None] = lambda: None
 
-    def follow(self, now: int = NOW) -> Following:
-        return follow(
-            self._helix,
-            self._channels,
-            self.channel,
-            callback=self.callback,
-            load_secret=self._load_secret,
-            now=now,
+def watched(world: World) -> World:
+    """Ninja is watched, and Twitch delivers."""
+    world.watch("ninja")
+    world.deliver()
+    return world
+
+
+def test_the_first_watch_subscribes_every_topic_that_needs_no_consent(world: World) -> None:
+    following = world.watch("ninja")
+    assert following.created == len(FREE)
+    assert statuses(following) == dict.fromkeys(FREE_KEYS, "pending")
+    assert world.delivered("ninja").keys() == FREE_KEYS
+    assert {state.subscription_id for state in world.known("ninja").values()} == {
+        one.id for one in world.listed()
+    }
+    assert {one.callback for one in world.listed()} == {world.webhook_url}
+
+
+def test_the_other_topics_wait_for_consent_without_asking_twitch(world: World) -> None:
+    following = world.watch("ninja")
+    assert {following.topics[key] for key in ALL - FREE_KEYS} == {
+        TopicState("absent", None, "consent_required")
+    }
+    assert len(world.calls()) == 1 + len(FREE)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_the_table_learns_at_once_that_twitch_delivers(world: World, early: bool) -> None:
+    """A challenge may be answered before the call that creates the subscription has returned."""
+    world.early_challenges = early
+    watched(world)
+    assert {state.status for state in world.known("ninja").values()} == {"enabled"}
+    assert {status for status, _ in world.told("ninja").values()} == {"enabled", "absent"}
+
+
+def test_topics_are_subscribed_side_by_side(world: World) -> None:
+    """The essential ones come first; all others are under way together."""
+    together = threading.Barrier(len(FREE) - 2, timeout=5)
+    create = world.helix.create_subscription
+
+    class Helix:
+        def __getattr__(self, name: str) -> object:
+            return getattr(world.helix, name)
+
+        def create_subscription(self, event_type: str, *rest: object) -> object:
+            if not event_type.startswith("stream."):
+                together.wait()
+            return create(event_type, *rest)  # type: ignore[arg-type]
+
+    with ThreadPoolExecutor(len(TOPICS)) as executor:
+        subscriber = Subscriber(
+            Helix(),  # type: ignore[arg-type]
+            world.transitions,
+            world.grants,
+            world.webhook_url,
+            lambda: world.secret,
+            executor,
+        )
+        resolution = resolve(world.helix, world.channels, "ninja", int(world.now))
+        assert follow(subscriber, resolution, None, int(world.now)).created == len(FREE)
+
+
+def test_a_viewer_who_returns_within_the_grace_period_costs_no_call(world: World) -> None:
+    watched(world)
+    before = len(world.pool.requests)
+    world.now += GRACE
+    following = world.watch("ninja")
+    assert statuses(following) == dict.fromkeys(FREE_KEYS, "enabled")
+    assert world.pool.requests[before:] == []
+
+
+def test_a_watch_asks_what_became_of_the_challenges(world: World) -> None:
+    world.watch("ninja")
+    for message in world.twitch.take_messages():
+        world.twitch.answered(message, 200, message.challenge or "", "text/plain")
+    world.now += CHALLENGE_SECONDS
+    assert statuses(world.watch("ninja")) == dict.fromkeys(FREE_KEYS, "pending")
+    world.now += 1
+    assert statuses(world.watch("ninja")) == dict.fromkeys(FREE_KEYS, "enabled")
+
+
+def test_the_table_is_not_believed_for_ever(world: World) -> None:
+    watched(world)
+    world.watch("ninja")
+    for one in world.listed():
+        world.twitch.state.delete(one.id)
+    world.now += TRUSTED_SECONDS
+    assert world.watch("ninja").created == 0
+    world.now += 1
+    assert world.watch("ninja").created == len(FREE)
+
+
+def test_if_twitch_cannot_be_asked_the_table_is_believed(world: World) -> None:
+    watched(world)
+    world.now += TRUSTED_SECONDS + 1
+    world.twitch.state.faults.append(Fault("/helix", status=503))
+    assert statuses(world.watch("ninja")) == dict.fromkeys(FREE_KEYS, "enabled")
+
+
+class TestLogins:
+    def test_a_login_is_looked_up_once_a_day(self, world: World) -> None:
+        watched(world)
+        world.now += RESOLVED_SECONDS - 1
+        before = len(world.pool.requests)
+        resolve(world.helix, world.channels, "ninja", int(world.now))
+        assert world.pool.requests[before:] == []
+        world.now += 1
+        resolve(world.helix, world.channels, "ninja", int(world.now))
+        assert world.pool.requests[before:] == [("GET", "/helix/users")]
+
+    def test_a_channel_that_renames_itself_stays_the_same_channel(self, world: World) -> None:
+        watched(world)
+        user = world.twitch.state.users.by_login("ninja")
+        assert user is not None
+        world.twitch.rename(user, "ninja_2")
+        following = world.watch("ninja_2")
+        assert (following.created, statuses(following)) == (0, dict.fromkeys(FREE_KEYS, "enabled"))
+        with pytest.raises(NoSuchChannelError):
+            resolve(world.helix, world.channels, "ninja", int(world.now))
+
+    def test_a_channel_that_is_known_can_be_watched_while_twitch_is_away(self, world: World) -> None:
+        watched(world)
+        world.now += RESOLVED_SECONDS
+        world.twitch.state.faults.append(Fault("/helix/users", status=503))
+        assert resolve(world.helix, world.channels, "ninja", int(world.now)).channel.login == "ninja"
+        with pytest.raises(TwitchUnavailableError):
+            resolve(world.helix, world.channels, "shroud", int(world.now))
+
+
+class TestRefusals:
+    def test_a_revoked_topic_is_subscribed_again(self, world: World) -> None:
+        watched(world)
+        (subscription,) = [
+            entry for entry in world.twitch.state.subscriptions.values() if entry.topic.type == "user.update"
+        ]
+        world.twitch.revoke([subscription], "notification_failures_exceeded")
+        world.deliver()
+        revoked = TopicState("revoked", None, "notification_failures_exceeded")
+        assert world.known("ninja")["user.update"] == revoked
+        assert world.told("ninja")["user.update"] == ("revoked", "notification_failures_exceeded")
+        following = world.watch("ninja")
+        assert (following.created, following.topics["user.update"].status) == (1, "pending")
+
+    def test_a_callback_that_did_not_prove_itself_is_tried_again(self, world: World) -> None:
+        world.watch("ninja")
+        for message in world.twitch.take_messages():
+            world.twitch.answered(message, 500)
+        world.now += CHALLENGE_SECONDS + 1
+        assert world.watch("ninja").created == len(FREE)
+        world.deliver()
+        assert {state.status for state in world.known("ninja").values()} == {"enabled"}
+
+    def test_what_twitch_refuses_for_good_is_not_tried_by_every_watch(self, world: World) -> None:
+        world.twitch.state.faults.append(Fault("/helix/eventsub", method="POST", status=400, remaining=1))
+        following = world.watch("ninja")
+        (failed,) = [state for state in following.topics.values() if state.status == "failed"]
+        assert (failed.reason, failed.attempts) == ("invalid", 1)
+        assert world.watch("ninja").created == 0
+        world.now = failed.retry_at
+        assert world.watch("ninja").created == 1
+
+    def test_three_strangers_with_the_same_subscription_leave_no_room(self, world: World) -> None:
+        topic, streamer_id = FREE[0], world.streamer_id("ninja")
+        for number in range(3):
+            callback = f"https://stranger-{number}.example/"
+            condition = topic.condition(streamer_id)
+            world.helix.create_subscription(
+                topic.event_type, topic.version, condition, callback, "a-secret-of-theirs"
+            )
+        state = world.watch("ninja").topics[topic.key]
+        assert (state.status, state.reason) == ("failed", "limit_exceeded")
+
+    def test_subscriptions_that_exist_already_are_adopted(self, world: World) -> None:
+        """As after a watch that Twitch answered but that could not write it down."""
+        watched(world)
+        ids = {one.id for one in world.listed()}
+        assert world.channels.retire(world.streamer_id("ninja"), not_watched_since=int(world.now) + 1)
+        following = world.watch("ninja")
+        assert following.created == 0
+        assert {state.subscription_id for state in following.topics.values() if state.live} == ids
+        assert {state.subscription_id for state in world.known("ninja").values()} == ids
+
+    @pytest.mark.parametrize("calls", range(0, 18, 4))
+    def test_what_a_crash_leaves_is_taken_up(self, world: World, calls: int) -> None:
+        world.fuse.calls = calls
+        with pytest.raises(Crash):
+            world.watch("ninja")
+        world.fuse.calls = None
+        following = world.watch("ninja")
+        assert all(following.topics[key].live for key in FREE_KEYS)
+        assert {key: len(found) for key, found in world.delivered("ninja").items()} == dict.fromkeys(
+            FREE_KEYS, 1
         )
 
-    def _load_secret(self) -> str:
-        self.secrets_loaded += 1
-        self.meanwhile()
-        return SECRET
+    def test_topics_that_fail_for_a_moment_are_tried_again_by_the_next_watch(self, world: World) -> None:
+        world.twitch.state.faults.append(Fault("/helix/eventsub", status=503, remaining=2))
+        following = world.watch("ninja")
+        assert following.created == len(FREE) - 2
+        assert [state for state in following.topics.values() if state.status == "failed"] == [
+            TopicState("failed", None, "twitch_unavailable")
+        ] * 2
+        assert world.watch("ninja").created == 2
 
-    def known(self) -> dict[str, TopicState]:
-        record = self._channels.get(self.channel.id)
-        assert record is not None
-        return dict(record.topics)
-
-
-@pytest.fixture
-def followers(helix: Helix, channels: ChannelsTable, webhook: Server) -> Followers:
-    return Followers(helix, channels, webhook)
-
-
-def statuses(states: dict[str, TopicState]) -> dict[str, str]:
-    return {key: state.status for key, state in states.items()}
-
-
-def all_enabled(twitch: Twitch) -> bool:
-    return twitch.statuses() == ["enabled"] * len(FREE)
+    @pytest.mark.parametrize(("status", "error"), [(429, RateLimitedError), (503, TwitchUnavailableError)])
+    def test_a_watch_without_a_single_working_topic_says_that_twitch_is_to_blame(
+        self, world: World, status: int, error: type[Exception]
+    ) -> None:
+        world.twitch.state.faults.append(Fault("/helix/eventsub", status=status))
+        with pytest.raises(error):
+            world.watch("ninja")
+        world.twitch.state.faults.clear()
+        assert world.watch("ninja").created == len(FREE)
 
 
-def test_the_first_watch_subscribes_every_topic(followers: Followers, twitch: Twitch) -> None:
-    following = followers.follow()
-    assert following.created == len(FREE)
-    assert statuses(dict(following.topics)) == dict.fromkeys(ALL, "pending")
-    assert followers.known() == following.topics
-    assert {entry["id"] for entry in twitch.subscriptions()} == {
-        state.subscription_id for state in following.topics.values()
-    }
-    assert {entry["transport"]["callback"] for entry in twitch.subscriptions()} == {followers.callback}
+class TestConsent:
+    def test_the_streamers_sign_in_unlocks_every_topic(self, world: World) -> None:
+        watched(world)
+        world.sign_in_as_streamer("ninja")
+        following = world.watch("ninja", as_streamer="ninja")
+        assert following.created == len(TOPICS) - len(FREE)
+        world.deliver()
+        assert set(world.told("ninja").values()) == {("enabled", None)}
+        assert world.delivered("ninja") == {key: ["enabled"] for key in ALL}
+
+    def test_a_moderators_sign_in_unlocks_follows(self, world: World) -> None:
+        users = world.twitch.state.users
+        ninja, mod = users.by_login("ninja"), users.by_login("mod")
+        assert ninja is not None
+        assert mod is not None
+        world.twitch.set_moderators(ninja, [mod])
+        world.sign_in_as_streamer("mod")
+        world.watch("ninja", as_streamer="mod")
+        assert world.delivered("ninja").keys() == FREE_KEYS | {"channel.follow"}
+        (follow_,) = [one for one in world.listed() if one.type == "channel.follow"]
+        assert follow_.condition["moderator_user_id"] == mod.id
+
+    def test_a_viewer_who_moderates_nothing_is_refused_once_a_sign_in(self, world: World) -> None:
+        watched(world)
+        world.sign_in_as_streamer("mod")
+        before = len(world.pool.requests)
+        state = world.watch("ninja", as_streamer="mod").topics["channel.follow"]
+        assert (state.status, state.reason) == ("absent", "consent_required")
+        assert len(world.pool.requests) == before + 1
+        world.watch("ninja", as_streamer="mod")
+        world.watch("ninja")
+        assert len(world.pool.requests) == before + 1
+        world.now += 60
+        world.watch("ninja", as_streamer="mod")
+        assert len(world.pool.requests) == before + 2
+
+    def test_a_grant_outlives_the_channels_subscriptions(self, world: World) -> None:
+        world.sign_in_as_streamer("ninja")
+        world.watch("ninja", as_streamer="ninja")
+        world.deliver()
+        world.now += GRACE + 1
+        world.reconcile()
+        assert world.listed() == []
+        assert world.watch("ninja").created == len(TOPICS)
+
+    def test_a_grant_that_was_taken_back_is_forgotten_and_shown(self, world: World) -> None:
+        world.sign_in_as_streamer("ninja")
+        world.watch("ninja", as_streamer="ninja")
+        world.deliver()
+        user = world.twitch.state.users.by_login("ninja")
+        assert user is not None
+        world.now += 1
+        world.twitch.disconnect(user)
+        world.deliver()
+        assert world.told("ninja")["channel.cheer"] == ("revoked", "authorization_revoked")
+        before = len(world.pool.requests)
+        assert world.watch("ninja").topics["channel.cheer"].reason == "authorization_revoked"
+        assert world.pool.requests[before:] == []
+
+    def test_a_late_notice_of_an_earlier_revocation_does_not_undo_a_new_grant(self, world: World) -> None:
+        world.sign_in_as_streamer("ninja")
+        world.watch("ninja", as_streamer="ninja")
+        world.deliver()
+        user = world.twitch.state.users.by_login("ninja")
+        assert user is not None
+        world.now += 1
+        world.twitch.disconnect(user)
+        world.now += 60
+        world.sign_in_as_streamer("ninja")
+        world.watch("ninja", as_streamer="ninja")
+        world.deliver()
+        world.reconcile()
+        world.deliver()
+        assert world.delivered("ninja") == {key: ["enabled"] for key in ALL}
 
 
-def test_twitch_accepts_what_was_subscribed_and_delivers(followers: Followers, twitch: Twitch) -> None:
-    followers.follow()
-    eventually(lambda: all_enabled(twitch))
+class TestBudget:
+    @pytest.fixture
+    def short(self, world: World) -> World:
+        """Twitch has room for one channel and a half."""
+        world.twitch.state.max_total_cost = 9
+        return watched(world)
+
+    def test_topics_beyond_the_budget_are_limited_and_the_important_ones_work(self, short: World) -> None:
+        topics = short.watch("shroud").topics
+        limited = {key for key in FREE_KEYS if topics[key] == TopicState("absent", None, "limited")}
+        assert len(limited) == 3
+        assert not limited & {"stream.online", "stream.offline"}
+        assert short.watch("shroud").created == 0
+
+    def test_without_room_for_the_important_ones_nothing_is_left_half_made(self, short: World) -> None:
+        short.twitch.state.max_total_cost = 7
+        with pytest.raises(BudgetExceededError):
+            short.watch("shroud")
+        assert short.delivered("shroud") == {}
+        assert short.channels.get(short.streamer_id("shroud")) is None
+        assert len(short.delivered("ninja")) == len(FREE)
+
+    def test_a_streamer_who_signed_in_costs_nothing(self, short: World) -> None:
+        short.twitch.state.max_total_cost = 6
+        short.sign_in_as_streamer("shroud")
+        assert short.watch("shroud", as_streamer="shroud").created == len(TOPICS)
 
 
-def test_topics_are_subscribed_side_by_side(followers: Followers, twitch: Twitch) -> None:
-    twitch.order("faults", latency_ms=150)
-    started = time.monotonic()
-    followers.follow()
-    assert time.monotonic() - started < 0.15 * len(FREE)
-
-
-def test_the_next_watch_finds_out_what_is_enabled_by_now(followers: Followers, twitch: Twitch) -> None:
-    followers.follow()
-    eventually(lambda: all_enabled(twitch))
-    following = followers.follow(NOW + 10)
-    assert following.created == 0
-    assert statuses(dict(following.topics)) == dict.fromkeys(ALL, "enabled")
-    assert followers.known() == following.topics
-    assert followers.secrets_loaded == 1
-
-
-def test_once_everything_is_enabled_a_watch_asks_twitch_nothing(followers: Followers, twitch: Twitch) -> None:
-    followers.follow()
-    eventually(lambda: all_enabled(twitch))
-    followers.follow(NOW + 10)
-    twitch.order("faults", status=500)  # any request would fail
-    assert statuses(dict(followers.follow(NOW + 20).topics)) == dict.fromkeys(ALL, "enabled")
-
-
-def test_but_it_does_not_believe_the_table_for_ever(
-    followers: Followers, twitch: Twitch, helix: Helix
-) -> None:
-    followers.follow()
-    eventually(lambda: all_enabled(twitch))
-    followers.follow(NOW + 10)
-    for subscription in twitch.subscriptions():
-        helix.delete_subscription(subscription["id"])
-    assert followers.follow(NOW + 10 + TRUSTED_SECONDS).created == 0
-    assert followers.follow(NOW + 11 + TRUSTED_SECONDS).created == len(FREE)
-    eventually(lambda: all_enabled(twitch))
-
-
-def test_a_revoked_topic_is_subscribed_again(
-    followers: Followers, channels: ChannelsTable, twitch: Twitch
-) -> None:
-    followers.follow()
-    eventually(lambda: all_enabled(twitch))
-    before = followers.follow(NOW + 10).topics["user.update"].subscription_id
-    twitch.order("revoke", event_type="user.update", login="ninja", reason="notification_failures_exceeded")
-    revoked = TopicState("revoked", before, "notification_failures_exceeded")
-    assert channels.replace(followers.channel.id, "user.update", before, revoked)
-    following = followers.follow(NOW + 20)
-    assert following.created == 1
-    assert following.topics["user.update"].status == "pending"
-    assert following.topics["user.update"].subscription_id != before
-
-
-def test_a_revoked_topic_that_is_refused_now_has_failed(
-    followers: Followers, channels: ChannelsTable, twitch: Twitch
-) -> None:
-    followers.follow()
-    eventually(lambda: all_enabled(twitch))
-    before = followers.follow(NOW + 10).topics["user.update"].subscription_id
-    assert channels.replace(
-        followers.channel.id, "user.update", before, TopicState("revoked", before, "user_removed")
-    )
-    twitch.order("faults", path="/helix/eventsub", status=403)
-    following = followers.follow(NOW + 20)
-    assert following.topics["user.update"] == TopicState("failed", None, "forbidden")
-    assert followers.known() == following.topics
-
-
-def test_a_callback_that_did_not_prove_itself_is_tried_again(
-    followers: Followers, twitch: Twitch, webhook: Server
-) -> None:
-    works, webhook.script = webhook.script, lambda request: Answer(500)
-    followers.follow()
-    eventually(lambda: twitch.statuses() == ["webhook_callback_verification_failed"] * len(FREE))
-    webhook.script = works
-    assert followers.follow(NOW + 10).created == len(FREE)
-    eventually(lambda: twitch.statuses().count("enabled") == len(FREE))
-
-
-def test_subscriptions_that_exist_already_are_adopted(
-    followers: Followers, twitch: Twitch, channels: ChannelsTable
-) -> None:
-    """As after a watch that Twitch answered but that could not write it down."""
-    first = followers.follow().topics
-    assert channels.retire(followers.channel.id, not_watched_since=NOW + 1)
-    following = followers.follow(NOW + 10)
-    assert following.created == 0
-    assert {key: state.subscription_id for key, state in following.topics.items()} == {
-        key: state.subscription_id for key, state in first.items()
-    }
-    assert followers.known() == following.topics
-    assert len(twitch.subscriptions()) == len(FREE)
-
-
-def test_two_first_watches_at_once_subscribe_every_topic_once(followers: Followers, twitch: Twitch) -> None:
+def test_two_first_watches_at_once_subscribe_every_topic_once(world: World) -> None:
     together = threading.Barrier(2, timeout=5)
+    resolution = resolve(world.helix, world.channels, "ninja", int(world.now))
 
     def watch(_viewer: int) -> Following:
         together.wait()
-        return followers.follow()
+        return follow(world.subscriber, resolution, None, int(world.now))
 
     with ThreadPoolExecutor(2) as executor:
         one, other = executor.map(watch, range(2))
-    ids = {entry["id"] for entry in twitch.subscriptions()}
+    ids = {entry.id for entry in world.listed()}
     assert len(ids) == len(FREE) == one.created + other.created
-    for topics in (one.topics, other.topics, followers.known()):
-        assert {state.subscription_id for state in topics.values()} == ids
-        assert all(state.live for state in topics.values())
-
-
-def test_topics_beyond_the_budget_fail_and_the_others_work(
-    channels: ChannelsTable, webhook: Server, pool: urllib3.PoolManager
-) -> None:
-    with simulated_twitch(max_total_cost=4) as twitch:
-        helix = Helix(pool, lambda: Credentials(CLIENT_ID, CLIENT_SECRET), twitch.api_url, twitch.auth_url)
-        followers = Followers(helix, channels, webhook)
-        following = followers.follow()
-    assert following.created == 4
-    failed = [state for state in following.topics.values() if not state.live]
-    assert failed == [TopicState("failed", None, "limit_exceeded")] * 2
-    assert followers.known() == following.topics
-
-
-def test_topics_that_fail_for_a_moment_are_tried_again_by_the_next_watch(
-    followers: Followers, twitch: Twitch
-) -> None:
-    twitch.order("faults", path="/helix/eventsub", status=503, count=2)
-    following = followers.follow()
-    assert following.created == len(FREE) - 2
-    assert [state for state in following.topics.values() if not state.live] == [
-        TopicState("failed", None, "twitch_unavailable")
-    ] * 2
-    assert followers.known() == following.topics
-    eventually(lambda: twitch.statuses() == ["enabled"] * (len(FREE) - 2))
-    assert followers.follow(NOW + 10).created == 2
-
-
-@pytest.mark.parametrize(("status", "error"), [(429, RateLimitedError), (503, TwitchUnavailableError)])
-def test_a_watch_without_a_single_working_topic_says_that_twitch_is_to_blame(
-    followers: Followers, twitch: Twitch, status: int, error: type[Exception]
-) -> None:
-    twitch.order("faults", path="/helix/eventsub", status=status)
-    with pytest.raises(error):
-        followers.follow()
-    twitch.heal()
-    assert followers.follow(NOW + 10).created == len(FREE)
-
-
-def test_a_failure_does_not_hide_what_another_watch_achieved(
-    followers: Followers, twitch: Twitch, channels: ChannelsTable
-) -> None:
-    """One watch is refused while another one, a little earlier, was not."""
-    twitch.order("faults", path="/helix/eventsub", status=503)
-    other = TopicState("enabled", "made-by-another-watch")
-    channels.watch(followers.channel, NOW)
-    followers.meanwhile = lambda: channels.record(followers.channel.id, dict.fromkeys(ALL, other), NOW)
-    with pytest.raises(TwitchUnavailableError):
-        followers.follow()
-    assert followers.known() == dict.fromkeys(ALL, other)
+    for topics in (one.topics, other.topics, world.known("ninja")):
+        assert {state.subscription_id for state in topics.values() if state.live} == ids

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from lambdas.common import connections, tickets
+from lambdas.common import tickets
 from lambdas.common.aws import Client
-from lambdas.common.event import parse_time
+from lambdas.common.event import format_time, parse_time
 from lambdas.common.observability import logger
 from lambdas.common.settings import SettingsError
 from lambdas.subscriptions.channels import ChannelsTable
+from lambdas.subscriptions.topics import SCOPES
 from tests.integration.subscriptions.servers import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -50,6 +51,10 @@ class Context:
     invoked_function_arn = "arn:aws:lambda:eu-west-1:123456789012:function:a-function"
     aws_request_id = str(uuid.UUID(int=1))
 
+    def get_remaining_time_in_millis(self) -> int:
+        """Time enough."""
+        return 240_000
+
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
@@ -77,8 +82,12 @@ def load(
         Name="twitch", SecretString=json.dumps({"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET})
     )
     webhook_secret = secrets.create_secret(Name="webhook", SecretString=WEBHOOK_SECRET)
+    queue = boto3.client("sqs").create_queue(QueueName="broadcast")
     environment = {
         "CHANNELS_TABLE": "channels",
+        "GRANTS_TABLE": "grants",
+        "BROADCAST_QUEUE_URL": queue["QueueUrl"],
+        "STREAMER_PROVIDER": "TwitchStreamer",
         "TICKETS_TABLE": "tickets",
         "CONNECTIONS_TABLE": "connections",
         "TWITCH_SECRET_ARN": twitch_secret["ARN"],
@@ -100,17 +109,19 @@ def load(
 
 
 @pytest.fixture
-def watch(load: Load) -> Callable[[str], dict[str, Any]]:
-    """Ask to watch a channel, as the viewer 42."""
+def watch(load: Load) -> "Watch":
+    """Ask to watch a channel, as the viewer 42 unless the token says otherwise."""
     module = load("watch")
 
-    def ask(login: str) -> dict[str, Any]:
+    def ask(login: str, **claims: str) -> dict[str, Any]:
         event = {
             "version": "2.0",
             "routeKey": "POST /api/channels/{login}/watch",
             "rawPath": f"/api/channels/{login}/watch",
             "pathParameters": {"login": login},
-            "requestContext": {"authorizer": {"jwt": {"claims": {"sub": "viewer-42"}, "scopes": None}}},
+            "requestContext": {
+                "authorizer": {"jwt": {"claims": {"sub": "viewer-42", **claims}, "scopes": None}}
+            },
         }
         answer: dict[str, Any] = module.handler(event, Context())
         answer["json"] = json.loads(answer["body"])
@@ -119,7 +130,15 @@ def watch(load: Load) -> Callable[[str], dict[str, Any]]:
     return ask
 
 
-Watch = Callable[[str], dict[str, Any]]
+Watch = Callable[..., dict[str, Any]]
+
+
+def told() -> list[dict[str, Any]]:
+    """What was put into the broadcast queue."""
+    sqs = boto3.client("sqs")
+    url = sqs.get_queue_url(QueueName="broadcast")["QueueUrl"]
+    answer = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
+    return [json.loads(message["Body"]) for message in answer.get("Messages", [])]
 
 
 def metric_values(output: str) -> dict[str, list[float]]:
@@ -141,6 +160,27 @@ def signed_with(secret: str, request: Request) -> bool:
     )
     digest = hmac.new(secret.encode(), "".join((*parts, request.body)).encode(), hashlib.sha256).hexdigest()
     return request.headers["twitch-eventsub-message-signature"] == f"sha256={digest}"
+
+
+def forget() -> None:
+    """Empty the broadcast queue."""
+    sqs = boto3.client("sqs")
+    sqs.purge_queue(QueueUrl=sqs.get_queue_url(QueueName="broadcast")["QueueUrl"])
+
+
+def notice(subscription: dict[str, Any]) -> dict[str, Any]:
+    """What SNS invokes the function with."""
+    sent_at = format_time(datetime.now(UTC))
+    message = json.dumps({"id": "a-message-id", "sent_at": sent_at, "subscription": subscription})
+    return {"Records": [{"EventSource": "aws:sns", "Sns": {"MessageId": "1", "Message": message}}]}
+
+
+def verify(load: Load, twitch: Twitch) -> None:
+    """Tell of every challenge that was answered."""
+    notices = load("notices")
+    for subscription in twitch.subscriptions():
+        pending = subscription | {"status": "webhook_callback_verification_pending"}
+        notices.handler(notice(pending), Context())
 
 
 class TestWatch:
@@ -175,11 +215,16 @@ class TestWatch:
         assert all(signed_with(WEBHOOK_SECRET, request) for request in webhook.requests)
 
     def test_only_new_subscriptions_are_counted(
-        self, watch: Watch, twitch: Twitch, capsys: pytest.CaptureFixture[str]
+        self, load: Load, watch: Watch, twitch: Twitch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         watch("ninja")
-        assert metric_values(capsys.readouterr().out) == {"SubscriptionsCreated": [len(FREE)]}
+        assert metric_values(capsys.readouterr().out) == {
+            "SubscriptionsCreated": [len(FREE)],
+            "TopicsPending": [1] * len(FREE),
+        }
         eventually(lambda: twitch.statuses() == ["enabled"] * len(FREE))
+        verify(load, twitch)
+        capsys.readouterr()
         assert {topic["status"] for topic in watch("ninja")["json"]["topics"]} == {"enabled", "absent"}
         assert metric_values(capsys.readouterr().out) == {}
 
@@ -210,6 +255,33 @@ class TestWatch:
         assert 1 <= int(answer["headers"]["Retry-After"]) <= 60
         assert "ticket" not in answer["json"]
 
+    def test_a_channel_that_twitchs_budget_has_no_room_for_is_to_be_watched_later(
+        self, watch: Watch, twitch: Twitch, channels: ChannelsTable
+    ) -> None:
+        twitch.order("limits", max_total_cost=1)
+        answer = watch("ninja")
+        assert (answer["statusCode"], answer["json"]["error"]["code"]) == (503, "limited")
+        assert answer["headers"]["Retry-After"] == "300"
+        assert twitch.subscriptions() == []
+        assert list(channels.scan()) == []
+
+    def test_whoever_signed_in_as_the_streamer_unlocks_the_channel_and_others_are_told(
+        self, load: Load, watch: Watch, twitch: Twitch
+    ) -> None:
+        streamer_id = watch("ninja")["json"]["channel"]["id"]
+        verify(load, twitch)
+        forget()
+        twitch.grant("ninja", SCOPES)
+        body = watch("ninja", username=f"twitchstreamer_{streamer_id}", auth_time="1800000000")["json"]
+        assert {topic["status"] for topic in body["topics"]} == {"enabled", "pending"}
+        assert told() == [{"type": "topics", "streamer_id": streamer_id, "topics": body["topics"]}]
+
+    def test_a_viewers_token_unlocks_nothing(self, watch: Watch, twitch: Twitch) -> None:
+        streamer_id = watch("ninja")["json"]["channel"]["id"]
+        twitch.grant("ninja", SCOPES)
+        watch("ninja", username=f"Twitch_{streamer_id}", auth_time="1800000000")
+        assert len(twitch.subscriptions()) == len(FREE)
+
     def test_an_unexpected_error_is_logged_once_and_not_shown(
         self, watch: Watch, dynamodb: "DynamoDBClient", log: io.StringIO
     ) -> None:
@@ -219,13 +291,14 @@ class TestWatch:
         assert answer["json"] == {
             "error": {"code": "internal_error", "message": "Something went wrong on our side."}
         }
-        (line,) = lines(log)
+        (line,) = (line for line in lines(log) if line["level"] == "ERROR")
         assert (line["level"], line["exception_name"]) == ("ERROR", "AwsError")
 
     def test_secrets_are_not_logged(
         self, watch: Watch, twitch: Twitch, log: io.StringIO, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        twitch.order("faults", path="/helix/eventsub", status=503, count=2)
+        # Three times are what one request is tried.
+        twitch.order("faults", path="/helix/eventsub", status=503, count=6)
         ticket = watch("ninja")["json"]["ticket"]
         output = log.getvalue() + "".join(capsys.readouterr())
         assert "twitch_unavailable" in output
@@ -242,7 +315,7 @@ class TestWatch:
 
 class TestReconciler:
     @pytest.fixture
-    def shroud(self, watch: Watch, dynamodb: "DynamoDBClient") -> str:
+    def shroud(self, watch: Watch, dynamodb: "DynamoDBClient", twitch: Twitch) -> str:
         """Ninja and Shroud were last watched long ago, but somebody is still connected to Shroud."""
         ninja, shroud = (watch(login)["json"]["channel"]["id"] for login in ("ninja", "shroud"))
         for streamer_id in (ninja, shroud):
@@ -252,14 +325,15 @@ class TestReconciler:
                 UpdateExpression="SET watched_at = :long_ago",
                 ExpressionAttributeValues={":long_ago": {"N": "1000000000"}},
             )
-        connections.put(
-            dynamodb,
-            "connections",
-            streamer_id=shroud,
-            connection_id="a-connection",
-            viewer_id="viewer-42",
-            now=datetime.now(UTC),
+        dynamodb.put_item(
+            TableName="connections",
+            Item={
+                "streamer_id": {"S": shroud},
+                "connection_id": {"S": "a-connection"},
+                "expires_at": {"N": str(int(datetime.now(UTC).timestamp()) + 900)},
+            },
         )
+        eventually(lambda: twitch.statuses() == ["enabled"] * 2 * len(FREE))
         return str(shroud)
 
     def test_it_deletes_what_nobody_watches_and_logs_each(
@@ -279,19 +353,39 @@ class TestReconciler:
         capsys.readouterr()
         load("reconciler").handler({}, Context())
         assert metric_values(capsys.readouterr().out) == {
+            "SubscriptionsCreated": [0],
             "SubscriptionsDeleted": [len(FREE)],
-            "SubscriptionCost": [2 * len(FREE)],
+            "SubscriptionsLimited": [0],
+            "ChannelsFailed": [0],
+            "SubscriptionCost": [len(FREE)],
             "SubscriptionCostLimit": [10_000],
+            "TopicsEnabled": [1] * len(FREE),
         }
 
+    def test_every_transition_is_logged_and_viewers_are_told(
+        self, load: Load, shroud: str, twitch: Twitch, log: io.StringIO
+    ) -> None:
+        forget()
+        load("reconciler").handler({}, Context())
+        moved = [line for line in lines(log) if line["message"] == "A topic changed"]
+        assert [
+            {name: line[name] for name in ("channel", "topic", "from", "to", "why")} for line in moved
+        ] == [
+            {
+                "channel": shroud,
+                "topic": topic.key,
+                "from": "pending",
+                "to": "enabled",
+                "why": "found_at_twitch",
+            }
+            for topic in FREE
+        ]
+        (frame,) = told()
+        assert frame["streamer_id"] == shroud
+        assert {topic["status"] for topic in frame["topics"]} == {"enabled", "absent"}
 
-class TestRevocations:
-    @staticmethod
-    def notice(subscription: dict[str, Any]) -> dict[str, Any]:
-        """What SNS invokes the function with."""
-        message = json.dumps({"id": "a-message-id", "subscription": subscription})
-        return {"Records": [{"EventSource": "aws:sns", "Sns": {"MessageId": "1", "Message": message}}]}
 
+class TestNotices:
     def revoke(self, twitch: Twitch, event_type: str, reason: str) -> dict[str, Any]:
         """Let Twitch revoke Ninja's subscription, and return it as the notice tells."""
         twitch.order("revoke", event_type=event_type, login="ninja", reason=reason)
@@ -303,16 +397,28 @@ class TestRevocations:
     ) -> None:
         streamer_id = watch("ninja")["json"]["channel"]["id"]
         eventually(lambda: twitch.statuses() == ["enabled"] * len(FREE))
-        watch("ninja")
+        verify(load, twitch)
+        forget()
         subscription = self.revoke(twitch, "channel.update", "notification_failures_exceeded")
-        load("revocations").handler(self.notice(subscription), Context())
+        load("notices").handler(notice(subscription), Context())
         record = channels.get(streamer_id)
         assert record is not None
         state = record.topics["channel.update"]
+        assert state.subscription_id is None
         assert (state.status, state.reason) == ("revoked", "notification_failures_exceeded")
+        (frame,) = told()
+        assert ("channel.update", "revoked") in {
+            (topic["event_type"], topic["status"]) for topic in frame["topics"]
+        }
         topics = {topic["event_type"]: topic["status"] for topic in watch("ninja")["json"]["topics"]}
         assert topics.pop("channel.update") == "pending"
         assert set(topics.values()) == {"enabled", "absent"}
+
+    def test_viewers_are_told_when_twitch_delivers(self, load: Load, watch: Watch, twitch: Twitch) -> None:
+        watch("ninja")
+        verify(load, twitch)
+        (frame,) = told()
+        assert {topic["status"] for topic in frame["topics"]} == {"enabled", "absent"}
 
     def test_a_late_notice_about_an_older_subscription_changes_nothing(
         self, load: Load, watch: Watch, twitch: Twitch, channels: ChannelsTable
@@ -321,7 +427,7 @@ class TestRevocations:
         before = channels.get(streamer_id)
         (subscription,) = (entry for entry in twitch.subscriptions() if entry["type"] == "user.update")
         older = subscription | {"id": "an-older-one", "status": "user_removed"}
-        load("revocations").handler(self.notice(older), Context())
+        load("notices").handler(notice(older), Context())
         assert channels.get(streamer_id) == before
 
     def test_a_notice_about_another_topic_is_logged(self, load: Load, log: io.StringIO) -> None:
@@ -332,7 +438,7 @@ class TestRevocations:
             "version": "2",
             "condition": {"broadcaster_user_id": "1", "moderator_user_id": "1"},
         }
-        load("revocations").handler(self.notice(subscription), Context())
+        load("notices").handler(notice(subscription), Context())
         (line,) = lines(log)
         assert (line["level"], line["correlation_id"]) == ("WARNING", "a-message-id")
         assert line["subscription"]["type"] == "channel.moderate"

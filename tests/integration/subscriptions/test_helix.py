@@ -11,6 +11,7 @@ import urllib3
 from lambdas.subscriptions.helix import (
     DEFAULT_RETRY_SECONDS,
     RENEWAL_MARGIN_SECONDS,
+    BudgetExceededError,
     ConflictError,
     Credentials,
     CredentialsRefusedError,
@@ -211,6 +212,8 @@ class TestCreation:
             "2",
             {"broadcaster_user_id": "1234"},
             CALLBACK,
+            1,
+            "2026-11-10T14:32:18.730260295Z",
         )
         request = server.requests[-1]
         assert (request.method, request.path) == ("POST", "/helix/eventsub/subscriptions")
@@ -262,8 +265,14 @@ class TestCreation:
         assert caught.value.retry_after == seconds
 
     def test_a_full_budget_is_not_taken_for_an_empty_bucket(self, helix: Helix, server: Server) -> None:
-        twitch(server, refusal(429, "cost exceeded", Ratelimit_Remaining="799"))
-        with pytest.raises(LimitExceededError, match="cost exceeded"):
+        twitch(server, refusal(429, "total cost of subscriptions exceeded", Ratelimit_Remaining="799"))
+        with pytest.raises(BudgetExceededError, match="cost of subscriptions exceeded"):
+            create(helix)
+
+    def test_nor_are_three_with_the_same_condition(self, helix: Helix, server: Server) -> None:
+        message = "maximum subscriptions with type and condition exceeded"
+        twitch(server, refusal(429, message, Ratelimit_Remaining="799"))
+        with pytest.raises(LimitExceededError, match=message):
             create(helix)
 
 

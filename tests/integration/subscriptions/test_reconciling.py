@@ -1,277 +1,402 @@
-"""The reconciler: what stays subscribed, what goes, and what the channels table says afterwards."""
-
-from collections.abc import Callable
+"""The reconciler: what stays subscribed, what is mended, what goes, and what viewers are told of it."""
 
 import pytest
-import urllib3
 
-from lambdas.subscriptions.channels import ChannelsTable
-from lambdas.subscriptions.following import follow
-from lambdas.subscriptions.helix import Credentials, Helix, TwitchUnavailableError
-from lambdas.subscriptions.reconciling import Reconciler, Report
-from lambdas.subscriptions.topics import TopicState
-from tests.integration.subscriptions.servers import (
-    CLIENT_ID,
-    CLIENT_SECRET,
-    FREE,
-    Answer,
-    Server,
-    Twitch,
-    eventually,
-    serve,
-)
+from lambdas.subscriptions.helix import TwitchUnavailableError
+from lambdas.subscriptions.reconciling import Report
+from lambdas.subscriptions.topics import TOPIC_BY_KEY, TOPICS, TopicState
+from local.twitch.events import stream_online
+from local.twitch.state import Fault, Subscription
+from local.twitch.topics import Topic
+from tests.integration.subscriptions.servers import FREE
+from tests.integration.subscriptions.world import GRACE, LIFETIME, PERIOD, Crash, World
 
-NOW = 1_800_000_000
-GRACE = 600
-LATER = NOW + GRACE + 1
-SECRET = "the-webhook-secret"
+FREE_KEYS = {topic.key for topic in FREE}
+DELIVERED = {key: ["enabled"] for key in FREE_KEYS}
 
 
-class Stage:
-    """A stage of Fanfare with its callback, its table, and viewers that come and go."""
+def open_page(world: World, login: str = "ninja") -> None:
+    """A viewer opens the page, and Twitch delivers."""
+    world.watch(login)
+    world.connect(login, "a-viewer")
+    world.deliver()
 
-    def __init__(self, helix: Helix, channels: ChannelsTable, twitch: Twitch, callback: str) -> None:
-        self.helix = helix
-        self.channels = channels
-        self.twitch = twitch
-        self.callback = callback
-        self.connected: set[str] = set()
-        self.before_looking: Callable[[str], object] = lambda streamer_id: None
 
-    def watch(self, login: str, now: int = NOW) -> str:
-        """A viewer opens the page; returns the streamer's id once Twitch delivers."""
-        channel = self.helix.get_user(login)
-        follow(
-            self.helix,
-            self.channels,
-            channel,
-            callback=self.callback,
-            load_secret=lambda: SECRET,
-            now=now,
+def leave(world: World, login: str = "ninja") -> None:
+    world.disconnect(login, "a-viewer")
+    world.now += GRACE + 1
+
+
+def held(world: World, event_type: str) -> Subscription:
+    """The subscription that Twitch holds for the only watched channel."""
+    (found,) = [one for one in world.twitch.state.subscriptions.values() if one.topic.type == event_type]
+    return found
+
+
+class TestCleaningUp:
+    def test_a_channel_that_somebody_watches_stays_subscribed(self, world: World) -> None:
+        open_page(world)
+        for _ in range(10):
+            world.now += PERIOD
+            world.connect("ninja", "a-viewer")
+            world.reconcile()
+        assert world.delivered("ninja") == DELIVERED
+
+    def test_a_channel_stays_for_the_grace_period_after_it_was_last_watched(self, world: World) -> None:
+        world.watch("ninja")
+        world.deliver()
+        world.now += GRACE
+        assert world.reconcile().deleted == 0
+        world.now += 1
+        assert world.reconcile().deleted == len(FREE)
+        assert world.channels.get(world.streamer_id("ninja")) is None
+
+    def test_the_grace_period_begins_when_the_last_viewer_was_seen(self, world: World) -> None:
+        open_page(world)
+        world.now += LIFETIME - 1
+        world.reconcile()
+        world.disconnect("ninja", "a-viewer")
+        world.now += GRACE
+        assert world.reconcile().deleted == 0
+        world.now += 1
+        assert world.reconcile().deleted == len(FREE)
+
+    def test_a_connection_whose_end_nobody_noticed_does_not_count_for_ever(self, world: World) -> None:
+        open_page(world)
+        world.now += LIFETIME + GRACE + 1
+        assert world.reconcile().deleted == len(FREE)
+
+    def test_a_channel_that_the_table_does_not_know_is_a_leftover(self, world: World) -> None:
+        world.watch("ninja")
+        assert world.channels.retire(world.streamer_id("ninja"), not_watched_since=int(world.now) + 1)
+        assert world.reconcile().deleted == len(FREE)
+        assert world.listed() == []
+
+    def test_another_stage_with_the_same_application_is_left_alone(self, world: World) -> None:
+        topic, streamer_id = FREE[0], world.streamer_id("ninja")
+        world.helix.create_subscription(
+            topic.event_type,
+            topic.version,
+            topic.condition(streamer_id),
+            "https://another-stage.example/webhooks/twitch",
+            "a-secret-of-theirs",
         )
-        eventually(lambda: "webhook_callback_verification_pending" not in self.twitch.statuses())
-        return channel.id
+        open_page(world)
+        leave(world)
+        assert world.reconcile().deleted == len(FREE)
+        assert len(world.twitch.state.subscriptions) == 1
 
-    def reconcile(self, now: int) -> Report:
-        return Reconciler(self.helix, self.channels, self._anyone, self.callback, GRACE).run(now)
+    def test_a_topic_that_is_not_in_the_table_any_more_goes(self, world: World) -> None:
+        open_page(world)
+        retired = Topic("channel.guest_star_session.begin", "beta", stream_online)
+        world.twitch.state.subscribe(
+            topic=retired,
+            condition={"broadcaster_user_id": world.streamer_id("ninja")},
+            callback=world.webhook_url,
+            secret=world.secret.current,
+            now=int(world.now * 10**9),
+        )
+        assert world.reconcile().deleted == 1
+        assert world.delivered("ninja") == DELIVERED
 
-    def _anyone(self, streamer_id: str) -> bool:
-        self.before_looking(streamer_id)
-        return streamer_id in self.connected
+    def test_a_watch_that_comes_while_its_subscriptions_are_deleted_gets_new_ones(self, world: World) -> None:
+        world.watch("ninja")
+        world.deliver()
+        world.now += GRACE + 1
+        world.after_call = ("DELETE", lambda: world.watch("ninja"))
+        world.reconcile()
+        world.deliver()
+        assert world.delivered("ninja") == DELIVERED
+        assert {state.subscription_id for state in world.known("ninja").values()} == {
+            one.id for one in world.listed()
+        }
 
-    def known(self, streamer_id: str) -> dict[str, TopicState]:
-        record = self.channels.get(streamer_id)
-        assert record is not None
-        return dict(record.topics)
-
-    def subscribed(self) -> dict[str, list[str]]:
-        """What Twitch lists for this stage: statuses by streamer."""
-        listed: dict[str, list[str]] = {}
-        for entry in self.twitch.subscriptions():
-            if entry["transport"]["callback"] == self.callback:
-                (streamer_id,) = {value for value in entry["condition"].values() if value}
-                listed.setdefault(streamer_id, []).append(entry["status"])
-        return listed
-
-
-@pytest.fixture
-def stage(helix: Helix, channels: ChannelsTable, twitch: Twitch, webhook: Server) -> Stage:
-    return Stage(helix, channels, twitch, f"{webhook.url}/webhooks/twitch")
-
-
-ENABLED = ["enabled"] * len(FREE)
-
-
-def test_a_channel_that_somebody_watches_stays_subscribed(stage: Stage) -> None:
-    ninja = stage.watch("ninja")
-    stage.connected = {ninja}
-    report = stage.reconcile(LATER)
-    assert report == Report(channels=1, total_cost=len(FREE), max_total_cost=10_000)
-    assert stage.subscribed() == {ninja: ENABLED}
+    def test_somebody_connected_to_a_channel_that_was_given_up_gets_it_back(self, world: World) -> None:
+        world.streamer_id("ninja")
+        world.connect("ninja", "a-viewer")
+        assert world.reconcile().created == len(FREE)
+        world.deliver()
+        assert world.delivered("ninja") == DELIVERED
 
 
-def test_the_table_learns_that_twitch_has_verified_the_callback(stage: Stage) -> None:
-    ninja = stage.watch("ninja")
-    assert {state.status for state in stage.known(ninja).values()} == {"pending"}
-    stage.reconcile(NOW)
-    assert {state.status for state in stage.known(ninja).values()} == {"enabled"}
+class TestMending:
+    def test_what_twitch_lost_is_subscribed_again_and_shown(self, world: World) -> None:
+        open_page(world)
+        world.twitch.state.delete(held(world, "channel.update").id)
+        assert world.reconcile().created == 1
+        assert world.told("ninja")["channel.update"] == ("pending", None)
+        world.deliver()
+        assert world.delivered("ninja") == DELIVERED
+        assert world.told("ninja")["channel.update"] == ("enabled", None)
 
-
-def test_a_channel_stays_for_the_grace_period_after_it_was_last_watched(stage: Stage) -> None:
-    ninja = stage.watch("ninja")
-    assert stage.reconcile(NOW + GRACE).deleted == 0
-    assert stage.subscribed() == {ninja: ENABLED}
-
-
-def test_then_its_subscriptions_are_deleted_and_it_is_forgotten(stage: Stage) -> None:
-    ninja, shroud = stage.watch("ninja"), stage.watch("shroud", LATER)
-    assert stage.reconcile(LATER).deleted == len(FREE)
-    assert stage.subscribed() == {shroud: ENABLED}
-    assert stage.channels.get(ninja) is None
-
-
-def test_the_grace_period_begins_when_the_last_viewer_leaves(stage: Stage) -> None:
-    ninja = stage.watch("ninja")
-    stage.connected = {ninja}
-    stage.reconcile(LATER)
-    stage.connected = set()
-    assert stage.reconcile(LATER + GRACE).deleted == 0
-    assert stage.reconcile(LATER + GRACE + 1).deleted == len(FREE)
-
-
-def test_a_channel_that_comes_back_is_subscribed_again(stage: Stage) -> None:
-    stage.watch("ninja")
-    stage.reconcile(LATER)
-    ninja = stage.watch("ninja", LATER + 1)
-    assert stage.subscribed() == {ninja: ENABLED}
-
-
-def test_a_channel_that_the_table_does_not_know_is_a_leftover(stage: Stage) -> None:
-    ninja = stage.watch("ninja")
-    assert stage.channels.retire(ninja, not_watched_since=NOW + 1)
-    assert stage.reconcile(NOW).deleted == len(FREE)
-    assert stage.subscribed() == {}
-
-
-def test_another_stage_with_the_same_application_is_left_alone(
-    stage: Stage, channels: ChannelsTable, helix: Helix, twitch: Twitch, webhook: Server
-) -> None:
-    other = Stage(helix, channels, twitch, f"{webhook.url}/another/stage")
-    other.watch("ninja")
-    ours = stage.watch("shroud")
-    assert stage.reconcile(LATER).deleted == len(FREE)
-    assert ours not in stage.subscribed()
-    assert list(other.subscribed().values()) == [ENABLED]
-
-
-def test_a_subscription_of_a_topic_that_is_not_in_the_table_goes(
-    channels: ChannelsTable, pool: urllib3.PoolManager
-) -> None:
-    """As after a release that gave a topic up, or moved on to its next version."""
-    callback = "https://fanfare.example/webhooks/twitch"
-    outdated = {
-        "id": "outdated",
-        "status": "enabled",
-        "type": "channel.update",
-        "version": "1",
-        "condition": {"broadcaster_user_id": "1234"},
-        "transport": {"method": "webhook", "callback": callback},
-    }
-    answers = {
-        "POST": Answer(200, {"access_token": "token", "expires_in": 5_000_000}),
-        "GET": Answer(200, {"data": [outdated], "total_cost": 1, "max_total_cost": 10_000}),
-        "DELETE": Answer(204),
-    }
-    with serve(lambda request: answers[request.method]) as twitch:
-        helix = Helix(pool, lambda: Credentials(CLIENT_ID, CLIENT_SECRET), twitch.url, twitch.url)
-        report = Reconciler(helix, channels, lambda _: True, callback, GRACE).run(NOW)
-    assert (report.channels, report.deleted) == (0, 1)
-    assert (twitch.requests[-1].method, twitch.requests[-1].query) == ("DELETE", {"id": ["outdated"]})
-
-
-def test_a_dead_subscription_goes_and_its_reason_stays(stage: Stage) -> None:
-    ninja = stage.watch("ninja")
-    stage.twitch.order("revoke", event_type="user.update", login="ninja", reason="version_removed")
-    assert stage.reconcile(NOW).deleted == 1
-    assert stage.subscribed() == {ninja: ENABLED[1:]}
-    state = stage.known(ninja)["user.update"]
-    assert (state.status, state.reason) == ("revoked", "version_removed")
-    stage.reconcile(NOW + 300)
-    assert stage.known(ninja)["user.update"] == state
-
-
-def test_a_subscription_that_twitch_lost_is_missing_in_the_table_too(stage: Stage) -> None:
-    ninja = stage.watch("ninja")
-    lost = stage.known(ninja)["stream.online"].subscription_id
-    assert lost is not None
-    stage.helix.delete_subscription(lost)
-    stage.reconcile(NOW)
-    assert stage.known(ninja)["stream.online"] == TopicState("failed", None, "lost_at_twitch")
-    stage.watch("ninja")
-    assert stage.subscribed() == {ninja: ENABLED}
-
-
-def test_a_subscription_that_is_younger_than_the_list_is_not_taken_for_lost(stage: Stage) -> None:
-    ninja = stage.watch("ninja")
-    lost = stage.known(ninja)["stream.online"].subscription_id
-    assert lost is not None
-    stage.helix.delete_subscription(lost)
-    stage.channels.replace(ninja, "stream.online", lost, TopicState("failed"))
-    stage.before_looking = lambda _: stage.watch("ninja")
-    stage.reconcile(NOW)
-    assert {state.status for state in stage.known(ninja).values()} == {"enabled"}
-    assert stage.subscribed() == {ninja: ENABLED}
-
-
-def test_a_watch_that_comes_just_before_a_channel_is_given_up_keeps_it(stage: Stage) -> None:
-    ninja = stage.watch("ninja")
-    stage.before_looking = lambda _: stage.watch("ninja", LATER)
-    assert stage.reconcile(LATER).deleted == 0
-    assert stage.subscribed() == {ninja: ENABLED}
-
-
-class InterruptedHelix(Helix):
-    """Lets something happen just before the first deletion."""
-
-    interruption: Callable[[], object] | None = None
-
-    def delete_subscription(self, subscription_id: str) -> None:
-        interruption, self.interruption = self.interruption, None
-        if interruption is not None:
-            interruption()
-        super().delete_subscription(subscription_id)
-
-
-def test_a_watch_that_comes_while_a_channel_is_being_given_up_is_made_good_by_the_next(
-    stage: Stage, twitch: Twitch, pool: urllib3.PoolManager
-) -> None:
-    """It adopts subscriptions that are deleted a moment later: they must not be believed to be live."""
-    ninja = stage.watch("ninja")
-    stage.helix = helix = InterruptedHelix(
-        pool, lambda: Credentials(CLIENT_ID, CLIENT_SECRET), twitch.api_url, twitch.auth_url
+    @pytest.mark.parametrize(
+        "reason", ["notification_failures_exceeded", "version_removed", "user_removed", "moderator_removed"]
     )
-    helix.interruption = lambda: stage.watch("ninja", LATER)
-    assert stage.reconcile(LATER).deleted == len(FREE)
-    assert {state.reason for state in stage.known(ninja).values()} == {"lost_at_twitch"}
-    stage.watch("ninja", LATER + 1)
-    assert stage.subscribed() == {ninja: ENABLED}
+    def test_what_twitch_revoked_is_subscribed_again(self, world: World, reason: str) -> None:
+        open_page(world)
+        world.twitch.revoke([held(world, "channel.update")], reason)
+        world.twitch.take_messages()  # the notice gets lost
+        assert (world.reconcile().created, world.delivered("ninja")["channel.update"]) == (
+            1,
+            ["webhook_callback_verification_pending"],
+        )
+
+    def test_a_challenge_that_was_never_answered_is_repeated(self, world: World) -> None:
+        world.watch("ninja")
+        for message in world.twitch.take_messages():
+            world.twitch.answered(message, None)
+        world.reconcile()
+        world.deliver()
+        assert world.delivered("ninja") == DELIVERED
+
+    def test_a_deleted_account_is_not_asked_for_again_and_again(self, world: World) -> None:
+        open_page(world)
+        user = world.twitch.state.users.by_login("ninja")
+        assert user is not None
+        world.twitch.delete_user(user)
+        world.deliver()
+        asked = []
+        for _ in range(12):
+            world.now += PERIOD
+            world.connect_id(user.id, "a-viewer")
+            before = len(world.pool.requests)
+            world.reconcile()
+            asked.append(("POST", "/helix/eventsub/subscriptions") in world.pool.requests[before:])
+        assert asked == [True, True, False, True, False, False, False, True, False, False, False, False]
+        assert set(world.delivered_to(user.id)) == set()
+
+    def test_only_one_of_two_for_the_same_topic_stays(self, world: World) -> None:
+        open_page(world)
+        topic = TOPIC_BY_KEY["stream.online"]
+        condition = topic.condition(world.streamer_id("ninja"))
+        again = f"{world.webhook_url}?secret=another"
+        world.helix.create_subscription(topic.event_type, "1", condition, again, world.secret.current)
+        world.deliver()
+        before = world.known("ninja")
+        world.reconcile()
+        assert world.delivered("ninja") == DELIVERED
+        assert world.known("ninja") == before
+
+    @pytest.mark.parametrize("twice", [False, True])
+    def test_runs_at_the_same_time_do_each_others_work(self, world: World, twice: bool) -> None:
+        open_page(world)
+        for one in list(world.twitch.state.subscriptions.values())[:3]:
+            world.twitch.state.delete(one.id)
+        if twice:
+            world.after_call = ("POST", world.reconcile)
+        world.reconcile()
+        world.deliver()
+        world.reconcile()
+        assert world.delivered("ninja") == DELIVERED
 
 
-def test_one_channel_that_fails_does_not_stop_the_others(stage: Stage) -> None:
-    ninja, shroud = stage.watch("ninja"), stage.watch("shroud")
+class TestWithoutAGap:
+    def test_a_new_secret_replaces_every_subscription_while_the_old_one_verifies(self, world: World) -> None:
+        open_page(world)
+        world.rotate_secret()
+        before = {one.id for one in world.listed()}
+        gaps = []
+        world.after_each_call = lambda: gaps.append(
+            [key for key in FREE_KEYS if "enabled" not in world.delivered("ninja").get(key, [])]
+        )
+        assert (world.reconcile().created, world.delivered("ninja")) == (len(FREE), DELIVERED)
+        assert not any(gaps)
+        assert before.isdisjoint(one.id for one in world.listed())
+        assert {one.callback for one in world.listed()} == {f"{world.webhook_url}?secret=v2"}
+        calls = len(world.pool.requests)
+        world.reconcile()
+        assert len(world.pool.requests) == calls + 1
 
-    def fail(streamer_id: str) -> None:
-        if streamer_id == ninja:
-            raise RuntimeError("the connections table is out of reach")
+    def test_a_replacement_that_cannot_be_made_leaves_the_old_one(self, world: World) -> None:
+        open_page(world)
+        world.rotate_secret()
+        world.twitch.state.faults.append(Fault("/helix/eventsub", method="POST", status=503))
+        world.reconcile()
+        assert world.delivered("ninja") == DELIVERED
+        assert {state.status for state in world.known("ninja").values()} == {"enabled"}
 
-    stage.before_looking = fail
-    report = stage.reconcile(LATER)
-    assert (report.channels, report.failed, report.deleted) == (2, 1, len(FREE))
-    assert stage.subscribed() == {ninja: ENABLED}
-    assert shroud not in stage.subscribed()
-
-
-def test_a_rate_limit_ends_the_run_and_the_next_one_goes_on(stage: Stage) -> None:
-    stage.watch("ninja")
-    stage.watch("shroud")
-    stage.before_looking = lambda _: stage.twitch.order("faults", path="/helix", status=429, count=1)
-    report = stage.reconcile(LATER)
-    assert (report.complete, report.failed, report.deleted) == (False, 0, 0)
-    stage.before_looking = lambda _: None
-    assert stage.reconcile(LATER).deleted == 2 * len(FREE)
-    assert stage.subscribed() == {}
+    def test_a_new_callback_url_replaces_what_the_table_knows(self, world: World) -> None:
+        open_page(world)
+        world.webhook_url = "https://fanfare.example/elsewhere"
+        world.redeploy()
+        world.reconcile()
+        world.deliver()
+        world.reconcile()
+        assert {one.callback for one in world.twitch.state.subscriptions.values()} == {world.webhook_url}
+        assert len(world.twitch.state.subscriptions) == len(FREE)
 
 
-def test_a_list_that_cannot_be_read_stops_the_run(stage: Stage) -> None:
-    ninja = stage.watch("ninja")
-    stage.twitch.order("faults", status=500)
-    with pytest.raises(TwitchUnavailableError):
-        stage.reconcile(LATER)
-    assert stage.subscribed() == {ninja: ENABLED}
+class TestTrouble:
+    def test_one_channel_that_fails_does_not_stop_the_others(self, world: World) -> None:
+        for login in ("ninja", "shroud"):
+            world.watch(login)
+        world.deliver()
+        world.now += GRACE + 1
+        world.twitch.state.faults.append(Fault("/helix/eventsub", method="DELETE", status=400, remaining=1))
+        report = world.reconcile()
+        assert (report.failed, report.deleted) == (1, len(FREE))
+        assert world.reconcile().deleted == len(FREE)
+        assert world.listed() == []
+
+    def test_a_rate_limit_is_waited_for(self, world: World) -> None:
+        open_page(world)
+        leave(world)
+        world.twitch.state.faults.append(Fault("/helix/eventsub", status=429, remaining=3))
+        before = world.now
+        assert world.reconcile().deleted == len(FREE)
+        assert world.now >= before + 3
+
+    def test_unless_it_lasts_longer_than_the_run(self, world: World) -> None:
+        open_page(world)
+        leave(world)
+        world.twitch.state.faults.append(Fault("/helix/eventsub", method="DELETE", status=429))
+        report = world.reconcile()
+        assert (report.complete, report.deleted) == (False, 0)
+        world.twitch.state.faults.clear()
+        assert world.reconcile().deleted == len(FREE)
+
+    def test_a_run_gives_up_when_twitch_is_away(self, world: World) -> None:
+        for number in range(10):
+            open_page(world, f"streamer_{number}")
+        world.twitch.state.faults.append(Fault("/helix/eventsub", method="POST", status=503))
+        for one in list(world.twitch.state.subscriptions.values()):
+            world.twitch.state.delete(one.id)
+        report = world.reconcile()
+        assert (report.complete, report.failed) == (False, 3)
+        world.twitch.state.faults.clear()
+        assert world.reconcile().created == 10 * len(FREE)
+
+    def test_a_list_that_cannot_be_read_stops_the_run(self, world: World) -> None:
+        open_page(world)
+        leave(world)
+        world.twitch.state.faults.append(Fault("/helix", status=500))
+        with pytest.raises(TwitchUnavailableError):
+            world.reconcile()
+        assert world.delivered("ninja") == DELIVERED
+
+    @pytest.mark.parametrize("calls", range(0, 16, 3))
+    def test_what_a_crash_leaves_is_done_by_the_next_run(self, world: World, calls: int) -> None:
+        open_page(world, "shroud")
+        world.twitch.state.delete(held(world, "user.update").id)
+        world.watch("ninja")
+        world.now += GRACE + 1
+        world.connect("shroud", "a-viewer")
+        world.fuse.calls = calls
+        with pytest.raises(Crash):
+            world.reconcile()
+        world.fuse.calls = None
+        world.reconcile()
+        world.deliver()
+        assert (world.delivered("shroud"), world.delivered("ninja")) == (DELIVERED, {})
+
+    def test_a_run_goes_through_every_page(self, world: World) -> None:
+        for number in range(18):
+            world.watch(f"streamer_{number}")
+        assert len(world.listed()) > 100  # Twitch's page
+        world.now += GRACE + 1
+        assert world.reconcile().deleted == 18 * len(FREE)
+        assert world.listed() == []
 
 
-def test_a_run_goes_through_every_page(stage: Stage) -> None:
-    streamers = [stage.watch(f"streamer_{number}") for number in range(18)]
-    assert len(streamers) * len(FREE) > 100  # Twitch's page
-    assert stage.reconcile(LATER).deleted == len(streamers) * len(FREE)
-    assert stage.subscribed() == {}
+class TestASteadyState:
+    def test_it_costs_the_listing_alone(self, world: World) -> None:
+        for number in range(18):
+            open_page(world, f"streamer_{number}")
+        before = len(world.pool.requests)
+        report = world.reconcile()
+        assert world.calls(before) == [("GET", "/helix/eventsub/subscriptions")] * 2
+        assert report == Report(channels=18, total_cost=18 * len(FREE), max_total_cost=10_000)
+
+    def test_nobody_is_told_and_nothing_is_logged_twice(self, world: World) -> None:
+        open_page(world)
+        told, moved = len(world.frames), len(world.moves)
+        world.reconcile()
+        assert (len(world.frames), len(world.moves)) == (told, moved)
+
+
+class TestConsent:
+    def test_a_revocation_whose_notice_got_lost_shows_within_a_period(self, world: World) -> None:
+        world.sign_in_as_streamer("ninja")
+        world.watch("ninja", as_streamer="ninja")
+        world.connect("ninja", "a-viewer")
+        world.deliver()
+        user = world.twitch.state.users.by_login("ninja")
+        assert user is not None
+        world.twitch.disconnect(user)
+        world.twitch.take_messages()
+        world.reconcile()
+        assert world.told("ninja")["channel.cheer"] == ("revoked", "authorization_revoked")
+        assert world.delivered("ninja").keys() == FREE_KEYS
+        calls = len(world.pool.requests)
+        world.reconcile()
+        assert len(world.pool.requests) == calls + 1
+
+    def test_follows_go_over_to_another_moderators_consent(self, world: World) -> None:
+        users = world.twitch.state.users
+        ninja, ann, bob = (users.by_login(login) for login in ("ninja", "ann", "bob"))
+        assert ninja is not None
+        assert ann is not None
+        assert bob is not None
+        world.twitch.set_moderators(ninja, [ann, bob])
+        for moderator in ("ann", "bob"):
+            world.sign_in_as_streamer(moderator)
+            world.watch("ninja", as_streamer=moderator)
+            world.now += 1
+        world.connect("ninja", "a-viewer")
+        world.deliver()
+        rests_on = held(world, "channel.follow").condition["moderator_user_id"]
+        world.twitch.set_moderators(ninja, [bob if rests_on == ann.id else ann])
+        world.deliver()
+        assert world.told("ninja")["channel.follow"] == ("revoked", "moderator_removed")
+        world.reconcile()
+        world.deliver()
+        assert world.told("ninja")["channel.follow"] == ("enabled", None)
+        assert held(world, "channel.follow").condition["moderator_user_id"] != rests_on
+
+
+class TestBudget:
+    def test_what_few_people_watch_gives_way_and_comes_back(self, world: World) -> None:
+        world.twitch.state.max_total_cost = 20
+        for login, viewers in (("crowded", 3), ("quiet", 1), ("empty", 0)):
+            world.watch(login)
+            world.deliver()
+            for number in range(viewers):
+                world.connect(login, f"viewer-{number}")
+        # 18 of 20 is fine; another one's two make it crowded.
+        for key in ("stream.online", "stream.offline"):
+            topic = TOPIC_BY_KEY[key]
+            world.helix.create_subscription(
+                topic.event_type,
+                topic.version,
+                topic.condition(world.streamer_id("somebody")),
+                "https://another-stage.example/",
+                "a-secret-of-theirs",
+            )
+        report = world.reconcile()
+        limited = TopicState("absent", None, "limited")
+        assert report.limited == 2
+        assert world.known("quiet")["user.update"] == world.known("empty")["user.update"] == limited
+        assert world.known("crowded")["user.update"].status == "enabled"
+        assert world.told("quiet")["user.update"] == ("absent", "limited")
+
+        calls = len(world.pool.requests)
+        assert world.reconcile().limited == 2
+        assert len(world.pool.requests) == calls + 1, "what gave way is not tried again and again"
+
+        world.twitch.state.max_total_cost = 40
+        world.reconcile()
+        world.deliver()
+        assert world.told("quiet")["user.update"] == ("enabled", None)
+
+    def test_a_budget_that_twitch_cuts_leaves_the_watched_channels_their_best(self, world: World) -> None:
+        for login in ("ninja", "shroud"):
+            open_page(world, login)
+        world.twitch.state.max_total_cost = 5
+        world.reconcile()
+        left = {key for login in ("ninja", "shroud") for key in world.delivered(login)}
+        assert left == {"stream.online", "stream.offline"}
+
+
+def test_every_topic_has_a_state_from_the_beginning(world: World) -> None:
+    following = world.watch("ninja")
+    assert following.topics.keys() == {topic.key for topic in TOPICS}

@@ -114,7 +114,18 @@ def test_any_character_of_a_payload_survives_as_ascii(text: str) -> None:
 
 
 def test_a_challenge_is_read_before_the_subscription_is_known() -> None:
-    assert deliver({"challenge": "kappa"}, "webhook_callback_verification") == Challenge("kappa")
+    assert deliver({"challenge": "kappa"}, "webhook_callback_verification") == Challenge("kappa", None)
+
+
+def test_a_challenge_is_published_with_its_subscription() -> None:
+    subscription = {"id": "s", "type": "user.update", "status": "webhook_callback_verification_pending"}
+    content = {"challenge": "kappa", "subscription": subscription}
+    challenge = deliver(content, "webhook_callback_verification")
+    assert isinstance(challenge, Challenge)
+    assert challenge.notice is not None
+    assert challenge.notice.message_type == "webhook_callback_verification"
+    assert json.loads(challenge.notice.body)["subscription"] == subscription
+    assert "kappa" not in challenge.notice.body
 
 
 def test_a_revocation_is_published_with_its_subscription() -> None:
@@ -122,7 +133,11 @@ def test_a_revocation_is_published_with_its_subscription() -> None:
     message = deliver({"subscription": subscription}, "revocation")
     assert isinstance(message, Message)
     assert (message.message_type, message.event_type) == ("revocation", "user.update")
-    assert json.loads(message.body) == {"id": "an-id", "subscription": subscription}
+    assert json.loads(message.body) == {
+        "id": "an-id",
+        "sent_at": "2026-01-31T11:59:58.123456Z",
+        "subscription": subscription,
+    }
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ class Delivery:
             MESSAGE_TIMESTAMP: self.timestamp,
             MESSAGE_SIGNATURE: self.signature,
         }
-        return verify(headers, self.body, secret, now)
+        return verify(headers, self.body, (b"another secret", secret), now)
 
 
 def signed(message_id: str = ID, timestamp: str = TIMESTAMP) -> Delivery:
@@ -118,7 +118,7 @@ def test_each_header_is_needed(name: str) -> None:
     headers = {MESSAGE_ID: ID, MESSAGE_TIMESTAMP: TIMESTAMP, MESSAGE_SIGNATURE: Delivery().signature}
     del headers[name]
     with pytest.raises(RefusedError, match=name) as refusal:
-        verify(headers, BODY, SECRET, NOW)
+        verify(headers, BODY, (SECRET,), NOW)
     assert (refusal.value.status, refusal.value.reason) == (403, "missing_header")
 
 

@@ -1,27 +1,41 @@
-"""What Twitch's list means for a channel, what is missing and what is too much."""
+"""What Twitch's list means for a channel, what is missing, what is too much, and who gives way."""
 
-import dataclasses
 import itertools
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdas.subscriptions.model import Subscription
+from lambdas.subscriptions.model import Grant, Subscription
 from lambdas.subscriptions.plan import (
+    CHALLENGE_SECONDS,
+    LONGEST_RETRY_SECONDS,
+    PENDING_SECONDS,
     TRUSTED_SECONDS,
+    Expense,
+    attribution,
+    consents,
+    leads_here,
     needs_verification,
     observe,
+    refused,
+    settle,
     to_create,
+    to_evict,
+    to_restore,
     unseen,
     verified,
 )
-from lambdas.subscriptions.topics import TOPICS, TopicState
+from lambdas.subscriptions.topics import SCOPES, TOPIC_BY_KEY, TOPICS, TopicState
 
 CALLBACK = "https://fanfare.example/webhooks/twitch"
-STREAMER = "1234"
-ONLINE = TOPICS[0]
+ROTATED = f"{CALLBACK}?secret=v2"
+STREAMER, MODERATOR = "1234", "77"
 NOW = 1_800_000_000
+ONLINE, FOLLOW = TOPIC_BY_KEY["stream.online"], TOPIC_BY_KEY["channel.follow"]
+CHEER = TOPIC_BY_KEY["channel.cheer"]
+FREE = {topic.key for topic in TOPICS if topic.consent == "none"}
 
 STATUSES = (
     "enabled",
@@ -32,51 +46,65 @@ STATUSES = (
 
 
 def subscription(
-    subscription_id: str = "a", status: str = "enabled", topic: str = ONLINE.key
+    subscription_id: str = "a",
+    status: str = "enabled",
+    topic: str = ONLINE.key,
+    callback: str = CALLBACK,
+    age: int = 60,
 ) -> Subscription:
-    row = next(row for row in TOPICS if row.key == topic)
+    row = TOPIC_BY_KEY[topic]
+    created_at = datetime.fromtimestamp(NOW - age, UTC).isoformat()
+    condition = row.condition(STREAMER)
     return Subscription(
-        subscription_id, status, row.event_type, row.version, row.condition(STREAMER), CALLBACK
+        subscription_id, status, row.event_type, row.version, condition, callback, 1, created_at
     )
 
 
-known_states = st.dictionaries(
-    st.sampled_from([topic.key for topic in TOPICS]),
-    st.builds(TopicState.of, st.sampled_from("abcdef"), st.sampled_from(STATUSES)),
-)
+states = st.builds(TopicState.of, st.sampled_from("abcdef"), st.sampled_from(STATUSES))
+known_states = st.dictionaries(st.sampled_from([topic.key for topic in TOPICS]), states)
 subscription_lists = st.lists(
     st.builds(
         subscription,
         st.sampled_from("abcdef"),
         st.sampled_from(STATUSES),
         st.sampled_from([topic.key for topic in TOPICS]),
+        st.sampled_from((CALLBACK, ROTATED)),
+        st.sampled_from((60, PENDING_SECONDS + 1)),
     ),
     unique_by=lambda entry: entry.id,
 )
 
 
 def test_a_live_subscription_is_its_topics_state() -> None:
-    observation = observe([subscription("a")], STREAMER, CALLBACK, {})
+    observation = observe([subscription("a")], CALLBACK, {}, NOW)
     assert observation.states == {ONLINE.key: TopicState("enabled", "a")}
-    assert observation.surplus == []
+    assert (observation.surplus, observation.outdated) == ([], frozenset())
 
 
 def test_a_dead_subscription_is_too_much_and_tells_why() -> None:
     dead = subscription("a", "user_removed")
-    observation = observe([dead], STREAMER, CALLBACK, {})
-    assert observation.states == {ONLINE.key: TopicState("revoked", "a", "user_removed")}
+    observation = observe([dead], CALLBACK, {}, NOW)
+    assert observation.states == {ONLINE.key: TopicState("revoked", None, "user_removed")}
     assert observation.surplus == [dead]
 
 
+def test_a_challenge_that_is_never_answered_has_failed() -> None:
+    waiting = subscription("a", "webhook_callback_verification_pending", age=PENDING_SECONDS)
+    assert observe([waiting], CALLBACK, {}, NOW).states[ONLINE.key].status == "pending"
+    failed = observe([waiting], CALLBACK, {}, NOW + 1)
+    assert failed.states == {ONLINE.key: TopicState("failed", None, "webhook_callback_verification_failed")}
+    assert failed.surplus == [waiting]
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-def test_a_live_subscription_wins_over_a_dead_one_that_is_known(order: tuple[int, ...]) -> None:
+def test_a_live_subscription_wins_over_a_dead_one(order: tuple[int, ...]) -> None:
     entries = [
         subscription("known", "user_removed"),
         subscription("new"),
         subscription("old", "version_removed"),
     ]
     known = {ONLINE.key: TopicState("enabled", "known")}
-    observation = observe([entries[index] for index in order], STREAMER, CALLBACK, known)
+    observation = observe([entries[index] for index in order], CALLBACK, known, NOW)
     assert observation.states == {ONLINE.key: TopicState("enabled", "new")}
     assert {entry.id for entry in observation.surplus} == {"known", "old"}
 
@@ -84,54 +112,83 @@ def test_a_live_subscription_wins_over_a_dead_one_that_is_known(order: tuple[int
 @pytest.mark.parametrize("known_id", ["a", "b"])
 def test_of_two_live_ones_the_known_one_stays(known_id: str) -> None:
     known = {ONLINE.key: TopicState("pending", known_id)}
-    observation = observe([subscription("a"), subscription("b")], STREAMER, CALLBACK, known)
+    observation = observe([subscription("a"), subscription("b")], CALLBACK, known, NOW)
     assert observation.states == {ONLINE.key: TopicState("enabled", known_id)}
     assert [entry.id for entry in observation.surplus] == ["b" if known_id == "a" else "a"]
 
 
+class TestWhenTheCallbackChanges:
+    """A new secret changes it, too: the callback tells the version."""
+
+    old = subscription("old")
+
+    def observe(self, *subscriptions: Subscription) -> tuple[TopicState, list[str], bool]:
+        known = {ONLINE.key: TopicState("enabled", "old")}
+        observation = observe(subscriptions, ROTATED, known, NOW)
+        surplus = [entry.id for entry in observation.surplus]
+        return observation.states[ONLINE.key], surplus, ONLINE.key in observation.outdated
+
+    def test_the_former_subscription_stays_and_wants_a_successor(self) -> None:
+        assert self.observe(self.old) == (TopicState("enabled", "old"), [], True)
+
+    def test_it_stays_until_the_successor_has_answered_its_challenge(self) -> None:
+        new = subscription("new", "webhook_callback_verification_pending", callback=ROTATED)
+        assert self.observe(self.old, new) == (TopicState("enabled", "old"), [], False)
+
+    def test_then_it_is_too_much(self) -> None:
+        new = subscription("new", callback=ROTATED)
+        assert self.observe(self.old, new) == (TopicState("enabled", "new"), ["old"], False)
+
+    def test_a_successor_that_failed_does_not_count(self) -> None:
+        new = subscription("new", "webhook_callback_verification_failed", callback=ROTATED)
+        assert self.observe(self.old, new) == (TopicState("enabled", "old"), ["new"], True)
+
+    def test_one_that_waits_for_its_challenge_need_not_stay(self) -> None:
+        old = subscription("old", "webhook_callback_verification_pending")
+        new = subscription("new", "webhook_callback_verification_pending", callback=ROTATED)
+        assert self.observe(old, new) == (TopicState("pending", "new"), ["old"], False)
+
+
 @pytest.mark.parametrize(
-    "foreign",
+    ("callback", "ours"),
     [
-        dataclasses.replace(subscription(), callback="https://another-stage.example/webhooks/twitch"),
-        dataclasses.replace(subscription(), callback=""),
-        dataclasses.replace(subscription(), condition={"broadcaster_user_id": "999"}),
-        dataclasses.replace(subscription(), type="channel.moderate"),
+        (CALLBACK, True),
+        (ROTATED, True),
+        ("https://another-stage.example/webhooks/twitch", False),
+        (f"{CALLBACK}/2", False),
+        ("", False),
     ],
-    ids=["another callback", "a WebSocket's", "another channel's", "another topic's"],
 )
-def test_what_is_not_ours_is_neither_a_state_nor_too_much(foreign: Subscription) -> None:
-    observation = observe([foreign], STREAMER, CALLBACK, {})
-    assert (observation.states, observation.surplus) == ({}, [])
+def test_what_leads_to_our_webhook_is_ours(callback: str, ours: bool) -> None:
+    assert leads_here(subscription(callback=callback), CALLBACK) is ours
 
 
 @given(subscription_lists, known_states)
-def test_exactly_the_live_states_subscriptions_are_kept(
+def test_every_subscription_is_kept_for_a_reason_or_too_much(
     listed: list[Subscription], known: dict[str, TopicState]
 ) -> None:
-    observation = observe(listed, STREAMER, CALLBACK, known)
-    kept = {state.subscription_id for state in observation.states.values() if state.live}
-    assert {entry.id for entry in listed} == kept | {entry.id for entry in observation.surplus}
-    assert kept.isdisjoint(entry.id for entry in observation.surplus)
+    observation = observe(listed, CALLBACK, known, NOW)
+    surplus = {entry.id for entry in observation.surplus}
+    states = {state.subscription_id for state in observation.states.values() if state.live}
+    kept = {entry.id for entry in listed} - surplus
+    assert states <= kept
+    for entry in listed:
+        if entry.id in kept - states:
+            # A successor that waits for its challenge while a former one is delivered.
+            match = attribution(entry)
+            assert match is not None
+            assert observation.states[match.topic.key].status == "enabled"
+            assert (entry.callback, entry.status) == (CALLBACK, "webhook_callback_verification_pending")
+    assert observation.outdated <= {key for key, state in observation.states.items() if state.live}
 
 
 @given(subscription_lists, known_states)
 def test_after_a_look_at_the_list_nothing_is_believed_to_be_live_that_is_not(
     listed: list[Subscription], known: dict[str, TopicState]
 ) -> None:
-    states = verified(known, observe(listed, STREAMER, CALLBACK, known).states)
+    states = verified(known, observe(listed, CALLBACK, known, NOW).states)
     live_at_twitch = {entry.id for entry in listed if TopicState.of(entry.id, entry.status).live}
     assert {state.subscription_id for state in states.values() if state.live} <= live_at_twitch
-    assert {topic.key for topic in to_create(states)} == {
-        topic.key
-        for topic in TOPICS
-        if topic.consent == "none"
-        and not any(
-            entry.id in live_at_twitch
-            and entry.type == topic.event_type
-            and entry.condition == topic.condition(STREAMER)
-            for entry in listed
-        )
-    }
 
 
 def test_a_subscription_that_twitch_lost_is_missing() -> None:
@@ -140,43 +197,143 @@ def test_a_subscription_that_twitch_lost_is_missing() -> None:
 
 
 def test_the_reason_of_a_revocation_outlives_the_subscription() -> None:
-    known = {ONLINE.key: TopicState("revoked", "a", "user_removed")}
+    known = {ONLINE.key: TopicState("revoked", None, "user_removed")}
     assert verified(known, {}) == known
 
 
 def test_a_list_is_older_than_the_table_if_it_lacks_a_live_subscription() -> None:
     assert unseen({ONLINE.key: TopicState("pending", "new")}, [subscription("a")])
     assert not unseen({ONLINE.key: TopicState("pending", "a")}, [subscription("a")])
-    assert not unseen({ONLINE.key: TopicState("revoked", "gone", "user_removed")}, [subscription("a")])
+    assert not unseen({ONLINE.key: TopicState("revoked", None, "user_removed")}, [subscription("a")])
 
 
-def test_topics_that_are_enabled_or_pending_are_not_created_again() -> None:
-    states = {
+def keys_to_create(known: dict[str, TopicState], *grants: Grant) -> set[str]:
+    return {topic.key for topic in to_create(known, STREAMER, grants, NOW)}
+
+
+def test_what_is_live_limited_or_lately_refused_is_not_subscribed() -> None:
+    known = {
         "stream.online": TopicState("enabled", "a"),
         "stream.offline": TopicState("pending", "b"),
-        "channel.update": TopicState("revoked", "c", "version_removed"),
-        "channel.raid:to": TopicState("failed", None, "rate_limited"),
+        "channel.update": TopicState("absent", None, "limited"),
+        "channel.raid:to": TopicState("failed", None, "invalid", 1, NOW + 1),
+        "channel.raid:from": TopicState("failed", None, "invalid", 1, NOW),
+        "user.update": TopicState("revoked", None, "version_removed"),
     }
-    assert {topic.key for topic in to_create(states)} == {
-        "channel.update",
-        "channel.raid:to",
-        "channel.raid:from",
-        "user.update",
-    }
+    assert keys_to_create(known) == {"channel.raid:from", "user.update"}
+
+
+class TestConsent:
+    streamers = Grant(STREAMER, 100, SCOPES)
+    moderators = Grant(MODERATOR, 200, frozenset({"moderator:read:followers"}))
+
+    def test_the_streamers_unlocks_everything(self) -> None:
+        assert keys_to_create({}) == FREE
+        assert keys_to_create({}, self.streamers) == {topic.key for topic in TOPICS}
+
+    def test_a_moderators_unlocks_follows(self) -> None:
+        assert keys_to_create({}, self.moderators) == FREE | {"channel.follow"}
+
+    def test_a_moderator_cannot_consent_for_the_streamer(self) -> None:
+        assert keys_to_create({}, Grant(MODERATOR, 200, SCOPES)) == FREE | {"channel.follow"}
+
+    def test_a_scope_that_twitch_refused_unlocks_nothing(self) -> None:
+        assert "channel.cheer" not in keys_to_create({}, Grant(STREAMER, 100, SCOPES - {"bits:read"}))
+
+    def test_the_streamers_own_is_tried_first(self) -> None:
+        later = Grant("78", 300, self.moderators.scopes)
+        tried = consents(FOLLOW, STREAMER, [self.moderators, self.streamers, later])
+        assert tried == [self.streamers, later, self.moderators]
+
+    def test_without_it_a_topic_says_so(self) -> None:
+        settled = settle({}, STREAMER, [])
+        assert settled[CHEER.key] == TopicState("absent", None, "consent_required")
+        assert settled[ONLINE.key] == TopicState("absent")
+
+    def test_a_revoked_topic_goes_on_saying_why(self) -> None:
+        revoked = {CHEER.key: TopicState("revoked", None, "authorization_revoked")}
+        assert settle(revoked, STREAMER, [])[CHEER.key] == revoked[CHEER.key]
+
+    def test_once_given_the_topic_no_longer_says_that_it_is_missing(self) -> None:
+        missing = {CHEER.key: TopicState("absent", None, "consent_required")}
+        assert settle(missing, STREAMER, [self.streamers])[CHEER.key] == TopicState("absent")
+
+
+def test_what_twitch_refuses_is_tried_again_ever_less_often() -> None:
+    state, now, waits = None, NOW, []
+    for _ in range(12):
+        state = refused("invalid", state, now)
+        waits.append(state.retry_at - now)
+        now = state.retry_at
+    assert waits[:3] == [240, 480, 960]
+    assert waits[-1] == LONGEST_RETRY_SECONDS
+    assert waits == sorted(waits)
 
 
 @pytest.mark.parametrize(
-    ("states", "verified_at", "expected"),
+    ("known", "age", "expected"),
     [
-        ({}, 0, False),
-        ({ONLINE.key: TopicState("enabled", "a")}, NOW - TRUSTED_SECONDS, False),
-        ({ONLINE.key: TopicState("enabled", "a")}, NOW - TRUSTED_SECONDS - 1, True),
-        ({ONLINE.key: TopicState("pending", "a")}, NOW, True),
-        ({ONLINE.key: TopicState("failed", None, "forbidden")}, 0, False),
+        ({}, NOW, False),
+        ({ONLINE.key: TopicState("enabled", "a")}, TRUSTED_SECONDS, False),
+        ({ONLINE.key: TopicState("enabled", "a")}, TRUSTED_SECONDS + 1, True),
+        ({ONLINE.key: TopicState("pending", "a")}, CHALLENGE_SECONDS, False),
+        ({ONLINE.key: TopicState("pending", "a")}, CHALLENGE_SECONDS + 1, True),
+        ({ONLINE.key: TopicState("failed", None, "forbidden")}, NOW, False),
     ],
-    ids=["a new channel", "verified lately", "verified long ago", "pending", "nothing is live"],
+    ids=["a new channel", "lately", "long ago", "just challenged", "challenged before", "nothing is live"],
 )
 def test_twitch_is_asked_about_topics_that_may_have_changed(
-    states: dict[str, TopicState], verified_at: int, expected: bool
+    known: dict[str, TopicState], age: int, expected: bool
 ) -> None:
-    assert needs_verification(states, verified_at, NOW) is expected
+    assert needs_verification(known, NOW - age, NOW) is expected
+
+
+class TestBudget:
+    """Twitch's ``max_total_cost`` is 100 here."""
+
+    expenses = st.lists(
+        st.builds(
+            Expense.of,
+            st.sampled_from(TOPICS),
+            st.sampled_from(["1", "2", "3", "4"]),
+            st.integers(0, 3),
+            st.integers(1, 2),
+        ),
+        max_size=120,
+        unique_by=lambda expense: (expense.streamer_id, expense.key),
+    )
+
+    def test_nothing_gives_way_while_there_is_room(self) -> None:
+        assert to_evict([Expense.of(ONLINE, "1", 5, 1)], 95, 100) == set()
+
+    def test_low_priority_gives_way_first_and_then_the_least_watched(self) -> None:
+        profile = TOPIC_BY_KEY["user.update"]
+        expenses = [
+            Expense.of(topic, streamer, viewers, 1)
+            for topic in (ONLINE, profile)
+            for streamer, viewers in (("crowded", 90), ("quiet", 1), ("empty", 0))
+        ]
+        two_too_much = to_evict(expenses, total_cost=20, max_total_cost=20)
+        assert two_too_much == {("empty", profile.key), ("quiet", profile.key)}
+        four_too_much = to_evict(expenses, total_cost=40, max_total_cost=40)
+        assert four_too_much - two_too_much == {("crowded", profile.key), ("empty", ONLINE.key)}
+
+    @given(expenses)
+    def test_no_more_gives_way_than_must_and_the_most_important_last(self, expenses: list[Expense]) -> None:
+        total = sum(expense.cost for expense in expenses)
+        evicted = to_evict(expenses, total, 100)
+        kept = [one for one in expenses if (one.streamer_id, one.key) not in evicted]
+        gone = [one for one in expenses if (one.streamer_id, one.key) in evicted]
+        assert not gone or total > 95
+        if gone:
+            assert sum(one.cost for one in kept) <= 90
+            assert sum(one.cost for one in kept) + min(gone).cost > 90
+            assert not kept or max(kept) < min(gone)
+
+    @given(expenses, st.integers(0, 120))
+    def test_what_comes_back_leaves_room(self, expenses: list[Expense], total: int) -> None:
+        restored = to_restore(expenses, total, 100)
+        back = [one for one in expenses if (one.streamer_id, one.key) in restored]
+        assert not back or total + sum(one.cost for one in back) <= 85
+        rest = [one for one in expenses if one not in back]
+        assert not back or not rest or max(back) < min(rest)

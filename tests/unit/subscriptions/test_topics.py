@@ -1,6 +1,5 @@
 """The topic table, and what a viewer is told of it."""
 
-import dataclasses
 from collections import Counter
 
 import pytest
@@ -112,8 +111,8 @@ def test_follows_may_rest_on_a_moderators_consent() -> None:
 )
 def test_every_status_of_twitch_means_a_state(at_twitch: str, status: str, reason: str | None) -> None:
     state = TopicState.of("an-id", at_twitch)
-    assert dataclasses.astuple(state) == (status, "an-id", reason)
-    assert state.live == (reason is None)
+    assert (state.status, state.reason) == (status, reason)
+    assert state.live == (reason is None) == (state.subscription_id == "an-id")
 
 
 @given(st.fixed_dictionaries({topic.key: states for topic in TOPICS}))
