@@ -6,7 +6,8 @@ import sys
 # jsii's warning fills the screen; Node 20 is among the releases that the project supports.
 os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
 
-from aws_cdk import App
+from aws_cdk import App, Validations
+from cdk_nag import AwsSolutionsChecks
 
 from cdk.packaging import PackagingError
 from cdk.settings import SettingsError, load
@@ -14,12 +15,19 @@ from cdk.stacks import build
 
 
 def main() -> None:
-    """Build the stage's stacks; a wrong setting or a failed build ends in one message, not a traceback."""
+    """Build the stage's stacks and check them against cdk-nag's rules.
+
+    A wrong setting or a failed build ends in one message, not a traceback.
+    """
     app = App()
     try:
-        build(app, load(app.node.get_all_context()))
+        settings = load(app.node.get_all_context())
+        build(app, settings)
     except (SettingsError, PackagingError) as error:
         sys.exit(f"fanfare: {error}")
+    # Not for the emulator, which speaks plain HTTP on loopback.
+    if settings.deploy_with == "bootstrap-roles":
+        Validations.of(app).add_plugins(AwsSolutionsChecks())
     app.synth()
 
 

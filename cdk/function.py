@@ -9,6 +9,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from cdk.acknowledge import acknowledge, wildcard_on
 from cdk.packaging import Files, function_package
 from cdk.settings import Settings
 
@@ -70,11 +71,16 @@ class Function(lambda_.Function):
         log_group.grant_write(role)
         if network:
             role.add_to_policy(iam.PolicyStatement(actions=[*NETWORK_ACTIONS], resources=["*"]))
+            acknowledge(
+                role,
+                "IAM5[Resource::*]",
+                because="Attaching a function to a VPC: its network interfaces have no names beforehand.",
+            )
         super().__init__(
             scope,
             id_,
             function_name=name,
-            runtime=lambda_.Runtime.PYTHON_3_13,
+            runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
             code=lambda_.Code.from_asset(str(package.path), asset_hash=package.digest),
             handler=handler,
@@ -90,7 +96,13 @@ class Function(lambda_.Function):
             reserved_concurrent_executions=concurrency,
             **(network or {}),
         )
+        self._own_role = role
 
-    def allow(self, *actions: str, on: str) -> None:
-        """Grant the function ``actions`` on the resource ``on`` (an ARN)."""
+    def allow(self, *actions: str, on: str, any_because: str | None = None) -> None:
+        """Grant the function ``actions`` on the resource ``on``, an ARN.
+
+        ``any_because`` is the reason for a ``*`` in it, without which the synthesis stops.
+        """
         self.add_to_role_policy(iam.PolicyStatement(actions=[*actions], resources=[on]))
+        if any_because:
+            acknowledge(self._own_role, wildcard_on(self, on), because=any_because)

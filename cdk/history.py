@@ -13,6 +13,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from cdk.acknowledge import acknowledge
 from cdk.database import Database
 from cdk.function import Function
 from cdk.ingest import Feed
@@ -87,7 +88,8 @@ class History(Construct):
         )
         reads = integrations.HttpLambdaIntegration("QueryIntegration", query)
         for path in READ_ROUTES:
-            api.add_routes(path=path, methods=[apigateway.HttpMethod.GET], integration=reads)
+            (route,) = api.add_routes(path=path, methods=[apigateway.HttpMethod.GET], integration=reads)
+            acknowledge(route, "APIG4", because="Anyone may read; CloudFront's cache is what is asked.")
 
         archiver = self._archiver(exports, partitions)
 

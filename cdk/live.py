@@ -9,6 +9,7 @@ from aws_cdk import aws_lambda_event_sources as event_sources
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from cdk.acknowledge import acknowledge
 from cdk.function import Function
 from cdk.ingest import Feed
 from cdk.settings import Settings
@@ -36,7 +37,7 @@ class Live(Construct):
             api_name=f"fanfare-{settings.stage}-live",
             route_selection_expression="$request.body.action",
         )
-        apigateway.WebSocketStage(
+        stage = apigateway.WebSocketStage(
             self,
             "Stage",
             web_socket_api=self._api,
@@ -45,6 +46,12 @@ class Live(Construct):
             throttle=apigateway.ThrottleSettings(
                 rate_limit=settings.websocket_throttle.rate, burst_limit=settings.websocket_throttle.burst
             ),
+        )
+        acknowledge(
+            stage,
+            "APIG1",
+            because="Its access logs take a role that the account's stages share, and the functions log each "
+            "connection anyway.",
         )
         names = {"api_id": self._api.api_id, "region": Stack.of(self).region, "stage": STAGE}
         self.url = settings.addresses.websocket.format(**names)
@@ -79,15 +86,13 @@ class Live(Construct):
                 "TicketAuthorizer", authorizer, identity_source=["route.request.querystring.ticket"]
             ),
         )
-        self._api.add_route(
-            "$disconnect", integration=integrations.WebSocketLambdaIntegration("Disconnect", connection)
-        )
-        for route, name in (("ping", "Ping"), ("$default", "UnknownAction")):
-            self._api.add_route(
-                route,
+        for key, name in (("$disconnect", "Disconnect"), ("ping", "Ping"), ("$default", "UnknownAction")):
+            route = self._api.add_route(
+                key,
                 integration=integrations.WebSocketLambdaIntegration(name, connection),
-                return_response=True,
+                return_response=key != "$disconnect",
             )
+            acknowledge(route, "APIG4", because="A WebSocket API authorizes once, on $connect.")
 
     def _add_broadcaster(
         self, settings: Settings, topic: sns.ITopic, connections: dynamodb.ITable, endpoint: str
@@ -109,8 +114,14 @@ class Live(Construct):
             on=Stack.of(self).format_arn(
                 service="execute-api", resource=self._api.api_id, resource_name=f"{STAGE}/POST/@connections/*"
             ),
+            any_because="Connections get their ids when they are opened.",
         )
         # Small batches without a window: an event waits for nothing.
         broadcaster.add_event_source(
-            event_sources.SqsEventSource(self.feed.queue, batch_size=10, report_batch_item_failures=True)
+            event_sources.SqsEventSource(
+                self.feed.queue,
+                batch_size=10,
+                max_concurrency=settings.broadcast_concurrency,
+                report_batch_item_failures=True,
+            )
         )

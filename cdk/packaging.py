@@ -34,8 +34,8 @@ REQUIREMENTS = ROOT / "lambdas" / "requirements.txt"
 
 Target = Literal["lambda", "host"]
 
-# https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html: Python 3.13 runs on Amazon Linux 2023.
-LAMBDA_PYTHON = "3.13"
+# https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html: Python 3.14 runs on Amazon Linux 2023.
+LAMBDA_PYTHON = "3.14"
 LAMBDA_PLATFORM = "aarch64-manylinux_2_28"
 # Other deployments may be reading what they built a moment ago.
 KEEP_SECONDS = 24 * 60 * 60

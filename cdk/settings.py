@@ -190,13 +190,42 @@ class Addresses(_Settings):
     """How CloudFront reaches the HTTP API."""
 
 
+class HostedZone(_Settings):
+    """A public hosted zone in Route 53; both values are given, so that none is looked up."""
+
+    id: str = Field(pattern=r"^Z[A-Z0-9]+$")
+    """The zone's id, e.g. ``Z0123456789ABCDEFGHIJ``."""
+    name: str
+    """The zone's domain, e.g. ``example.com``."""
+
+
 class Domain(_Settings):
-    """A domain of one's own for the site; its DNS record is the operator's."""
+    """A domain of one's own for the site, with a certificate of one's own or one made for it."""
 
     name: str
     """Host name, e.g. ``fanfare.example.com``."""
-    certificate_arn: str = Field(pattern=r"^arn:aws[a-z-]*:acm:us-east-1:\d{12}:certificate/.+$")
-    """Its certificate in ACM; CloudFront reads certificates in us-east-1 only."""
+    hosted_zone: HostedZone | None = None
+    """Where the site's DNS records are made; without it they are the operator's."""
+    certificate_arn: str | None = Field(
+        default=None, pattern=r"^arn:aws[a-z-]*:acm:us-east-1:\d{12}:certificate/.+$"
+    )
+    """Its certificate in ACM, in us-east-1. Without it one is made, which takes the hosted zone."""
+
+    @model_validator(mode="after")
+    def _proven(self) -> Self:
+        zone = self.hosted_zone
+        if zone and self.name != zone.name and not self.name.endswith(f".{zone.name}"):
+            raise ValueError(f"{self.name} is not in the hosted zone {zone.name}")
+        if not zone and not self.certificate_arn:
+            raise ValueError("needs hosted_zone, certificate_arn or both")
+        return self
+
+
+class Waf(_Settings):
+    """A web application firewall before CloudFront: AWS's managed rules and a limit of requests."""
+
+    requests_per_five_minutes: int = Field(default=3000, ge=100, le=2_000_000_000)
+    """Requests that one address may make in five minutes; households and offices share one."""
 
 
 class Throttle(_Settings):
@@ -213,8 +242,16 @@ class Settings(_Settings):
 
     stage: str = Field(pattern=r"^[a-z][a-z0-9]{1,11}$")
     """Name of the stage, a part of every name in AWS."""
+    account: str | None = Field(default=None, pattern=r"^\d{12}$")
+    """Account that the stage belongs to: a deployment with another's credentials is refused."""
+    region: str | None = Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
+    """Region that the stage is deployed to; that of the credentials if not set."""
     retain_data: bool = False
     """Whether tables, pool and database outlive the stack, protected from deletion and restorable."""
+    alarm_email: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+$")
+    """Who is told of alarms, once they have confirmed it; without it, whoever subscribes to their topic."""
+    waf: Waf | None = None
+    """A web application firewall before the site: $8 a month, $0.60 a million requests; none if not set."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severity that the functions log."""
     log_retention_days: Literal[1, 7, 14, 30, 90, 365] = 14
@@ -235,6 +272,8 @@ class Settings(_Settings):
     """Requests to the HTTP API, deliveries by Twitch included."""
     websocket_throttle: Throttle = Throttle(rate=500, burst=500)
     """New connections and messages of viewers."""
+    broadcast_concurrency: int | None = Field(default=None, ge=2, le=1000)
+    """Batches of events that are broadcast at once; as many as the account has room for if not set."""
     grace_period_seconds: int = Field(default=600, ge=0)
     """How long a channel stays subscribed after its last viewer left."""
     partition_seconds: int = Field(default=86400, ge=60)
@@ -261,6 +300,20 @@ class Settings(_Settings):
                     "database.proxy on"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _region_for_cloudfront(self) -> Self:
+        if self.needs_edge and self.region is None:
+            raise ValueError(
+                "region must be set with waf, or with a domain whose certificate is made here: "
+                "both are in us-east-1, and only a stack that knows its Region can refer to them"
+            )
+        return self
+
+    @property
+    def needs_edge(self) -> bool:
+        """Whether something has to be in us-east-1 because CloudFront reads it nowhere else."""
+        return self.waf is not None or (self.domain is not None and self.domain.certificate_arn is None)
 
     @property
     def twitch_secret_name(self) -> str:

@@ -11,12 +11,16 @@ from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_cloudfront_origins as origins
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_route53 as route53
+from aws_cdk import aws_route53_targets as targets
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_deployment as deployment
 from constructs import Construct
 
 from cdk import packaging
-from cdk.settings import Settings
+from cdk.acknowledge import BASIC_EXECUTION, acknowledge, wildcard_on
+from cdk.edge import EdgeStack, hosted_zone
+from cdk.settings import HostedZone, Settings
 
 IMMUTABLE = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
@@ -35,9 +39,13 @@ class Site(Construct):
         settings: Settings,
         *,
         api: apigateway.HttpApi,
+        edge: EdgeStack | None,
         connects_to: list[str],
     ) -> None:
-        """``connects_to`` are the addresses beside its own that the page may open connections to."""
+        """``edge`` has the firewall and the certificate, if any.
+
+        ``connects_to`` are the addresses beside its own that the page may open connections to.
+        """
         super().__init__(scope, id_)
         self._settings = settings
         self.bucket = s3.Bucket(
@@ -49,6 +57,11 @@ class Site(Construct):
             # Everything in it is built from the sources.
             removal_policy=RemovalPolicy.DESTROY,
             auto_delete_objects=True,
+        )
+        acknowledge(
+            self.bucket,
+            "S1",
+            because="CloudFront alone reads it, and what it holds is public and built from the sources.",
         )
         headers = self._response_headers(connects_to)
         api_origin = self._api_origin(api)
@@ -65,11 +78,8 @@ class Site(Construct):
             # CloudFront's own certificate comes with a policy that nobody can change.
             minimum_protocol_version=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021 if domain else None,
             domain_names=[domain.name] if domain else None,
-            certificate=(
-                acm.Certificate.from_certificate_arn(self, "Certificate", domain.certificate_arn)
-                if domain
-                else None
-            ),
+            certificate=self._certificate(edge),
+            web_acl_id=edge.web_acl_arn if edge else None,
             error_responses=[
                 cloudfront.ErrorResponse(http_status=status, ttl=Duration.seconds(2)) for status in FAILURES
             ],
@@ -118,6 +128,9 @@ class Site(Construct):
         self.url = settings.addresses.site.format(
             domain=domain.name if domain else amazon_name, label=Fn.select(0, Fn.split(".", amazon_name))
         )
+        self._acknowledge_distribution()
+        if domain and domain.hosted_zone:
+            self._add_records(domain.name, domain.hosted_zone)
 
     def publish(self, configuration: Mapping[str, Any]) -> None:
         """Put the built page and its ``config.json`` into the bucket."""
@@ -147,6 +160,42 @@ class Site(Construct):
             distribution_paths=["/", "/index.html", "/config.json"],
         )
         pages.node.add_dependency(assets)
+        self._acknowledge_uploader(assets)
+
+    def _acknowledge_distribution(self) -> None:
+        acknowledge(self.distribution, "CFR1", because="Streamers and viewers are everywhere.")
+        acknowledge(
+            self.distribution,
+            "CFR3",
+            because="Viewers' addresses are not collected; requests are counted, and the API logs its own.",
+        )
+        if self._settings.waf is None:
+            acknowledge(self.distribution, "CFR2", because="Switched off for this stage (waf).")
+        if self._settings.domain is None:
+            acknowledge(
+                self.distribution,
+                "CFR4",
+                because="CloudFront's own certificate comes with a policy that nobody can change (domain).",
+            )
+
+    def _acknowledge_uploader(self, uploaded: deployment.BucketDeployment) -> None:
+        """Acknowledge what CDK's function for uploads, one for all of a stack's, may do."""
+        stack = Stack.of(self)
+        uploader = uploaded.handler_role.node.scope
+        assert uploader is not None  # noqa: S101 -- the role is the function's
+        assets = f"arn:{stack.partition}:s3:::cdk-hnb659fds-assets-{stack.account}-{stack.region}"
+        actions = ("Abort", "DeleteObject", "GetBucket", "GetObject", "List")
+        acknowledge(
+            uploader,
+            "L1",
+            "IAM5[Resource::*]",
+            f"IAM4[Policy::{BASIC_EXECUTION}]",
+            wildcard_on(self, f"{assets}/*"),
+            wildcard_on(self, f"{self.bucket.bucket_arn}/*"),
+            *(f"IAM5[Action::s3:{action}*]" for action in actions),
+            because="CDK's own function: it copies the assets into the site's bucket, and invalidates "
+            "CloudFront's copies, which has no narrower resource.",
+        )
 
     def _deployment_logs(self) -> logs.LogGroup:
         return logs.LogGroup(
@@ -155,6 +204,19 @@ class Site(Construct):
             retention=logs.RetentionDays.ONE_WEEK,
             removal_policy=RemovalPolicy.DESTROY,
         )
+
+    def _certificate(self, edge: EdgeStack | None) -> acm.ICertificate | None:
+        domain = self._settings.domain
+        if domain and domain.certificate_arn:
+            return acm.Certificate.from_certificate_arn(self, "Certificate", domain.certificate_arn)
+        return edge.certificate if edge else None
+
+    def _add_records(self, name: str, zone: HostedZone) -> None:
+        """Lead the domain to the distribution, over IPv4 and IPv6."""
+        found = hosted_zone(self, zone)
+        target = route53.RecordTarget.from_alias(targets.CloudFrontTarget(self.distribution))
+        route53.ARecord(self, "Ipv4", zone=found, record_name=f"{name}.", target=target)
+        route53.AaaaRecord(self, "Ipv6", zone=found, record_name=f"{name}.", target=target)
 
     def _routes(self) -> cloudfront.Function:
         return cloudfront.Function(

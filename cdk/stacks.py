@@ -1,10 +1,14 @@
-"""The two stacks of a stage: what must outlive a release, and everything else."""
+"""The stacks of a stage: what must outlive a release, everything else, and what has to be in us-east-1."""
+
+import json
 
 from aws_cdk import (
     App,
     CfnOutput,
     CliCredentialsStackSynthesizer,
     Duration,
+    Environment,
+    Fn,
     IStackSynthesizer,
     RemovalPolicy,
     Stack,
@@ -12,11 +16,16 @@ from aws_cdk import (
 )
 from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from cdk.acknowledge import acknowledge
+from cdk.alarms import Alarms
 from cdk.database import database
+from cdk.edge import EdgeStack
+from cdk.function import RETENTION
 from cdk.history import History
 from cdk.identity import PROVIDER, Identity, user_pool
 from cdk.ingest import WEBHOOK_PATH, Ingest
@@ -25,11 +34,24 @@ from cdk.settings import Settings
 from cdk.site import Site
 from cdk.subscriptions import Subscriptions
 
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-logging-variables.html
+ACCESS_LOG_FIELDS = (
+    "requestId",
+    "requestTime",
+    "routeKey",
+    "status",
+    "responseLength",
+    "responseLatency",
+    "authorizer.error",
+    "integrationErrorMessage",
+)
+
 
 def build(app: App, settings: Settings) -> None:
     """Add the stage's stacks to ``app``."""
     data = DataStack(app, settings)
-    AppStack(app, settings, data)
+    edge = EdgeStack(app, settings, _synthesizer(settings)) if settings.needs_edge else None
+    AppStack(app, settings, data, edge)
     # CDK would tag the proxy's target group too, which CloudFormation refuses.
     untagged = ["AWS::RDS::DBProxyTargetGroup"]
     Tags.of(app).add("Project", "fanfare", exclude_resource_types=untagged)
@@ -40,7 +62,13 @@ class DataStack(Stack):
     """What cannot be made again: events, viewers, the state of subscriptions and connections."""
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
-        super().__init__(scope, f"Fanfare-{settings.stage}-Data", synthesizer=_synthesizer(settings))
+        super().__init__(
+            scope,
+            f"Fanfare-{settings.stage}-Data",
+            env=_environment(settings),
+            synthesizer=_synthesizer(settings),
+            termination_protection=settings.retain_data,
+        )
         self.exports = _exports_bucket(self, "Exports", settings)
         self.database = database(self, "Database", settings, exports=self.exports)
         self.users = user_pool(self, "Users", settings)
@@ -65,13 +93,30 @@ class DataStack(Stack):
                 password_length=64, exclude_punctuation=True
             ),
         )
+        acknowledge(
+            self.webhook_secret,
+            "SMG4",
+            because="Twitch keeps what a subscription was made with: rotated by the clock, it would refuse "
+            "every delivery until all are made anew.",
+        )
+
+    @property
+    def availability_zones(self) -> list[str]:
+        """The first two that the account has, found by CloudFormation; CDK's own answer takes credentials."""
+        return [Fn.select(index, Fn.get_azs()) for index in range(2)]
 
 
 class AppStack(Stack):
     """What a release replaces: the functions, the APIs between them, and the site."""
 
-    def __init__(self, scope: Construct, settings: Settings, data: DataStack) -> None:
-        super().__init__(scope, f"Fanfare-{settings.stage}-App", synthesizer=_synthesizer(settings))
+    def __init__(self, scope: Construct, settings: Settings, data: DataStack, edge: EdgeStack | None) -> None:
+        super().__init__(
+            scope,
+            f"Fanfare-{settings.stage}-App",
+            env=_environment(settings),
+            synthesizer=_synthesizer(settings),
+            cross_region_references=True,
+        )
         twitch_secret = secretsmanager.Secret.from_secret_name_v2(
             self, "TwitchSecret", settings.twitch_secret_name
         )
@@ -98,7 +143,7 @@ class AppStack(Stack):
             exports=data.exports,
         )
         identity = Identity(self, "Identity", settings, pool=data.users)
-        site = Site(self, "Site", settings, api=api, connects_to=[live.url, identity.url])
+        site = Site(self, "Site", settings, api=api, edge=edge, connects_to=[live.url, identity.url])
         client = identity.add_client(site.url)
         subscriptions = Subscriptions(
             self,
@@ -133,6 +178,8 @@ class AppStack(Stack):
                 },
             }
         )
+        alarms = Alarms(self, "Alarms", settings)
+        alarms.notified_by(self)
         _outputs(
             self,
             SiteUrl=site.url,
@@ -146,11 +193,16 @@ class AppStack(Stack):
             SiteBucketName=site.bucket.bucket_name,
             ExportsBucketName=data.exports.bucket_name,
             EventsTopicArn=ingest.topic.topic_arn,
+            AlarmsTopicArn=alarms.topic.topic_arn,
             RecordQueueUrl=history.feed.queue.queue_url,
             RecordDeadLetterQueueUrl=history.feed.dead_letters.queue_url,
             BroadcastQueueUrl=live.feed.queue.queue_url,
             BroadcastDeadLetterQueueUrl=live.feed.dead_letters.queue_url,
         )
+
+
+def _environment(settings: Settings) -> Environment:
+    return Environment(account=settings.account, region=settings.region)
 
 
 def _synthesizer(settings: Settings) -> IStackSynthesizer | None:
@@ -168,7 +220,7 @@ def _table(
 ) -> dynamodb.Table:
     """A table that is paid by request; with ``expires`` items go away after their ``expires_at``."""
     string = dynamodb.AttributeType.STRING
-    return dynamodb.Table(
+    table = dynamodb.Table(
         scope,
         id_,
         table_name=f"fanfare-{settings.stage}-{id_.lower()}",
@@ -182,6 +234,9 @@ def _table(
         deletion_protection=settings.retain_data,
         removal_policy=RemovalPolicy.RETAIN if settings.retain_data else RemovalPolicy.DESTROY,
     )
+    if not settings.retain_data:
+        acknowledge(table, "DDB3", because="This stage's data may go with it (retain_data).")
+    return table
 
 
 def _exports_bucket(scope: Construct, id_: str, settings: Settings) -> s3.Bucket:
@@ -205,7 +260,7 @@ def _http_api(scope: Construct, settings: Settings) -> apigateway.HttpApi:
     api = apigateway.HttpApi(
         scope, "HttpApi", api_name=f"fanfare-{settings.stage}", create_default_stage=False
     )
-    apigateway.HttpStage(
+    stage = apigateway.HttpStage(
         scope,
         "HttpStage",
         http_api=api,
@@ -215,7 +270,27 @@ def _http_api(scope: Construct, settings: Settings) -> apigateway.HttpApi:
             rate_limit=settings.http_throttle.rate, burst_limit=settings.http_throttle.burst
         ),
     )
+    _log_access(stage, settings)
     return api
+
+
+def _log_access(stage: apigateway.HttpStage, settings: Settings) -> None:
+    """Log each request's route, answer and time; neither addresses nor queries, which may be personal."""
+    log_group = logs.LogGroup(
+        stage,
+        "AccessLogs",
+        # The prefix keeps log groups out of a policy that has room for a few only.
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-and-resource-policy.html
+        log_group_name=f"/aws/vendedlogs/fanfare-{settings.stage}-http",
+        retention=RETENTION[settings.log_retention_days],
+        removal_policy=RemovalPolicy.DESTROY,
+    )
+    resource = stage.node.default_child
+    assert isinstance(resource, apigateway.CfnStage)  # noqa: S101 -- it is
+    resource.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
+        destination_arn=log_group.log_group_arn,
+        format=json.dumps({name: f"$context.{name}" for name in ACCESS_LOG_FIELDS}),
+    )
 
 
 def _outputs(stack: Stack, **values: str) -> None:

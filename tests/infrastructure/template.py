@@ -15,10 +15,12 @@ from aws_cdk import App
 from cdk.packaging import ROOT
 from cdk.settings import load
 from cdk.stacks import build
-from local.deployment import settings
+from local.deployment import settings as local_settings
 from local.ports import Ports
 
-LOCAL_SETTINGS = settings(Ports(emulator=14566, twitch=14567, database=15432))
+# The application's comes last.
+STACKS = ("Data", "Edge", "App")
+LOCAL_SETTINGS = local_settings(Ports(emulator=14566, twitch=14567, database=15432))
 
 Properties = dict[str, Any]
 
@@ -35,13 +37,18 @@ class Resource:
 
 
 class Stage:
-    """The synthesised stacks of one stage."""
+    """The synthesised stacks of ``app``; ``region`` is the Region that they are for, if they know it."""
 
-    def __init__(self, assembly: Path, stage: str) -> None:
+    def __init__(self, app: App, assembly: Path, stage: str, region: str | None = None) -> None:
+        self.app = app
         self.assembly = assembly
-        self.texts = [
-            (assembly / f"Fanfare-{stage}-{stack}.template.json").read_text() for stack in ("Data", "App")
-        ]
+        self.paths = {
+            stack: path
+            for stack in STACKS
+            if (path := assembly / f"Fanfare-{stage}-{stack}.template.json").is_file()
+        }
+        self.texts = [path.read_text() for path in self.paths.values()]
+        self._region = region
         self._templates = [json.loads(text) for text in self.texts]
         self._paths = {
             logical_id: _path(resource) or logical_id
@@ -75,7 +82,7 @@ class Stage:
     @cached_property
     def outputs(self) -> dict[str, str]:
         """The outputs of the application's stack."""
-        return {name: self.render(output["Value"]) for name, output in self._templates[1]["Outputs"].items()}
+        return {name: self.render(output["Value"]) for name, output in self._templates[-1]["Outputs"].items()}
 
     @cached_property
     def needs(self) -> dict[str, set[str]]:
@@ -129,9 +136,11 @@ class Stage:
         return sorted(granted)
 
     def render(self, value: Any) -> Any:
-        """``value`` with CloudFormation's functions written out as text."""
+        """``value`` with CloudFormation's functions written out as text, and the Region as ``{Region}``."""
         if isinstance(value, list):
             return [self.render(item) for item in value]
+        if isinstance(value, str) and self._region:
+            return value.replace(self._region, "{Region}")
         if not isinstance(value, dict):
             return value
         if len(value) == 1:
@@ -155,7 +164,7 @@ class Stage:
             case "Split", [separator, joined]:
                 text = f"{self.render(joined)}.split({separator!r})"
             case "Sub", template:
-                text = str(template).replace("${AWS::", "{")
+                text = str(self.render(template)).replace("${AWS::", "{")
             case _:
                 text = {f"Fn::{function}": self.render(argument)}
         return text
@@ -170,9 +179,10 @@ def synthesise(stage: str, directory: Path, **context: Any) -> Stage:
         context = {"settings-file": str(file), **context}
     context = {**defaults, "stage": stage, "aws:cdk:enable-path-metadata": True, **context}
     app = App(outdir=str(directory), context=context)
-    build(app, load(context))
+    settings = load(context)
+    build(app, settings)
     app.synth()
-    return Stage(directory, stage)
+    return Stage(app, directory, stage, settings.region)
 
 
 def _path(resource: dict[str, Any]) -> str | None:

@@ -1,5 +1,7 @@
 """The database in AWS: Aurora Serverless v2, out of reach for anyone but the functions that need it."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.infrastructure.template import Stage, synthesise
@@ -53,11 +55,17 @@ def test_the_masters_password_stays_in_secrets_manager(prod: Stage) -> None:
     assert cluster["MasterUserPassword"].startswith("{{resolve:secretsmanager:")
 
 
-def test_production_has_a_reader_to_fail_over_to(prod: Stage) -> None:
+def test_instances_are_serverless_and_private(prod: Stage) -> None:
     instances = prod.of_type("AWS::RDS::DBInstance")
-    assert instances.keys() == {"Database/Cluster/Writer", "Database/Cluster/Reader1"}
+    assert instances.keys() == {"Database/Cluster/Writer"}
     assert all(found["DBInstanceClass"] == "db.serverless" for found in instances.values())
     assert all(not found.get("PubliclyAccessible") for found in instances.values())
+
+
+def test_readers_to_fail_over_to_are_a_setting(tmp_path: Path) -> None:
+    stages = {"safe": {"database": {"kind": "aurora", "readers": 2}}}
+    instances = synthesise("safe", tmp_path, stages=stages).of_type("AWS::RDS::DBInstance")
+    assert instances.keys() == {f"Database/Cluster/{name}" for name in ("Writer", "Reader1", "Reader2")}
 
 
 def test_functions_verify_the_databases_certificate(prod: Stage) -> None:

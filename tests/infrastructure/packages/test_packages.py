@@ -89,10 +89,10 @@ def test_a_package_holds_the_distributions_that_are_imported(
 
 
 @pytest.mark.parametrize("job", ["recorder", "query"])
-def test_packages_for_aws_hold_arm_wheels_for_python_3_13(prod: Stage, job: str) -> None:
+def test_packages_for_aws_hold_arm_wheels_for_python_3_14(prod: Stage, job: str) -> None:
     extensions = [path.name for path in prod.package(job).rglob("*.cpython-*.so")]
     assert extensions
-    assert all(name.endswith(".cpython-313-aarch64-linux-gnu.so") for name in extensions)
+    assert all(name.endswith(".cpython-314-aarch64-linux-gnu.so") for name in extensions)
 
 
 def test_packages_for_the_host_can_be_imported_here(local: Stage) -> None:

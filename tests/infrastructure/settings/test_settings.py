@@ -10,19 +10,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+import cdk.settings
 from cdk.packaging import ROOT
-from cdk.settings import (
-    Addresses,
-    ApiOrigin,
-    Aurora,
-    Domain,
-    ExternalDatabase,
-    Settings,
-    SettingsError,
-    Throttle,
-    Twitch,
-    load,
-)
+from cdk.settings import Addresses, Aurora, ExternalDatabase, Settings, SettingsError, load
 
 CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
 EXTERNAL = {"kind": "external", "host": "localhost", "secret_name": "database"}
@@ -66,6 +56,21 @@ def test_an_unknown_stage_is_answered_with_those_there_are() -> None:
             {"domain": {"name": "a.example.com", "certificate_arn": "arn:aws:acm:eu-west-1:1:certificate/x"}},
             "domain",
         ),
+        ({"domain": {"name": "a.example.com"}}, "needs hosted_zone, certificate_arn or both"),
+        (
+            {"domain": {"name": "a.example.com", "hosted_zone": {"id": "Z1", "name": "example.org"}}},
+            "a.example.com is not in the hosted zone example.org",
+        ),
+        (
+            {"domain": {"name": "a.example.com", "hosted_zone": {"id": "Z1", "name": "example.com"}}},
+            "region must be set",
+        ),
+        ({"waf": {}}, "region must be set with waf"),
+        ({"region": "us-east-1", "waf": {"requests_per_five_minutes": 1}}, "waf.requests_per_five_minutes"),
+        ({"account": "12345"}, "account"),
+        ({"region": "virginia"}, "region"),
+        ({"alarm_email": "operators"}, "alarm_email"),
+        ({"broadcast_concurrency": 1}, "broadcast_concurrency"),
         ({"http_throttle": {"rate": 0, "burst": 1}}, "http_throttle.rate"),
         ({"grace_period_seconds": -1}, "grace_period_seconds"),
     ],
@@ -121,15 +126,13 @@ def test_defaults_are_aws_and_twitch() -> None:
     assert settings.twitch_secret_name == "fanfare/some/twitch"
 
 
-MODELS: tuple[type[BaseModel], ...] = (
-    Settings,
-    Addresses,
-    ApiOrigin,
-    Aurora,
-    Domain,
-    ExternalDatabase,
-    Throttle,
-    Twitch,
+MODELS = sorted(
+    (
+        found
+        for found in vars(cdk.settings).values()
+        if isinstance(found, type) and issubclass(found, BaseModel)
+    ),
+    key=lambda model: model.__name__,
 )
 
 

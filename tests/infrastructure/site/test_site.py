@@ -181,8 +181,7 @@ def test_a_domain_of_ones_own_brings_its_certificate_and_tls_1_2(
 ) -> None:
     certificate = "arn:aws:acm:us-east-1:123456789012:certificate/example"
     domain = {"name": "fanfare.example.com", "certificate_arn": certificate}
-    database = {"kind": "external", "host": "db.example.com", "secret_name": "database"}
-    stages = {"own": {"database": database, "domain": domain}}
+    stages = {"own": {"domain": domain}}
     stage = synthesise("own", tmp_path_factory.mktemp("own"), stages=stages)
     configuration = stage.resources["Site/Distribution"].properties["DistributionConfig"]
     assert configuration["Aliases"] == ["fanfare.example.com"]

@@ -181,6 +181,9 @@ def test_local_and_prod_differ_further_in_these_settings_only(
         "AWS::Logs::LogGroup RetentionInDays": {f"{function}Logs" for function in FUNCTIONS},
         # stage
         "AWS::CloudFront::Distribution DistributionConfig.Comment": {"Site/Distribution"},
+        "AWS::KMS::Key Description": {"Alarms/Key"},
+        # waf
+        "AWS::CloudFront::Distribution DistributionConfig.WebACLId": {"Site/Distribution"},
         # database: Aurora with IAM authentication in a VPC, or one with a password.
         "AWS::Lambda::Function VpcConfig.SecurityGroupIds": DATABASE_FUNCTIONS,
         "AWS::Lambda::Function VpcConfig.SubnetIds": DATABASE_FUNCTIONS,
@@ -196,11 +199,13 @@ def test_local_and_prod_differ_further_in_these_settings_only(
     }
 
 
-def test_the_resources_that_only_prod_has_are_its_database(prod: Stage, local: Stage) -> None:
+def test_the_resources_that_only_prod_has_are_its_database_and_its_firewall(
+    prod: Stage, local: Stage
+) -> None:
     assert only_in(local, prod) == {}
     maker_of_the_role = "AWS679f53fac002430cb0da5b7982bd2287"
     others = {path for path in only_in(prod, local) if not path.startswith("Database/")}
-    assert others == {maker_of_the_role, f"{maker_of_the_role}/ServiceRole"}
+    assert others == {maker_of_the_role, f"{maker_of_the_role}/ServiceRole", "WebAcl"}
 
 
 def _asset(value: object) -> object:

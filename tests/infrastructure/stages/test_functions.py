@@ -46,11 +46,11 @@ DATABASE = {"DATABASE_HOST", "DATABASE_PORT", "DATABASE_NAME", "DATABASE_USER"}
 
 
 @pytest.mark.parametrize("job", sorted(JOBS))
-def test_a_function_runs_on_arm_with_python_3_13(prod: Stage, job: str) -> None:
+def test_a_function_runs_on_arm_with_python_3_14(prod: Stage, job: str) -> None:
     function = prod.function(job)
     assert function["FunctionName"] == f"fanfare-prod-{job}"
     assert function["Architectures"] == ["arm64"]
-    assert function["Runtime"] == "python3.13"
+    assert function["Runtime"] == "python3.14"
     assert function["Handler"].endswith(f".{job}.handler")
 
 

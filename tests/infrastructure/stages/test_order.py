@@ -12,6 +12,6 @@ def test_nothing_waits_for_itself(prod: Stage, local: Stage) -> None:
 
 
 def test_the_data_stands_by_itself_and_the_application_upon_it(prod: Stage) -> None:
-    data, app = prod.texts
-    assert "Fn::ImportValue" not in data
+    data, edge, app = prod.texts
+    assert "Fn::ImportValue" not in data + edge
     assert "Fn::ImportValue" in app

@@ -17,6 +17,7 @@ def test_outputs_say_where_everything_is(prod: Stage) -> None:
         "SiteBucketName": "{Site/Bucket}",
         "ExportsBucketName": "{Exports}",
         "EventsTopicArn": "{Ingest/Events}",
+        "AlarmsTopicArn": "{Alarms/Topic}",
         "RecordQueueUrl": "{History/Feed/Queue}",
         "RecordDeadLetterQueueUrl": "{History/Feed/DeadLetters}",
         "BroadcastQueueUrl": "{Live/Feed/Queue}",
