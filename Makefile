@@ -124,6 +124,11 @@ synth: $(VENV) $(TOOLS) $(SITE) ## Synthesise the templates of STAGE (dev) into 
 deploy: $(VENV) $(TOOLS) $(SITE) ## Deploy STAGE (dev) to the AWS account of your credentials
 	$(CDK) deploy --all -c stage=$(STAGE)
 
+.PHONY: costs
+costs: $(VENV) $(TOOLS) $(SITE) ## Compute what the stages cost a month, and write it into docs/scaling.md
+	@for stage in dev prod; do $(CDK) synth --quiet -c stage=$$stage -o .cache/costs/$$stage || exit 1; done
+	@$(BIN)/python -m cdk.costs .cache/costs
+
 .PHONY: doctor
 doctor: $(VENV) $(TOOLS) ## Check that STAGE (dev) can be deployed, and say what to do where it cannot
 	@$(ON_STAGE) $(BIN)/python -m cdk.doctor $(STAGE) $(if $(ON_STAGE),$${FANFARE_STATE_DIR:-.local}/settings.json)

@@ -13,6 +13,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PRICES = json.loads(Path(__file__).with_name("prices.json").read_text())
+PAGE = ROOT / "docs" / "scaling.md"
+BEGIN, END = "<!-- costs: made by `make costs` -->", "<!-- end of costs -->"
 HOURS = 730  # a month's
 DAYS = HOURS / 24
 
@@ -77,10 +79,10 @@ class Line:
 
 
 class Template:
-    """A stage's synthesised templates: the resources that cost money by standing there."""
+    """A stage's synthesised templates, in a folder of its name: what costs money by standing there."""
 
     def __init__(self, stage: str, assembly: Path) -> None:
-        files = sorted(assembly.glob(f"Fanfare-{stage}-*.template.json"))
+        files = sorted(assembly.glob(f"{stage}/Fanfare-{stage}-*.template.json"))
         if not files:
             raise FileNotFoundError(
                 f"{assembly} holds no template of {stage!r}: run make synth STAGE={stage}"
@@ -214,5 +216,19 @@ def report(assembly: Path) -> str:
     return "\n".join(rows) + "\n"
 
 
+def updated(page: str, tables: str) -> str:
+    """The page with the tables between its two marks."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{tables}\n{END}{rest.split(END)[1]}"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the costs of the templates in a folder into ``docs/scaling.md``, and print the totals."""
+    tables = report(Path(arguments[0]))
+    PAGE.write_text(updated(PAGE.read_text(), tables))
+    print(tables.split("\n\n")[0], f"\nEvery line of it: {PAGE.relative_to(ROOT)}", sep="\n")
+    return 0
+
+
 if __name__ == "__main__":
-    sys.stdout.write(report(Path(sys.argv[1])))
+    sys.exit(main(sys.argv[1:]))

@@ -41,6 +41,9 @@ class Database(Construct):
     network_with_s3: dict[str, Any] | None
     """VPC arguments of a function that connects and also reaches S3."""
 
+    cluster: rds.IDatabaseCluster | None = None
+    """Aurora's, to be watched; None where the database is somebody else's."""
+
     def grant_connect(self, function: Function, *, shared: bool) -> None:
         """Let ``function`` sign in where the environment, or the shared one, says."""
         raise NotImplementedError
@@ -93,7 +96,7 @@ class AuroraServerless(Database):
         vpc = ec2.Vpc(self, "Vpc", max_azs=2, nat_gateways=0, subnet_configuration=[isolated])
         acknowledge(vpc, "VPC7", because="Nothing leads into it or out of it, so a flow log would be empty.")
         subnets = ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED)
-        self._cluster = self._make_cluster(settings, aurora, vpc, subnets)
+        self.cluster = self._cluster = self._make_cluster(settings, aurora, vpc, subnets)
         clients = self._make_client_group(vpc)
         self._make_role()
         exporters = self._make_exporter_group(vpc, subnets, exports)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_codedeploy as codedeploy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -34,6 +36,16 @@ RETENTION = {
 }
 
 
+ROLLOUT_POLICY = (
+    "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSCodeDeployRoleForLambdaLimited]"
+)
+
+
+def metrics_namespace(settings: Settings) -> str:
+    """Where the functions of a stage publish what they measure: two stages of an account stay apart."""
+    return f"Fanfare/{settings.stage}"
+
+
 class Function(lambda_.Function):
     """The function ``fanfare-<stage>-<job>``; its role holds what ``allow`` grants and its own log group."""
 
@@ -56,9 +68,10 @@ class Function(lambda_.Function):
         ``files`` are added to its package; ``network`` are the VPC arguments of a function in a VPC;
         ``concurrency`` is how many may run at once, and is reserved for them.
         """
+        self._settings = settings
         package = function_package(handler, settings.packages, files)
-        job = handler.split(".")[-2]
-        name = f"fanfare-{settings.stage}-{job}"
+        self.job = handler.split(".")[-2]
+        name = f"fanfare-{settings.stage}-{self.job}"
         # Made before the function, so that its role can be held to it.
         log_group = logs.LogGroup(
             scope,
@@ -87,7 +100,8 @@ class Function(lambda_.Function):
             role=role,
             log_group=log_group,
             environment={
-                "POWERTOOLS_SERVICE_NAME": job,
+                "POWERTOOLS_SERVICE_NAME": self.job,
+                "POWERTOOLS_METRICS_NAMESPACE": metrics_namespace(settings),
                 "LOG_LEVEL": settings.log_level,
                 **environment,
             },
@@ -106,3 +120,30 @@ class Function(lambda_.Function):
         self.add_to_role_policy(iam.PolicyStatement(actions=[*actions], resources=[on]))
         if any_because:
             acknowledge(self._own_role, wildcard_on(self, on), because=any_because)
+
+    def entry(self) -> lambda_.IFunction:
+        """What an API calls: with ``gradual_rollout`` an alias, which CodeDeploy moves to a new version.
+
+        A tenth of the requests go to it for five minutes; if it fails then, all go back to the old one.
+        """
+        if not self._settings.gradual_rollout:
+            return self
+        alias = lambda_.Alias(self, "Live", alias_name="live", version=self.current_version)
+        failing = cloudwatch.Alarm(
+            self,
+            "NewVersionFailing",
+            alarm_description=f"The new version of {self.job} fails: its rollout is taken back.",
+            metric=alias.metric_errors(period=Duration.minutes(1)),
+            threshold=1,
+            evaluation_periods=1,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+        group = codedeploy.LambdaDeploymentGroup(
+            self,
+            "Rollout",
+            alias=alias,
+            deployment_config=codedeploy.LambdaDeploymentConfig.CANARY_10_PERCENT_5_MINUTES,
+            alarms=[failing],
+        )
+        acknowledge(group.role, ROLLOUT_POLICY, because="AWS keeps it in step with what CodeDeploy calls.")
+        return alias

@@ -15,7 +15,7 @@ from constructs import Construct
 
 from cdk.acknowledge import acknowledge
 from cdk.database import Database
-from cdk.function import Function
+from cdk.function import Function, metrics_namespace
 from cdk.ingest import Feed
 from cdk.packaging import sql_files
 from cdk.settings import RECORD_CONCURRENCY, Settings
@@ -33,8 +33,11 @@ MIGRATION_TIMEOUT = Duration.minutes(10)
 
 
 def upkeep_minutes(partition_seconds: int) -> int:
-    """How often the archiver runs: hourly, or as often as a partition ends. Schedules know whole minutes."""
-    return max(1, min(60, partition_seconds // 60))
+    """How often the archiver runs: four times a partition, and four times a day at least.
+
+    Not more often, since each run wakes a database that has paused. Schedules know whole minutes.
+    """
+    return max(1, min(partition_seconds // 60 // 4, 6 * 60))
 
 
 class History(Construct):
@@ -86,7 +89,7 @@ class History(Construct):
             timeout=Duration.seconds(10),
             memory_mb=1024,
         )
-        reads = integrations.HttpLambdaIntegration("QueryIntegration", query)
+        reads = integrations.HttpLambdaIntegration("QueryIntegration", query.entry())
         for path in READ_ROUTES:
             (route,) = api.add_routes(path=path, methods=[apigateway.HttpMethod.GET], integration=reads)
             acknowledge(route, "APIG4", because="Anyone may read; CloudFront's cache is what is asked.")
@@ -157,7 +160,7 @@ class History(Construct):
             alarm_name=f"fanfare-{settings.stage}-partitions",
             alarm_description="No partition of events is ahead: recording stops when the present one ends.",
             metric=cloudwatch.Metric(
-                namespace="Fanfare",
+                namespace=metrics_namespace(settings),
                 metric_name="PartitionsAhead",
                 dimensions_map={"service": "archiver"},
                 statistic="Minimum",

@@ -57,7 +57,7 @@ class Ingest(Construct):
         (route,) = api.add_routes(
             path=WEBHOOK_PATH,
             methods=[apigateway.HttpMethod.POST],
-            integration=integrations.HttpLambdaIntegration("WebhookIntegration", self.webhook),
+            integration=integrations.HttpLambdaIntegration("WebhookIntegration", self.webhook.entry()),
         )
         acknowledge(route, "APIG4", because="Twitch signs its deliveries; the function checks the signature.")
 

@@ -31,7 +31,7 @@ class Live(Construct):
         tickets: dynamodb.ITable,
     ) -> None:
         super().__init__(scope, id_)
-        self._api = apigateway.WebSocketApi(
+        self.api = apigateway.WebSocketApi(
             self,
             "Api",
             api_name=f"fanfare-{settings.stage}-live",
@@ -40,7 +40,7 @@ class Live(Construct):
         stage = apigateway.WebSocketStage(
             self,
             "Stage",
-            web_socket_api=self._api,
+            web_socket_api=self.api,
             stage_name=STAGE,
             auto_deploy=True,
             throttle=apigateway.ThrottleSettings(
@@ -53,7 +53,7 @@ class Live(Construct):
             because="Its access logs take a role that the account's stages share, and the functions log each "
             "connection anyway.",
         )
-        names = {"api_id": self._api.api_id, "region": Stack.of(self).region, "stage": STAGE}
+        names = {"api_id": self.api.api_id, "region": Stack.of(self).region, "stage": STAGE}
         self.url = settings.addresses.websocket.format(**names)
         self._add_routes(settings, connections, tickets)
         self._add_broadcaster(settings, topic, connections, settings.addresses.connections.format(**names))
@@ -79,17 +79,18 @@ class Live(Construct):
             memory_mb=512,
         )
         connection.allow("dynamodb:DeleteItem", "dynamodb:PutItem", on=connections.table_arn)
-        self._api.add_route(
+        routes = connection.entry()
+        self.api.add_route(
             "$connect",
-            integration=integrations.WebSocketLambdaIntegration("Connect", connection),
+            integration=integrations.WebSocketLambdaIntegration("Connect", routes),
             authorizer=authorizers.WebSocketLambdaAuthorizer(
-                "TicketAuthorizer", authorizer, identity_source=["route.request.querystring.ticket"]
+                "TicketAuthorizer", authorizer.entry(), identity_source=["route.request.querystring.ticket"]
             ),
         )
         for key, name in (("$disconnect", "Disconnect"), ("ping", "Ping"), ("$default", "UnknownAction")):
-            route = self._api.add_route(
+            route = self.api.add_route(
                 key,
-                integration=integrations.WebSocketLambdaIntegration(name, connection),
+                integration=integrations.WebSocketLambdaIntegration(name, routes),
                 return_response=key != "$disconnect",
             )
             acknowledge(route, "APIG4", because="A WebSocket API authorizes once, on $connect.")
@@ -112,7 +113,7 @@ class Live(Construct):
         broadcaster.allow(
             "execute-api:ManageConnections",
             on=Stack.of(self).format_arn(
-                service="execute-api", resource=self._api.api_id, resource_name=f"{STAGE}/POST/@connections/*"
+                service="execute-api", resource=self.api.api_id, resource_name=f"{STAGE}/POST/@connections/*"
             ),
             any_because="Connections get their ids when they are opened.",
         )

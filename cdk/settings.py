@@ -248,6 +248,8 @@ class Settings(_Settings):
     """Region that the stage is deployed to; that of the credentials if not set."""
     retain_data: bool = False
     """Whether tables, pool and database outlive the stack, protected from deletion and restorable."""
+    gradual_rollout: bool = False
+    """Whether a tenth of the requests try a new version for five minutes; if it fails, all go back."""
     alarm_email: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+$")
     """Who is told of alarms, once they have confirmed it; without it, whoever subscribes to their topic."""
     waf: Waf | None = None

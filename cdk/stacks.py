@@ -30,6 +30,7 @@ from cdk.history import History
 from cdk.identity import PROVIDER, Identity, user_pool
 from cdk.ingest import WEBHOOK_PATH, Ingest
 from cdk.live import Live
+from cdk.monitoring import Monitoring
 from cdk.settings import Settings
 from cdk.site import Site
 from cdk.subscriptions import Subscriptions
@@ -177,6 +178,14 @@ class AppStack(Stack):
                     "chat_url": settings.twitch.chat_url,
                 },
             }
+        )
+        Monitoring(
+            self,
+            "Monitoring",
+            settings,
+            http_api=api,
+            websocket_api=live.api,
+            cluster=data.database.cluster,
         )
         alarms = Alarms(self, "Alarms", settings)
         alarms.notified_by(self)

@@ -88,7 +88,7 @@ class Subscriptions(Construct):
         api.add_routes(
             path="/api/channels/{login}/watch",
             methods=[apigateway.HttpMethod.POST],
-            integration=integrations.HttpLambdaIntegration("WatchIntegration", watch),
+            integration=integrations.HttpLambdaIntegration("WatchIntegration", watch.entry()),
             authorizer=viewers,
         )
 

@@ -12,6 +12,12 @@ def prod(tmp_path_factory: pytest.TempPathFactory) -> Stage:
 
 
 @pytest.fixture(scope="session")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """The stage ``dev`` as it stands in cdk.json."""
+    return synthesise("dev", tmp_path_factory.mktemp("dev"))
+
+
+@pytest.fixture(scope="session")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     """The stage ``local`` with the settings that the local cloud passes."""
     return synthesise("local", tmp_path_factory.mktemp("local"))

@@ -29,22 +29,24 @@ def test_anyone_may_read(prod: Stage) -> None:
 
 def test_an_alarm_tells_when_no_partition_is_ahead_or_nobody_looks(prod: Stage) -> None:
     alarm = prod.resources["History/PartitionsAlarm"].properties
-    assert alarm["Namespace"] == "Fanfare"
+    assert alarm["Namespace"] == "Fanfare/prod"
     assert alarm["MetricName"] == "PartitionsAhead"
     assert alarm["Dimensions"] == [{"Name": "service", "Value": "archiver"}]
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
-    assert alarm["Period"] == 3600
+    assert alarm["Period"] == 6 * 3600
     assert alarm["TreatMissingData"] == "breaching"
 
 
-@pytest.mark.parametrize(("seconds", "minutes"), [(60, 1), (90, 1), (1800, 30), (3600, 60), (7 * 86400, 60)])
+@pytest.mark.parametrize(
+    ("seconds", "minutes"), [(60, 1), (600, 2), (3600, 15), (86400, 360), (7 * 86400, 360)]
+)
 def test_partitions_are_looked_after_before_they_end(seconds: int, minutes: int) -> None:
     assert upkeep_minutes(seconds) == minutes
 
 
-def test_partitions_are_looked_after_every_hour(prod: Stage) -> None:
+def test_partitions_are_looked_after_four_times_a_day(prod: Stage) -> None:
     rule = prod.resources["History/ArchiverSchedule"].properties
-    assert rule["ScheduleExpression"] == "rate(1 hour)"
+    assert rule["ScheduleExpression"] == "rate(6 hours)"
     assert [target["Arn"] for target in rule["Targets"]] == ["{History/Archiver.Arn}"]
 
 

@@ -39,6 +39,18 @@ PROD = {
         f"App/History/{job}Role": {"IAM5[Resource::*]"}
         for job in ("Recorder", "Query", "Archiver", "Migrator")
     },
+    **{
+        f"App/{function}/Rollout/ServiceRole": {
+            "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSCodeDeployRoleForLambdaLimited]"
+        }
+        for function in (
+            "Ingest/Webhook",
+            "History/Query",
+            "Subscriptions/Watch",
+            "Live/Authorizer",
+            "Live/Connection",
+        )
+    },
     "App/Site/Bucket": {"S1"},
     "App/Site/Distribution": {"CFR1", "CFR3", "CFR4"},
     f"App/{UPLOADER}": {

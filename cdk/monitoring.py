@@ -1,0 +1,341 @@
+"""Monitoring: the alarms that mean something is wrong for users, and a dashboard to look at then."""
+
+from collections.abc import Sequence
+
+from aws_cdk import Duration
+from aws_cdk import aws_apigatewayv2 as apigateway
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_rds as rds
+from constructs import Construct
+
+from cdk.function import Function, metrics_namespace
+from cdk.settings import Settings
+
+RUNBOOK = "docs/runbook.md"
+# A request counts for the rate of failures only beside a few others: one in two is no outage.
+LEAST_REQUESTS = 20
+# From Twitch's clock to the viewer's frame.
+SLOW_DELIVERY = Duration.seconds(5)
+REASONS = (
+    "bad_signature",
+    "stale",
+    "unparsable",
+    "missing_header",
+    "too_large",
+    "unknown_type",
+    "no_channel",
+)
+
+# Nobody waits for these, and an alarm holds ten metrics at most.
+ON_SCHEDULES = ("archiver", "migrator", "postmigrator", "reconciler")
+
+_MINUTE = Duration.minutes(1)
+_FIVE_MINUTES = Duration.minutes(5)
+
+
+class Monitoring(Construct):
+    """The dashboard ``fanfare-<stage>`` and every alarm that is not a queue's own.
+
+    Each alarm is named for what is wrong, and has an entry of that name in the runbook.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        settings: Settings,
+        *,
+        http_api: apigateway.HttpApi,
+        websocket_api: apigateway.WebSocketApi,
+        cluster: rds.IDatabaseCluster | None,
+    ) -> None:
+        """``cluster`` is None where the database is somebody else's to watch."""
+        super().__init__(scope, id_)
+        self._settings = settings
+        self._http_api = http_api
+        self._websocket_api = websocket_api
+        self._cluster = cluster
+        self._functions = sorted(
+            function.job for function in scope.node.find_all() if isinstance(function, Function)
+        )
+        self._add_alarms()
+        self._add_dashboard()
+
+    # -- alarms ----------------------------------------------------------------------------------------------
+
+    def _add_alarms(self) -> None:
+        self._alarm(
+            "api-failing",
+            "More than one request in a hundred is answered 5xx: Twitch sends again, viewers see errors.",
+            cloudwatch.MathExpression(
+                expression=f"IF(requests > {LEAST_REQUESTS}, 100 * failures / requests, 0)",
+                using_metrics={"requests": self._http("Count", "Sum"), "failures": self._http("5xx", "Sum")},
+                period=_MINUTE,
+                label="5xx, per cent",
+            ),
+            above=1,
+            minutes=3,
+        )
+        self._alarm(
+            "websocket-failing",
+            "The functions behind the WebSocket API fail: viewers cannot connect, or are not kept.",
+            self._websocket("IntegrationError", "Sum"),
+            above=10,
+            minutes=3,
+        )
+        self._alarm(
+            "deliveries-refused",
+            "Many deliveries with a wrong signature: the secret is not the one that Twitch signs with, or "
+            "somebody forges.",
+            self._own("EventsRefused", "webhook", "Sum", reason="bad_signature"),
+            above=20,
+            minutes=5,
+        )
+        self._alarm(
+            "delivery-slow",
+            f"One event in a hundred reaches viewers later than {SLOW_DELIVERY.to_seconds():.0f} seconds.",
+            self._own("DeliveryAge", "broadcaster", "p99"),
+            above=SLOW_DELIVERY.to_milliseconds(),
+            minutes=3,
+        )
+        for queue, seconds, harm in (
+            ("record", 300, "Events wait to be recorded: history and counts lag behind."),
+            ("broadcast", 30, "Events wait to be broadcast: viewers see them late."),
+        ):
+            self._alarm(
+                f"{queue}-lagging", harm, self._queue("ApproximateAgeOfOldestMessage", queue), seconds, 3
+            )
+        self._alarm(
+            "functions-throttled",
+            "A function is refused because too many run at once: raise its limit, or the account's.",
+            self._sum("Throttles", [job for job in self._functions if job not in ON_SCHEDULES]),
+            above=0,
+            minutes=3,
+        )
+        self._alarm(
+            "reconciler-failing",
+            "Subscriptions have not been reconciled for 15 minutes: what Twitch dropped is not made again.",
+            cloudwatch.MathExpression(
+                expression="runs - errors",
+                using_metrics={
+                    "runs": self._lambda("Invocations", "reconciler"),
+                    "errors": self._lambda("Errors", "reconciler"),
+                },
+                period=_FIVE_MINUTES,
+                label="successful runs",
+            ),
+            below=1,
+            periods=3,
+            missing=cloudwatch.TreatMissingData.BREACHING,
+        )
+        self._alarm(
+            "archiver-failing",
+            "The upkeep of the event store fails: after two days there is no partition to record into.",
+            self._lambda("Errors", "archiver", Duration.hours(1)),
+            above=1,
+            periods=1,
+        )
+        self._alarm(
+            "twitch-budget",
+            "Nine tenths of the cost that Twitch allows are used: soon channels are limited.",
+            cloudwatch.MathExpression(
+                expression="100 * cost / allowed",
+                using_metrics={
+                    "cost": self._own("SubscriptionCost", "reconciler", "Maximum", _FIVE_MINUTES),
+                    "allowed": self._own("SubscriptionCostLimit", "reconciler", "Maximum", _FIVE_MINUTES),
+                },
+                period=_FIVE_MINUTES,
+                label="cost, per cent",
+            ),
+            above=90,
+            periods=2,
+        )
+        if self._cluster:
+            self._alarm(
+                "database-busy",
+                "The database is at the limit of its capacity units: raise `database.max_capacity`.",
+                self._database(self._cluster, "ACUUtilization", _FIVE_MINUTES),
+                above=90,
+                periods=3,
+            )
+
+    def _alarm(
+        self,
+        name: str,
+        description: str,
+        metric: cloudwatch.IMetric,
+        above: float | None = None,
+        minutes: int = 1,
+        *,
+        below: float | None = None,
+        periods: int | None = None,
+        missing: cloudwatch.TreatMissingData = cloudwatch.TreatMissingData.NOT_BREACHING,
+    ) -> None:
+        """Raised when the metric is above or below a limit for all of its last ``periods`` or ``minutes``."""
+        limit = above if above is not None else below
+        assert limit is not None  # noqa: S101 -- every call gives one
+        cloudwatch.Alarm(
+            self,
+            "".join(word.capitalize() for word in name.split("-")),
+            alarm_name=f"fanfare-{self._settings.stage}-{name}",
+            alarm_description=f"{description} What to do: {RUNBOOK}#{name}",
+            metric=metric,
+            threshold=limit,
+            comparison_operator=(
+                cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
+                if above is not None
+                else cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD
+            ),
+            evaluation_periods=periods or minutes,
+            treat_missing_data=missing,
+        )
+
+    # -- dashboard -------------------------------------------------------------------------------------------
+
+    def _add_dashboard(self) -> None:
+        dashboard = cloudwatch.Dashboard(
+            self,
+            "Dashboard",
+            dashboard_name=f"fanfare-{self._settings.stage}",
+            default_interval=Duration.hours(3),
+            period_override=cloudwatch.PeriodOverride.AUTO,
+        )
+        dashboard.add_widgets(
+            _graph(
+                "Received → recorded → delivered",
+                self._own("EventsReceived", "webhook", "Sum"),
+                self._own("EventsRecorded", "recorder", "Sum"),
+                self._own("FramesDelivered", "broadcaster", "Sum"),
+            ),
+            _graph(
+                "Delivery age: from Twitch to the last viewer",
+                self._own("DeliveryAge", "broadcaster", "p50"),
+                self._own("DeliveryAge", "broadcaster", "p99"),
+            ),
+            _graph(
+                "Refused deliveries, by reason",
+                *(self._own("EventsRefused", "webhook", "Sum", reason=reason) for reason in REASONS),
+                stacked=True,
+            ),
+        )
+        dashboard.add_widgets(
+            _graph(
+                "Twitch: cost of subscriptions, and what is allowed",
+                self._own("SubscriptionCost", "reconciler", "Maximum"),
+                self._own("SubscriptionCostLimit", "reconciler", "Maximum"),
+            ),
+            _graph(
+                "Subscriptions made and deleted",
+                self._own("SubscriptionsCreated", "watch", "Sum"),
+                self._own("SubscriptionsDeleted", "reconciler", "Sum"),
+            ),
+            _graph(
+                "Age of the oldest event in each queue",
+                *(self._queue("ApproximateAgeOfOldestMessage", name) for name in ("record", "broadcast")),
+            ),
+        )
+        dashboard.add_widgets(
+            _graph("Partitions ahead", self._own("PartitionsAhead", "archiver", "Minimum")),
+            _graph(
+                "Frames: retried, throttled, failed; connections gone",
+                *(
+                    self._own(name, "broadcaster", "Sum")
+                    for name in ("FramesRetried", "FramesThrottled", "FramesFailed", "ConnectionsGone")
+                ),
+            ),
+            self._database_graph(),
+        )
+        dashboard.add_widgets(
+            _graph("Function errors", *(self._lambda("Errors", job) for job in self._functions)),
+            _graph(
+                "What costs money: requests",
+                self._http("Count", "Sum"),
+                self._websocket("MessageCount", "Sum"),
+                self._websocket("ConnectCount", "Sum"),
+                self._sum("Invocations", self._functions),
+            ),
+            _graph("What costs money: function time", self._sum("Duration", self._functions), stacked=True),
+        )
+
+    def _database_graph(self) -> cloudwatch.IWidget:
+        if not self._cluster:
+            return cloudwatch.TextWidget(
+                markdown="The database is not this stage's: look where it runs.", width=8, height=6
+            )
+        return _graph(
+            "Database: capacity units and connections",
+            self._database(self._cluster, "ServerlessDatabaseCapacity", _MINUTE),
+            self._database(self._cluster, "DatabaseConnections", _MINUTE),
+        )
+
+    # -- metrics ---------------------------------------------------------------------------------------------
+
+    def _own(
+        self, name: str, job: str, statistic: str, period: Duration = _MINUTE, **dimensions: str
+    ) -> cloudwatch.Metric:
+        """What a function itself has measured."""
+        return cloudwatch.Metric(
+            namespace=metrics_namespace(self._settings),
+            metric_name=name,
+            dimensions_map={"service": job, **dimensions},
+            statistic=statistic,
+            period=period,
+            label=" ".join([name, *dimensions.values(), *([statistic] if statistic.startswith("p") else [])]),
+        )
+
+    def _lambda(self, name: str, job: str, period: Duration = _FIVE_MINUTES) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace="AWS/Lambda",
+            metric_name=name,
+            dimensions_map={"FunctionName": f"fanfare-{self._settings.stage}-{job}"},
+            statistic="Sum",
+            period=period,
+            label=job,
+        )
+
+    def _sum(self, name: str, jobs: Sequence[str]) -> cloudwatch.MathExpression:
+        """A metric of several functions together."""
+        metrics = {f"m{number}": self._lambda(name, job, _MINUTE) for number, job in enumerate(jobs)}
+        return cloudwatch.MathExpression(
+            expression="SUM(METRICS())", using_metrics=metrics, period=_MINUTE, label=f"{name} of functions"
+        )
+
+    def _queue(self, name: str, queue: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace="AWS/SQS",
+            metric_name=name,
+            dimensions_map={"QueueName": f"fanfare-{self._settings.stage}-{queue}"},
+            statistic="Maximum",
+            period=_MINUTE,
+            label=queue,
+        )
+
+    def _http(self, name: str, statistic: str) -> cloudwatch.Metric:
+        return self._http_api.metric(name, statistic=statistic, period=_MINUTE, label=f"HTTP API: {name}")
+
+    def _websocket(self, name: str, statistic: str) -> cloudwatch.Metric:
+        return self._websocket_api.metric(
+            name, statistic=statistic, period=_MINUTE, label=f"WebSocket API: {name}"
+        )
+
+    def _database(self, cluster: rds.IDatabaseCluster, name: str, period: Duration) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace="AWS/RDS",
+            metric_name=name,
+            dimensions_map={"DBClusterIdentifier": cluster.cluster_identifier},
+            statistic="Maximum",
+            period=period,
+        )
+
+
+def _graph(title: str, *metrics: cloudwatch.IMetric, stacked: bool = False) -> cloudwatch.GraphWidget:
+    return cloudwatch.GraphWidget(
+        title=title, left=_listed(metrics), width=8, height=6, stacked=stacked, left_y_axis=_FROM_ZERO
+    )
+
+
+_FROM_ZERO = cloudwatch.YAxisProps(min=0, show_units=False)
+
+
+def _listed(metrics: Sequence[cloudwatch.IMetric]) -> list[cloudwatch.IMetric]:
+    return [*metrics]

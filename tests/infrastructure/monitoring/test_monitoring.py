@@ -1,0 +1,93 @@
+"""Alarms mean that something is wrong for users, reach somebody, and each says in the runbook what to do."""
+
+import json
+import re
+
+import pytest
+
+from cdk.packaging import ROOT
+from tests.infrastructure.template import Stage
+
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
+
+
+def alarms(stage: Stage) -> dict[str, dict[str, object]]:
+    """The alarms that a person is told of, by name without the stage's prefix."""
+    found = stage.of_type("AWS::CloudWatch::Alarm").values()
+    return {
+        str(alarm["AlarmName"]).removeprefix("fanfare-prod-"): alarm
+        for alarm in found
+        if "AlarmName" in alarm
+    }
+
+
+def test_every_alarm_has_an_entry_in_the_runbook_and_every_entry_an_alarm(prod: Stage) -> None:
+    assert {*re.findall(r"(?m)^## (.+)$", RUNBOOK)} == alarms(prod).keys()
+
+
+def test_every_entry_says_what_it_means_how_to_look_and_what_to_do() -> None:
+    for entry in re.split(r"(?m)^## ", RUNBOOK)[1:]:
+        name, text = entry.split("\n", 1)
+        assert "**Means.**" in text, name
+        assert "**Look" in text, name
+        assert re.search(r"\*\*(Do\.|Look and do\.)\*\*", text), name
+
+
+def test_links_within_the_runbook_lead_somewhere() -> None:
+    entries = {*re.findall(r"(?m)^## (.+)$", RUNBOOK)}
+    assert {*re.findall(r"\]\(#([^)]+)\)", RUNBOOK)} <= entries
+
+
+def test_alarms_notify_when_they_are_raised_and_when_they_are_over(prod: Stage) -> None:
+    for name, alarm in alarms(prod).items():
+        assert alarm["AlarmActions"] == alarm["OKActions"] != [], name
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "above"),
+    [
+        ("delivery-slow", "DeliveryAge", 5000),
+        ("deliveries-refused", "EventsRefused", 20),
+        ("record-lagging", "ApproximateAgeOfOldestMessage", 300),
+        ("broadcast-lagging", "ApproximateAgeOfOldestMessage", 30),
+        ("websocket-failing", "IntegrationError", 10),
+        ("archiver-failing", "Errors", 1),
+    ],
+)
+def test_an_alarm_watches_one_figure_against_one_limit(
+    prod: Stage, name: str, metric: str, above: float
+) -> None:
+    alarm = alarms(prod)[name]
+    assert (alarm["MetricName"], alarm["Threshold"]) == (metric, above)
+    assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+
+
+def test_a_reconciler_that_does_not_run_is_an_alarm(prod: Stage) -> None:
+    assert alarms(prod)["reconciler-failing"]["TreatMissingData"] == "breaching"
+
+
+def test_metrics_are_of_this_stage_only(prod: Stage) -> None:
+    for function in prod.of_type("AWS::Lambda::Function").values():
+        if str(function.get("FunctionName", "")).startswith("fanfare-"):
+            variables = function["Environment"]["Variables"]
+            assert variables["POWERTOOLS_METRICS_NAMESPACE"] == "Fanfare/prod"
+    own = {alarm["Namespace"] for alarm in alarms(prod).values() if "Fanfare" in str(alarm.get("Namespace"))}
+    assert own == {"Fanfare/prod"}
+
+
+def test_the_dashboard_follows_an_event_and_shows_what_costs_money(prod: Stage) -> None:
+    (dashboard,) = prod.of_type("AWS::CloudWatch::Dashboard").values()
+    body = json.dumps(dashboard["DashboardBody"])
+    for metric in (
+        "EventsReceived",
+        "EventsRecorded",
+        "FramesDelivered",
+        "DeliveryAge",
+        "EventsRefused",
+        "SubscriptionCost",
+        "ApproximateAgeOfOldestMessage",
+        "ServerlessDatabaseCapacity",
+        "PartitionsAhead",
+        "Invocations",
+    ):
+        assert metric in body, metric
