@@ -1,69 +1,94 @@
-"""How many events a second the recorder stores, against one insert and commit for each event."""
+"""How many events a second four recorders store, against two simpler ways to store and to count them."""
 
-import tempfile
-import time
-import uuid
-from datetime import UTC, datetime
-from pathlib import Path
-
-import psycopg
-from psycopg.rows import dict_row
-
-from benchmarks.result import Result
+from benchmarks import database, writers
+from benchmarks.result import Result, limit
 from lambdas.common.event import Event
 from lambdas.history.database import Connection
-from lambdas.history.migrations import migrate
-from lambdas.history.recording import record
-from lambdas.history.upkeep import ensure_partitions
-from local import postgres
+from lambdas.history.recording import record, storable_json
+from local.postgres import Postgres
 
-BATCHES = 40
 BATCH_SIZE = 500
-ROWS_ONE_BY_ONE = 2_000
+BATCHES = 60
+BATCHES_WITH_TRIGGER = 15
+ROWS_ONE_BY_ONE = 200
+SEEN_BEFORE = 500_000
+
+ROW_BY_ROW = """
+    with fresh as (insert into seen_events (id) values (%(id)b) on conflict do nothing returning id)
+    insert into events (id, streamer_id, streamer_name, event_type, occurred_at, created_at, payload)
+    select
+        id, %(streamer_id)b, %(streamer_name)b, %(event_type)b, %(occurred_at)b, clock_timestamp(),
+        %(payload)b::text::jsonb
+    from fresh
+"""
+TRIGGER = """
+    create table counters (
+        streamer_id text, event_type text, event_count bigint not null, primary key (streamer_id, event_type)
+    ) with (fillfactor = 50);
+    create function count_event() returns trigger language plpgsql as $$
+    begin
+        insert into counters values (new.streamer_id, new.event_type, 1)
+        on conflict (streamer_id, event_type) do update set event_count = counters.event_count + 1;
+        return null;
+    end
+    $$;
+    create trigger counting after insert on events for each row execute function count_event();
+"""
 
 
 def measure() -> list[Result]:
-    """One writer, deduplication on, a durable PostgreSQL on this machine."""
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        postgres.running(Path(directory)) as server,
-        psycopg.connect(server.url(), autocommit=True, row_factory=dict_row) as connection,
-    ):
-        migrate(connection)
-        ensure_partitions(connection, 86_400)
-        set_based = _events_per_second(connection, BATCHES, BATCH_SIZE)
-        one_by_one = _events_per_second(connection, ROWS_ONE_BY_ONE, 1)
-    return [
-        Result(
-            name="recorder, batches of 500",
+    """Deduplication on, among half a million ids seen before; every commit is flushed to disk."""
+    with database.store() as server, database.connect(server) as connection:
+        database.name_streamers(connection)
+        connection.execute(
+            "insert into seen_events_before select gen_random_uuid()::text from generate_series(1, %s)",
+            [SEEN_BEFORE],
+        )
+        connection.execute("vacuum analyze")
+        ours = _measure(server, record, BATCHES, BATCH_SIZE)
+        one_by_one = _measure(server, record_row_by_row, ROWS_ONE_BY_ONE, 1)
+        connection.execute(TRIGGER)
+        with_trigger = _measure(server, record_in_order, BATCHES_WITH_TRIGGER, BATCH_SIZE)
+
+    def against(baseline_name: str, baseline: float, target: float) -> Result:
+        return Result(
+            name="recorder, batches of 500, 4 writers",
             unit="events/s",
-            ours=set_based,
-            baseline_name="a row at a time with commit",
-            baseline=one_by_one,
-            ratio=set_based / one_by_one,
-            target=6,
+            ours=ours,
+            baseline_name=baseline_name,
+            baseline=baseline,
+            ratio=ours / baseline,
+            target=target,
             better="higher",
         )
+
+    return [
+        against("a row at a time with commit", one_by_one, 6),
+        limit("recorder, batches of 500, 4 writers", "events/s", ours, 25_000, "higher"),
+        against("a trigger that keeps a counter row per streamer and type", with_trigger, 3),
     ]
 
 
-def _events_per_second(connection: Connection, batches: int, size: int) -> float:
-    prepared = [[_event() for _ in range(size)] for _ in range(batches)]
-    started = time.perf_counter()
-    for batch in prepared:
-        record(connection, batch)
-    return batches * size / (time.perf_counter() - started)
+def record_row_by_row(connection: Connection, events: list[Event]) -> None:
+    """Record each event with a statement and a commit of its own."""
+    for event in events:
+        connection.execute(
+            ROW_BY_ROW,
+            {
+                "id": event.id,
+                "streamer_id": event.streamer_id,
+                "streamer_name": event.streamer_name,
+                "event_type": event.event_type,
+                "occurred_at": event.occurred_at,
+                "payload": storable_json(event.payload),
+            },
+        )
 
 
-def _event() -> Event:
-    now = datetime.now(UTC)
-    streamer = str(uuid.uuid4().int % 10_000)
-    return Event(
-        id=str(uuid.uuid4()),
-        streamer_id=streamer,
-        streamer_name=f"streamer_{streamer}",
-        event_type="channel.follow",
-        occurred_at=now,
-        created_at=now,
-        payload={"user_id": "1", "user_login": "somebody", "followed_at": now.isoformat()},
-    )
+def record_in_order(connection: Connection, events: list[Event]) -> None:
+    """Record in the order of the counters, without which writers of counters deadlock."""
+    record(connection, sorted(events, key=lambda event: (event.streamer_id, event.event_type)))
+
+
+def _measure(server: Postgres, recording: writers.Record, batches: int, size: int) -> float:
+    return writers.events_per_second(writers.run(server, recording, batches=batches, size=size), size)

@@ -13,8 +13,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import psycopg
@@ -46,10 +47,17 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def running(directory: Path, port: int | None = None, *, durable: bool = True) -> Iterator[Postgres]:
+def running(
+    directory: Path,
+    port: int | None = None,
+    *,
+    durable: bool = True,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Postgres]:
     """Run the server whose data is in ``directory`` (made if absent) until the block is left.
 
-    It listens on 127.0.0.1 at ``port``, or at a free one. ``durable=False`` trades crash safety for speed.
+    It listens on 127.0.0.1 at ``port``, or at a free one. ``durable=False`` trades crash safety for speed;
+    ``settings`` are further ones of postgresql.conf.
     Raises PostgresError if the port is taken, the data is in use by another server, or the server fails.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -59,7 +67,7 @@ def running(directory: Path, port: int | None = None, *, durable: bool = True) -
     if new:
         _initialise(directory)
     server = Postgres(port, (directory / "password").read_text())
-    process = _start(directory, port, durable=durable)
+    process = _start(directory, port, durable=durable, further=settings)
     try:
         _wait_until_ready(process, server, directory / "log")
         _ensure_database(server)
@@ -106,8 +114,11 @@ def _initialise(directory: Path) -> None:
     made.rename(directory / "data")
 
 
-def _start(directory: Path, port: int, *, durable: bool) -> subprocess.Popen[bytes]:
+def _start(
+    directory: Path, port: int, *, durable: bool, further: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     settings = {
+        **further,
         "listen_addresses": HOST,
         "port": str(port),
         "unix_socket_directories": "",

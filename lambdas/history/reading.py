@@ -14,6 +14,7 @@ Counts = dict[str, int]
 _Moment = TypeVar("_Moment", date, datetime)
 
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+_CLOCKS_APART: Final = timedelta(minutes=10)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,9 +146,10 @@ def _spans_before(end: datetime, now: datetime) -> Iterator[tuple[datetime, date
     """Spans of time, each ``(after, until]``, from ``end`` back to the beginning, each longer than the last.
 
     A statement is planned with the partitions that its span meets: a lively channel's newest events need one
-    or two of them, and whoever looks for older ones has them all after ten statements.
+    or two of them, and whoever looks for older ones has them all after ten statements. The database's clock,
+    which stamps events, may be a little ahead of ours.
     """
-    until, after = end, min(end, now)
+    until, after = min(end, now + _CLOCKS_APART), min(end, now)
     for hours in (1, 4, 16, 64, 256, 1024, 4096, 16384):
         after -= min(timedelta(hours=hours), after - _BEGINNING)
         yield after, until

@@ -11,6 +11,7 @@ from lambdas.common.event import Event
 from lambdas.history import reading
 from lambdas.history.archiving import Sealed, roll_up_archives, seal_partitions
 from lambdas.history.database import Connection, DatabaseSettings
+from lambdas.history.queries import query
 from lambdas.history.recording import record
 
 Connect = Callable[[DatabaseSettings], Connection]
@@ -207,3 +208,19 @@ def test_a_partition_may_be_longer_than_a_day(connection: Connection, make_event
     seal_partitions(connection)
     assert len(archives(connection)) == 1
     assert reading.count_events_daily(connection, "ana", 8, today().date()) == expected
+
+
+@pytest.mark.usefixtures("past")
+@pytest.mark.parametrize("name", ["count_events", "leaderboard"])
+def test_a_sealed_partition_is_not_read_for_counts(connection: Connection, name: str) -> None:
+    seal_partitions(connection)
+    row = connection.execute(query("read_watermark")).fetchone()
+    assert row is not None
+    plan = connection.execute(
+        b"explain (costs off) " + query(name),
+        {"streamer_id": "1001", "event_type": None, "since": None, "page_size": 10, **row},
+    )
+    text = "\n".join(line["QUERY PLAN"] for line in plan)
+    sealed, present = (int((today() + days * DAY).timestamp()) for days in (0, 1))
+    assert f" on events_{present}" in text
+    assert f" on events_{sealed}" not in text

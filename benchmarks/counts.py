@@ -1,0 +1,192 @@
+"""What is read from ten million events: counts, the leaderboard, and a channel's newest ten.
+
+The alternative is to COUNT, over the same partitioned table and with the index that suits it best.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeVar
+
+from benchmarks import database
+from benchmarks.result import Result, limit
+from lambdas.history import reading
+from lambdas.history.archiving import roll_up_archives, seal_partitions
+from lambdas.history.database import Connection, Database
+from local.postgres import Postgres
+
+T = TypeVar("T")
+
+EVENTS: Final = 10_000_000
+LIVE_EVENTS: Final = 200_000
+SEALED_DAYS: Final = 90
+OLDER_DAYS: Final = 810
+
+COUNT_BY_TYPE = """
+    select event_type, count(*) as event_count from events
+    where streamer_id = (select streamer_id from streamers where streamer_name = %(login)s)
+    group by event_type
+"""
+COUNT_LEADERS = """
+    select streamer_id, streamer_name, event_count
+    from (
+        select streamer_id, count(*) as event_count from events
+        group by streamer_id order by event_count desc, streamer_id limit 10
+    ) as leaders
+    inner join streamers using (streamer_id)
+    order by event_count desc, streamer_id
+"""
+
+
+def measure() -> list[Result]:
+    """Medians, in milliseconds, of the query function's statements on its own kind of connection."""
+    with database.store() as server, database.connect(server) as connection:
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        _step("ten million events", lambda: _fill(server, connection, today))
+        _step("vacuum", lambda: connection.execute("vacuum (analyze, freeze)"))
+        _step("sealing 90 days", lambda: seal_partitions(connection))
+        _step("rolling archives up", lambda: roll_up_archives(connection))
+        reader = database.reader(server)
+
+        counts_by_count, counts = _median_ms(reader, _count_by_type, 5)
+        leaders_by_count, leaders = _median_ms(reader, _count_leaders, 1)
+        counts_ms, read_counts = _median_ms(reader, _read_counts, 300)
+        leaders_ms, read_leaders = _median_ms(reader, _read_leaders, 50)
+        _require_same((read_counts, read_leaders), (counts, leaders))
+        newest_ms, _ = _median_ms(reader, _read_newest, 300)
+
+        _step("810 older days", lambda: _add_older_days(connection, today))
+        _step("rolling archives up", lambda: roll_up_archives(connection))
+        _step("vacuum", lambda: connection.execute("vacuum (analyze) archived_events, archived_totals"))
+        counts_900_ms, _ = _median_ms(reader, _read_counts, 300)
+        newest_900_ms, _ = _median_ms(reader, _read_newest, 300)
+        reader.close()
+
+    busiest = "counts of the busiest streamer"
+    return [
+        _times_faster(busiest, counts_ms, "COUNT by the best index", counts_by_count, 100),
+        limit(busiest, "ms", counts_ms, 2, "lower"),
+        Result(
+            name=f"{busiest}, 900 sealed days",
+            unit="ms",
+            ours=counts_900_ms,
+            baseline_name="90 sealed days",
+            baseline=counts_ms,
+            ratio=counts_900_ms / counts_ms,
+            target=1.3,
+            better="lower",
+        ),
+        _times_faster("leaderboard of all time", leaders_ms, "by COUNT", leaders_by_count, 100),
+        limit("leaderboard of all time", "ms", leaders_ms, 20, "lower"),
+        limit("newest 10 of the busiest streamer, 93 partitions", "ms", newest_ms, 1, "lower"),
+        limit("newest 10 of the busiest streamer, 903 partitions", "ms", newest_900_ms, 1, "lower"),
+    ]
+
+
+def _fill(server: Postgres, connection: Connection, today: datetime) -> None:
+    """Ninety days of as many events each, two at a time, and a part of today."""
+    database.name_streamers(connection)
+    # Today's was made, empty, by the upkeep.
+    connection.execute(f"drop table events_{int((today + timedelta(days=1)).timestamp())}")
+    days = [(today - timedelta(days=days), (EVENTS - LIVE_EVENTS) // SEALED_DAYS) for days in range(1, 91)]
+
+    def fill(day: tuple[datetime, int]) -> None:
+        lower, count = day
+        with database.connect(server) as own:
+            # The server will be measured with commits that wait for the disk; this is only to make it ready.
+            own.execute("set synchronous_commit = off")
+            database.fill_partition(own, lower, lower + timedelta(days=1), count)
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in pool.map(fill, [*days, (today, LIVE_EVENTS)]):
+            pass
+
+
+def _add_older_days(connection: Connection, today: datetime) -> None:
+    """Archives of older days, in which every twentieth streamer, one of them the busiest, had as many events
+    as on the oldest sealed one; and partitions of those days, empty.
+    """
+    oldest = today - timedelta(days=SEALED_DAYS)
+    for first in range(0, OLDER_DAYS, 90):
+        with connection.transaction():
+            for day in range(first, first + 90):
+                _add_older_day(connection, oldest, oldest - timedelta(days=day))
+    connection.execute(
+        "update archived_totals set event_count = counted.event_count from (select streamer_id, event_type, "
+        "sum(event_count) as event_count from archived_events group by streamer_id, event_type) as counted "
+        "where archived_totals.streamer_id = counted.streamer_id "
+        "and archived_totals.event_type = counted.event_type"
+    )
+
+
+def _add_older_day(connection: Connection, like: datetime, upper: datetime) -> None:
+    lower = upper - timedelta(days=1)
+    connection.execute("select create_events_partition(%s, %s)", [lower, upper])
+    archive = f"archived_events_{int(upper.timestamp())}"
+    connection.execute(f"create table {archive} (like archived_events including indexes)")
+    connection.execute(
+        f"insert into {archive} "  # noqa: S608 -- a number
+        "select streamer_id, streamer_name, event_type, event_count, %(day)s, %(upper)s "
+        "from archived_events where utc_day = %(like)s and streamer_id::int %% 20 = 0",
+        {"day": lower.date(), "upper": upper, "like": like.date()},
+    )
+    connection.execute(f"alter table archived_events attach partition {archive} for values in ('{upper}')")
+
+
+def _read_counts(connection: Connection) -> dict[str, int]:
+    return reading.count_events(connection, database.BUSIEST).counts
+
+
+def _read_leaders(connection: Connection) -> list[reading.Leader]:
+    return reading.leaderboard(connection, None, None, 10)
+
+
+def _read_newest(connection: Connection) -> None:
+    if len(reading.newest_events(connection, database.BUSIEST, 10).events) != 10:
+        raise RuntimeError("the busiest streamer has no ten events")
+
+
+def _count_by_type(connection: Connection) -> dict[str, int]:
+    rows = connection.execute(COUNT_BY_TYPE, {"login": database.BUSIEST})
+    return {row["event_type"]: row["event_count"] for row in rows}
+
+
+def _count_leaders(connection: Connection) -> list[reading.Leader]:
+    return [reading.Leader(**row) for row in connection.execute(COUNT_LEADERS)]
+
+
+def _median_ms(reader: Database, read: Callable[[Connection], T], times: int) -> tuple[float, T]:
+    """The median over so many readings after a first one, and what was read."""
+    answer = reader.run(read)
+    durations = []
+    for _ in range(times):
+        began = time.perf_counter()
+        reader.run(read)
+        durations.append(time.perf_counter() - began)
+    return statistics.median(durations) * 1000, answer
+
+
+def _times_faster(name: str, ours: float, baseline_name: str, baseline: float, target: float) -> Result:
+    return Result(
+        name=name,
+        unit="ms",
+        ours=ours,
+        baseline_name=baseline_name,
+        baseline=baseline,
+        ratio=baseline / ours,
+        target=target,
+        better="higher",
+    )
+
+
+def _require_same(found: object, counted: object) -> None:
+    if found != counted:
+        raise RuntimeError(f"read {found} but counted {counted}")
+
+
+def _step(name: str, work: Callable[[], object]) -> None:
+    began = time.perf_counter()
+    work()
+    print(f"  {name}: {time.perf_counter() - began:.0f} s", flush=True)

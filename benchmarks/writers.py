@@ -1,0 +1,97 @@
+"""Recorders at full speed, each a process with a connection of its own, as the functions are."""
+
+import dataclasses
+import multiprocessing
+import random
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import Barrier
+from multiprocessing.synchronize import Event as Flag
+from typing import Any
+
+from benchmarks import database
+from lambdas.common.event import Event
+from lambdas.history.database import Connection
+from local.postgres import Postgres
+
+WRITERS = 4
+#: Until statements are prepared and the new partition has its first pages.
+WARM_UP_BATCHES = 8
+START_TIMEOUT_SECONDS = 300
+
+Record = Callable[[Connection, list[Event]], object]
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """When a batch was begun, on the clock that all processes share, and how many seconds it took."""
+
+    began: float
+    took: float
+
+    @property
+    def ended(self) -> float:
+        """When it was recorded."""
+        return self.began + self.took
+
+
+def run(
+    server: Postgres,
+    record: Record,
+    *,
+    batches: int,
+    size: int,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> list[Batch]:
+    """Let each writer record ``batches`` batches of ``size`` events, made beforehand, and more until
+    ``meanwhile``, which begins with them, has returned.
+    """
+    processes = multiprocessing.get_context("spawn")
+    barrier, done = processes.Barrier(WRITERS + 1), processes.Event()
+    with ProcessPoolExecutor(WRITERS, processes, initializer=_share, initargs=(barrier, done)) as pool:
+        writing = [pool.submit(_write, server, record, batches, size, seed) for seed in range(WRITERS)]
+        barrier.wait(START_TIMEOUT_SECONDS)
+        meanwhile()
+        done.set()
+        return [batch for writer in writing for batch in writer.result()]
+
+
+def events_per_second(batches: list[Batch], size: int) -> float:
+    """Of all writers together, from the first batch's begin to the last one's end."""
+    seconds = max(batch.ended for batch in batches) - min(batch.began for batch in batches)
+    return len(batches) * size / seconds
+
+
+def percentile_99(batches: list[Batch]) -> float:
+    """Seconds that 99 of 100 batches do not exceed."""
+    return statistics.quantiles((batch.took for batch in batches), n=100, method="inclusive")[98]
+
+
+# A process is given these at its start or never.
+_shared: dict[str, Any] = {}
+
+
+def _share(barrier: Barrier, done: Flag) -> None:
+    _shared.update(barrier=barrier, done=done)
+
+
+def _write(server: Postgres, record: Record, batches: int, size: int, seed: int) -> list[Batch]:
+    chance = random.Random(time.time_ns() + seed)
+
+    def make_batch() -> list[Event]:
+        return [database.make_event(chance) for _ in range(size)]
+
+    recorded = []
+    with database.connect(server) as connection:
+        for _ in range(WARM_UP_BATCHES):
+            record(connection, make_batch())
+        prepared = [make_batch() for _ in range(batches)]
+        _shared["barrier"].wait(START_TIMEOUT_SECONDS)
+        while prepared or not _shared["done"].is_set():
+            batch = prepared.pop() if prepared else make_batch()
+            began = time.perf_counter()
+            record(connection, batch)
+            recorded.append(Batch(began, time.perf_counter() - began))
+    return recorded
