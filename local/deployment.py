@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import boto3
@@ -22,14 +23,24 @@ DATABASE_SECRET = "fanfare/local/database"  # noqa: S105 (the secret's name)
 # Where the CDK command line puts assets when it deploys with the caller's credentials.
 # https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-customizing.html
 ASSETS_BUCKET = f"cdk-hnb659fds-assets-000000000000-{REGION}"
+# Settings that a person may want to see at work without waiting for days, and what they are set with.
+VARIABLES = {
+    "partition_seconds": "FANFARE_PARTITION_SECONDS",
+    "retention_seconds": "FANFARE_RETENTION_SECONDS",
+}
 CDK = ROOT / "node_modules" / ".bin" / "cdk"
 
 
-def settings(ports: Ports) -> dict[str, object]:
-    """What the local stage is told beyond cdk.json: where the emulator, PostgreSQL and Twitch listen."""
+def settings(ports: Ports, environ: Mapping[str, str]) -> dict[str, object]:
+    """What the local stage is told beyond cdk.json: where the emulator, PostgreSQL and Twitch listen.
+
+    Also what ``environ`` says by VARIABLES; if that is wrong, the app says so, and names the setting.
+    """
     emulator, twitch = endpoint(ports.emulator), f"http://{HOST}:{ports.twitch}"
     api = "/_aws/execute-api/{api_id}"
+    chosen = {name: environ[variable] for name, variable in VARIABLES.items() if environ.get(variable)}
     return {
+        **chosen,
         "database": {
             "kind": "external",
             "host": HOST,
@@ -75,7 +86,7 @@ def prepare_account(emulator: str, secrets: dict[str, dict[str, str]]) -> None:
 async def synthesize(ports: Ports, state: Path, logs: Path, step: Step) -> Path:
     """Build the functions' packages, the site and the templates; return the cloud assembly's folder."""
     file = state / "settings.json"
-    file.write_text(json.dumps(settings(ports), indent=2) + "\n")
+    file.write_text(json.dumps(settings(ports, os.environ), indent=2) + "\n")
     assembly = state / "cdk.out"
     command = ["synth", "--quiet", "--output", str(assembly)]
     context = ["--context", f"stage={STAGE}", "--context", f"settings-file={file}"]

@@ -7,6 +7,7 @@ A sealed partition goes to ``events/<partition>.ndjson.gz``, is read back and co
     python -m lambdas.history.exports <bucket> <partition> > events.ndjson
 """
 
+import argparse
 import dataclasses
 import gzip
 import hashlib
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 import boto3
 from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
 
 FOLDER: Final = "events/"
 
@@ -150,16 +152,23 @@ def _compressed(lines: Iterable[bytes]) -> Iterator[bytes]:
     yield compressor.flush()
 
 
-def main(bucket: str, partition: str | None = None) -> None:
-    """List the exports in ``bucket``, or write the events of one to the standard output."""
+def main(arguments: list[str] | None = None) -> None:
+    """List the exports of a bucket, or write the events of one to the standard output."""
+    parser = argparse.ArgumentParser(prog="python -m lambdas.history.exports", description=main.__doc__)
+    parser.add_argument("bucket", help="the output ExportsBucketName of the stage's stack")
+    parser.add_argument("partition", nargs="?", help="such as events_1764028800; lists the exports if absent")
+    options = parser.parse_args(arguments)
     s3 = boto3.client("s3")
-    if partition is None:
-        for name in list_exports(s3, bucket):
+    if options.partition is None:
+        for name in list_exports(s3, options.bucket):
             print(name)
         return
-    for line in read_export(s3, bucket, partition):
-        sys.stdout.buffer.write(line)
+    try:
+        for line in read_export(s3, options.bucket, options.partition):
+            sys.stdout.buffer.write(line)
+    except (ClientError, ExportError) as error:
+        sys.exit(f"{options.partition}: {error}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -5,7 +5,9 @@ import secrets
 from typing import Any
 
 import psycopg
+import pytest
 
+from lambdas.history import exports
 from tests.e2e.clients import Cloud, Viewer, eventually
 
 CHANNELS = "fanfare-local-channels"
@@ -55,6 +57,26 @@ def test_the_archiver_makes_the_partitions_ahead(cloud: Cloud) -> None:
         connection.execute(f"drop table {before[-1]}")
         invoke(cloud, "archiver")
         assert partitions() == before
+
+
+def test_the_archiver_archives_exports_and_drops_what_is_old(cloud: Cloud) -> None:
+    partition = "events_946684800"  # the last day of 1999
+    bucket = cloud.outputs["ExportsBucketName"]
+    with psycopg.connect(cloud.database, autocommit=True) as connection:
+        if connection.execute("select from watermark where archived_until >= '2000-01-01Z'").fetchone():
+            pytest.skip("this cloud has archived something: what is older is not looked at again")
+        connection.execute("select create_events_partition('1999-12-31Z', '2000-01-01Z')")
+        connection.execute(
+            "insert into events values "
+            "('y2k', '1999', 'old_timer', 'channel.raid', now(), '1999-12-31T12:00Z', '{}')"
+        )
+        connection.execute("insert into streamers values ('1999', 'old_timer', '1999-12-31T12:00Z')")
+        invoke(cloud, "archiver")
+        assert connection.execute("select to_regclass(%s)", [partition]).fetchone() == (None,)
+    exported = [json.loads(line) for line in exports.read_export(cloud.aws("s3"), bucket, partition)]
+    assert [event["id"] for event in exported] == ["y2k"]
+    counted = json.loads(cloud.get("/api/channels/old_timer/counts").data)
+    assert (counted["total"], counted["counts"]) == (1, {"channel.raid": 1})
 
 
 def test_a_revoked_topic_is_subscribed_again_by_the_next_watch(cloud: Cloud, viewer: Viewer) -> None:

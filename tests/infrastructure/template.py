@@ -20,7 +20,7 @@ from local.ports import Ports
 
 # The application's comes last.
 STACKS = ("Data", "Edge", "App")
-LOCAL_SETTINGS = local_settings(Ports(emulator=14566, twitch=14567, database=15432))
+LOCAL_SETTINGS = local_settings(Ports(emulator=14566, twitch=14567, database=15432), {})
 
 Properties = dict[str, Any]
 

@@ -181,7 +181,9 @@ def test_the_command_lists_and_reads(
     connection: Connection, s3: Any, days: list[str], capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     expire_partitions(connection, s3, BUCKET, RETENTION)
-    exports.main(BUCKET)
+    exports.main([BUCKET])
     assert capfdbinary.readouterr().out.decode().split() == days[:-1]
-    exports.main(BUCKET, days[0])
+    exports.main([BUCKET, days[0]])
     assert json.loads(capfdbinary.readouterr().out)["streamer_name"] == "ana"
+    with pytest.raises(SystemExit, match=f"{days[-1]}: .*NoSuchKey"):
+        exports.main([BUCKET, days[-1]])

@@ -7,6 +7,7 @@ import pytest
 from local import deployment
 from local.ports import Ports
 
+PORTS = Ports(emulator=1111, twitch=2222, database=3333)
 EVENT = (
     "Fanfare-local-App |  12/131 | 11:27:08 PM | CREATE_COMPLETE      | AWS::SQS::Queue   "
     "| History/Feed/DeadLetters (HistoryFeedDeadLetters6A92DA35)"
@@ -15,7 +16,7 @@ EVENT = (
 
 @pytest.fixture
 def settings() -> dict[str, Any]:
-    return deployment.settings(Ports(emulator=1111, twitch=2222, database=3333))
+    return deployment.settings(PORTS, {})
 
 
 def test_the_app_finds_this_machines_servers(settings: dict[str, Any]) -> None:
@@ -29,6 +30,12 @@ def test_the_app_is_told_names_of_secrets_only(settings: dict[str, Any]) -> None
     assert settings["database"]["secret_name"] == deployment.DATABASE_SECRET
     assert settings["twitch"]["secret_name"] == deployment.TWITCH_SECRET
     assert "password" not in str(settings)
+
+
+def test_partitions_may_be_shorter_than_the_apps(settings: dict[str, Any]) -> None:
+    assert "partition_seconds" not in settings
+    environ = {"FANFARE_PARTITION_SECONDS": "60", "FANFARE_RETENTION_SECONDS": ""}
+    assert deployment.settings(PORTS, environ) == {**settings, "partition_seconds": "60"}
 
 
 @pytest.mark.parametrize(
