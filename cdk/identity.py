@@ -1,15 +1,19 @@
 """Identity: viewers sign in with Twitch; Cognito turns that into tokens that the HTTP API checks."""
 
+import json
+
 from aws_cdk import Duration, RemovalPolicy, SecretValue, Stack
 from aws_cdk import aws_apigatewayv2_authorizers as authorizers
 from aws_cdk import aws_cognito as cognito
 from constructs import Construct
 
 from cdk.acknowledge import acknowledge
+from cdk.packaging import TOPICS
 from cdk.settings import Settings
 
+# Scopes are fixed per provider, and a plain viewer is asked for none: whoever gives the consent that other
+# topics need signs in through a second one. Twitch keeps the grant for the app, which is the same for both.
 PROVIDER = "Twitch"
-# The same application at Twitch, asking for the scopes with which a streamer or a moderator consents.
 STREAMER_PROVIDER = "TwitchStreamer"
 
 
@@ -46,25 +50,33 @@ class Identity(Construct):
         cognito.UserPoolDomain(
             self, "Domain", user_pool=pool, cognito_domain=cognito.CognitoDomainOptions(domain_prefix=prefix)
         )
-        self._provider = cognito.UserPoolIdentityProviderOidc(
-            self,
-            "Twitch",
-            user_pool=pool,
-            name=PROVIDER,
-            client_id=_secret(settings, "client_id"),
-            client_secret=_secret(settings, "client_secret"),
-            issuer_url=settings.twitch.issuer,
-            endpoints=cognito.OidcEndpoints(
-                authorization=f"{settings.twitch.auth_url}/authorize",
-                token=f"{settings.twitch.auth_url}/token",
-                user_info=f"{settings.twitch.auth_url}/userinfo",
-                jwks_uri=f"{settings.twitch.auth_url}/keys",
-            ),
-            attribute_request_method=cognito.OidcAttributeRequestMethod.GET,
-            scopes=["openid"],
-        )
+        self._settings = settings
+        self._providers = [
+            self._provider("Twitch", PROVIDER, ["openid"]),
+            self._provider("TwitchStreamer", STREAMER_PROVIDER, ["openid", *_consent_scopes()]),
+        ]
         self.issuer = settings.addresses.jwt_issuer.format(pool_id=pool.user_pool_id, region=stack.region)
         self.url = settings.addresses.identity.format(prefix=prefix, region=stack.region)
+
+    def _provider(self, id_: str, name: str, scopes: list[str]) -> cognito.UserPoolIdentityProviderOidc:
+        twitch = self._settings.twitch
+        return cognito.UserPoolIdentityProviderOidc(
+            self,
+            id_,
+            user_pool=self._pool,
+            name=name,
+            client_id=_secret(self._settings, "client_id"),
+            client_secret=_secret(self._settings, "client_secret"),
+            issuer_url=twitch.issuer,
+            endpoints=cognito.OidcEndpoints(
+                authorization=f"{twitch.auth_url}/authorize",
+                token=f"{twitch.auth_url}/token",
+                user_info=f"{twitch.auth_url}/userinfo",
+                jwks_uri=f"{twitch.auth_url}/keys",
+            ),
+            attribute_request_method=cognito.OidcAttributeRequestMethod.GET,
+            scopes=scopes,
+        )
 
     def add_client(self, site_url: str) -> cognito.UserPoolClient:
         """The public client of the site at ``site_url``: authorization code, through Twitch only."""
@@ -81,14 +93,16 @@ class Identity(Construct):
                 callback_urls=[f"{site_url}/callback"],
                 logout_urls=[f"{site_url}/"],
             ),
-            supported_identity_providers=[cognito.UserPoolClientIdentityProvider.custom(PROVIDER)],
+            supported_identity_providers=[
+                cognito.UserPoolClientIdentityProvider.custom(name) for name in (PROVIDER, STREAMER_PROVIDER)
+            ],
             prevent_user_existence_errors=True,
             enable_token_revocation=True,
             id_token_validity=Duration.hours(1),
             access_token_validity=Duration.hours(1),
             refresh_token_validity=Duration.days(30),
         )
-        client.node.add_dependency(self._provider)
+        client.node.add_dependency(*self._providers)
         return client
 
     def viewers(self, client: cognito.UserPoolClient) -> authorizers.HttpJwtAuthorizer:
@@ -96,6 +110,11 @@ class Identity(Construct):
         return authorizers.HttpJwtAuthorizer(
             "ViewerAuthorizer", self.issuer, jwt_audience=[client.user_pool_client_id]
         )
+
+
+def _consent_scopes() -> list[str]:
+    """The scopes that the topics in need of consent ask for, each once."""
+    return sorted({topic["scope"] for topic in json.loads(TOPICS.read_text()) if topic["scope"]})
 
 
 def _secret(settings: Settings, field: str) -> str:

@@ -31,6 +31,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".build"
 REQUIREMENTS = ROOT / "lambdas" / "requirements.txt"
+TOPICS = ROOT / "lambdas" / "subscriptions" / "topics.json"
 
 Target = Literal["lambda", "host"]
 
@@ -221,8 +222,7 @@ def site() -> Asset:
     Raises PackagingError if npm is missing or fails.
     """
     frontend = ROOT / "frontend"
-    inputs = {str(path.relative_to(frontend)): path.read_bytes() for path in _site_sources(frontend)}
-    digest = _digest(inputs)
+    digest = _digest(site_inputs(frontend))
 
     def build(directory: Path) -> None:
         _npm_ci(frontend)
@@ -232,11 +232,14 @@ def site() -> Asset:
     return _built(BUILD / f"site-{digest[:16]}", digest, build)
 
 
-def _site_sources(frontend: Path) -> Iterator[Path]:
-    """Everything below ``frontend/`` but its tests and what npm makes there."""
+def site_inputs(frontend: Path) -> dict[str, bytes]:
+    """Everything below ``frontend/`` but its tests and what npm makes there, and the table of topics."""
+    inputs = topic_table()
     for directory, folders, files in os.walk(frontend):
         folders[:] = sorted({*folders} - {"node_modules", "dist", "coverage", "tests"})
-        yield from (Path(directory, file) for file in sorted(files) if not file.endswith(".tsbuildinfo"))
+        paths = (Path(directory, file) for file in sorted(files) if not file.endswith(".tsbuildinfo"))
+        inputs |= {str(path.relative_to(ROOT)): path.read_bytes() for path in paths}
+    return inputs
 
 
 def _npm_ci(directory: Path) -> None:
@@ -267,8 +270,7 @@ def sql_files(*folders: str) -> dict[str, bytes]:
 
 def topic_table() -> dict[str, bytes]:
     """The table of EventSub topics by its path in a package."""
-    path = ROOT / "lambdas" / "subscriptions" / "topics.json"
-    return {str(path.relative_to(ROOT)): path.read_bytes()}
+    return {str(TOPICS.relative_to(ROOT)): TOPICS.read_bytes()}
 
 
 def _built(path: Path, digest: str, build: Callable[[Path], None]) -> Asset:

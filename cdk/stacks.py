@@ -27,7 +27,7 @@ from cdk.database import database
 from cdk.edge import EdgeStack
 from cdk.function import RETENTION
 from cdk.history import History
-from cdk.identity import PROVIDER, Identity, user_pool
+from cdk.identity import PROVIDER, STREAMER_PROVIDER, Identity, user_pool
 from cdk.ingest import WEBHOOK_PATH, Ingest
 from cdk.live import Live
 from cdk.monitoring import Monitoring
@@ -172,6 +172,7 @@ class AppStack(Stack):
                     "client_id": client.user_pool_client_id,
                     "domain": identity.url,
                     "provider": PROVIDER,
+                    "streamer_provider": STREAMER_PROVIDER,
                 },
                 "twitch": {
                     "player_url": settings.twitch.player_url,

@@ -9,6 +9,8 @@ export interface SiteConfig {
     domain: string;
     /** Name of the identity provider to go to at once, so that nobody sees a choice of one. */
     provider: string;
+    /** The one that asks for a streamer's consent, too. */
+    streamer_provider: string;
   };
   twitch: {
     player_url: string;
@@ -51,6 +53,7 @@ export function parseConfig(value: unknown): SiteConfig {
       client_id: text(identity, "client_id", "identity"),
       domain: url(identity, "domain", "identity"),
       provider: text(identity, "provider", "identity"),
+      streamer_provider: text(identity, "streamer_provider", "identity"),
     },
     twitch: {
       player_url: url(twitch, "player_url", "twitch"),

@@ -1,3 +1,4 @@
+import table from "../../lambdas/subscriptions/topics.json";
 import type { ChannelEvent } from "./live/events";
 
 /**
@@ -9,169 +10,133 @@ export type Sentence = readonly Part[];
 
 type Fields = Record<string, unknown>;
 
+/**
+ * How an event of a topic reads: the `text` of the first entry of the topic's `sentence` whose `when` holds (fields
+ * with the values they must have). In a text
+ *
+ * - `{field}` is a field of the event, `{message.text}` one inside another; a number is grouped (1,234);
+ * - `“{field}”` is what somebody wrote, as a quotation;
+ * - `{field?1:viewer|viewers}` chooses words by the field's value, the last ones for every other value;
+ * - `[…]` is left out when one of the fields in it is missing, empty or zero.
+ *
+ * Where `{user_name}` (or another `…user_name`) is missing or anonymous, it is "someone". Beside Twitch's fields there
+ * are those of {@link told}.
+ */
+interface Variant {
+  when?: Fields;
+  text: string;
+}
+
+interface Row {
+  event_type: string;
+  condition: Record<string, string>;
+  sentence: Variant[];
+}
+
+const ROWS: readonly Row[] = table;
+const TOKENS = /“\{([\w.]+)\}”|\{([\w.]+)(?:\?([^}]*))?\}|\[([^\]]*)\]/g;
+
 const count = new Intl.NumberFormat("en");
-
-function plural(n: number, one: string, many = `${one}s`): string {
-  return `${count.format(n)} ${n === 1 ? one : many}`;
-}
-
-function string(fields: Fields, key: string): string {
-  const value = fields[key];
-  return typeof value === "string" ? value.trim() : "";
-}
-
-function number(fields: Fields, key: string): number {
-  const value = fields[key];
-  return typeof value === "number" && Number.isFinite(value) ? value : 0;
-}
 
 function object(value: unknown): Fields {
   return typeof value === "object" && value !== null ? (value as Fields) : {};
 }
 
-function list(fields: Fields, key: string): Fields[] {
-  const value = fields[key];
+function list(value: unknown): Fields[] {
   return Array.isArray(value) ? value.map(object) : [];
 }
 
-/** Who did it: `prefix` is the field family (`user`, `broadcaster_user`, ...). Anonymous people have no name. */
-function who(fields: Fields, prefix: string): Part {
-  const name = string(fields, `${prefix}_name`) || string(fields, `${prefix}_login`);
-  return name === "" || fields.is_anonymous === true ? "Someone" : named(name);
+function valueOf(fields: Fields, path: string): unknown {
+  return path.split(".").reduce<unknown>((value, key) => {
+    const inside = object(value);
+    return Object.hasOwn(inside, key) ? inside[key] : undefined;
+  }, fields);
 }
 
-function named(text: string): Part {
-  return { written: text, as: "name" };
+/** A field as text, empty if it is missing: names fall back to logins, numbers are grouped. */
+function textOf(fields: Fields, path: string): string {
+  const value = valueOf(fields, path);
+  if (typeof value === "number" && Number.isFinite(value)) return value === 0 ? "" : count.format(value);
+  const text = typeof value === "string" ? value.trim() : "";
+  if (!path.endsWith("user_name")) return text;
+  if (fields.is_anonymous === true) return "";
+  return text === "" ? textOf(fields, path.replace(/name$/, "login")) : text;
 }
 
-function quote(text: string): Part {
-  return { written: text, as: "quote" };
+/**
+ * What a sentence may tell that Twitch's fields do not say outright:
+ *
+ * - `changed`: the one field (ids apart) that differs from the channel's event of the same type before it, if it is one;
+ * - `winner`: the title of the poll's choice with most votes (none when two have as many) or of the prediction's outcome;
+ * - `most_votes`: how many votes the best choice of a poll has.
+ */
+function told(fields: Fields, before?: ChannelEvent): Fields {
+  const choices = list(fields.choices).map((choice) => (typeof choice.votes === "number" ? choice.votes : 0));
+  const most_votes = Math.max(0, ...choices);
+  const [best, ...others] = list(fields.choices).filter((_, index) => choices[index] === most_votes);
+  const outcome = list(fields.outcomes).find(({ id }) => id !== undefined && id === fields.winning_outcome_id);
+  const winner = outcome ?? (others.length === 0 ? best : undefined);
+  const differing = Object.keys(before ? fields : {}).filter(
+    (key) => !key.endsWith("_id") && JSON.stringify(fields[key]) !== JSON.stringify(before?.payload[key]),
+  );
+  return { changed: differing.length === 1 ? differing[0] : null, winner: winner?.title ?? null, most_votes };
 }
 
-/** `before` and the quoted text, or nothing if there is no text. */
-function quoted(before: string, text: string): Part[] {
-  return text === "" ? [] : [before, quote(text)];
-}
-
-/** Twitch's tiers are `1000`, `2000` and `3000`; Prime counts as the first. */
-function tier(fields: Fields): string {
-  return `Tier ${{ "2000": "2", "3000": "3" }[string(fields, "tier")] ?? "1"}`;
-}
-
-const STREAMS: Record<string, string> = {
-  playlist: " started a playlist",
-  watch_party: " started a watch party",
-  premiere: " started a premiere",
-  rerun: " started a rerun",
-};
-
-function raid(fields: Fields, event: ChannelEvent): Sentence {
-  const viewers = ` with ${plural(number(fields, "viewers"), "viewer")}`;
-  return event.streamer_id === string(fields, "from_broadcaster_user_id")
-    ? [who(fields, "from_broadcaster_user"), " raided ", who(fields, "to_broadcaster_user"), viewers]
-    : [who(fields, "from_broadcaster_user"), " raided", viewers];
-}
-
-/** One update tells title and category together; what changed can only be told beside the update before it. */
-function update(fields: Fields, _event: ChannelEvent, before?: ChannelEvent): Sentence {
-  const title = string(fields, "title");
-  const category = string(fields, "category_name");
-  const channel = who(fields, "broadcaster_user");
-  if (before) {
-    const sameTitle = string(before.payload, "title") === title;
-    const sameCategory = string(before.payload, "category_name") === category;
-    if (sameTitle && !sameCategory && category !== "") return [channel, " is now playing ", named(category)];
-    if (sameCategory && !sameTitle && title !== "") return [channel, " changed the title to ", quote(title)];
+/** The parts of a text; null if a field of it has nothing to say and `whole` forbids that. */
+function fill(text: string, fields: Fields, whole: boolean): Part[] | null {
+  const parts: Part[] = [];
+  let end = 0;
+  for (const token of text.matchAll(TOKENS)) {
+    const [all, quoted, field, choices, optional] = token;
+    parts.push(text.slice(end, token.index));
+    end = token.index + all.length;
+    if (optional !== undefined) {
+      parts.push(...(fill(optional, fields, true) ?? []));
+    } else if (field !== undefined && choices !== undefined) {
+      parts.push(choose(choices, valueOf(fields, field)));
+    } else {
+      const path = quoted ?? field ?? "";
+      const value = textOf(fields, path);
+      if (value === "" && whole) return null;
+      if (typeof valueOf(fields, path) === "number") parts.push(value === "" ? "0" : value);
+      else if (value !== "") parts.push({ written: value, as: quoted === undefined ? "name" : "quote" });
+      else if (path.endsWith("user_name")) parts.push(token.index === 0 ? "Someone" : "someone");
+    }
   }
-  const playing: Part[] = category === "" ? [] : [", playing ", named(category)];
-  if (title === "") return [channel, " updated the channel", ...playing];
-  return [channel, " set the title to ", quote(title), ...playing];
+  parts.push(text.slice(end));
+  return parts;
 }
 
-function resubscribed(fields: Fields): Sentence {
-  const streak = number(fields, "streak_months");
-  return [
-    who(fields, "user"),
-    ` subscribed for ${plural(number(fields, "cumulative_months"), "month")} at ${tier(fields)}`,
-    streak > 1 ? `, ${count.format(streak)} in a row` : "",
-    ...quoted(": ", string(object(fields.message), "text")),
-  ];
+function choose(choices: string, value: unknown): string {
+  const words = choices.split("|");
+  const other = words.pop() ?? "";
+  // Not every object has a text, and none is a choice.
+  const chosen = typeof value === "object" ? "" : String(value);
+  const fitting = words.find((word) => word.startsWith(`${chosen}:`));
+  return fitting === undefined ? other : fitting.slice(fitting.indexOf(":") + 1);
 }
 
-function gifted(fields: Fields): Sentence {
-  const total = number(fields, "total");
-  const sofar = number(fields, "cumulative_total");
-  return [
-    who(fields, "user"),
-    ` gifted ${count.format(total)} ${tier(fields)} ${total === 1 ? "subscription" : "subscriptions"}`,
-    sofar > total ? `, ${count.format(sofar)} so far` : "",
-  ];
+/** Neighbouring words as one part, and none that is empty. */
+function joined(parts: readonly Part[]): Part[] {
+  return parts.reduce<Part[]>((sentence, part) => {
+    const last = sentence.at(-1);
+    if (typeof part === "string" && typeof last === "string") return [...sentence.slice(0, -1), last + part];
+    return part === "" ? sentence : [...sentence, part];
+  }, []);
 }
 
-function pollEnded(fields: Fields): Sentence {
-  const start: Part[] = ["The poll ", quote(string(fields, "title"))];
-  if (string(fields, "status") === "terminated") return [...start, " was ended early"];
-  const choices = list(fields, "choices").sort((a, b) => number(b, "votes") - number(a, "votes"));
-  const [best, second] = choices;
-  const votes = best ? number(best, "votes") : 0;
-  if (!best || votes === 0) return [...start, " ended without votes"];
-  if (second && number(second, "votes") === votes) return [...start, ` ended in a tie at ${plural(votes, "vote")}`];
-  return [...start, " ended: ", quote(string(best, "title")), ` won with ${plural(votes, "vote")}`];
+/** The topic that an event is of: where one type has several, the one whose condition names the channel. */
+function rowOf({ event_type, streamer_id, payload }: ChannelEvent): Row | undefined {
+  const rows = ROWS.filter((row) => row.event_type === event_type);
+  return (
+    rows.find(({ condition }) =>
+      Object.entries(condition).every(([field, role]) => role !== "streamer" || payload[field] === streamer_id),
+    ) ?? rows[0]
+  );
 }
-
-function predictionEnded(fields: Fields): Sentence {
-  const start: Part[] = ["The prediction ", quote(string(fields, "title"))];
-  if (string(fields, "status") === "canceled") return [...start, " was cancelled"];
-  const winner = list(fields, "outcomes").find((outcome) => outcome.id === fields.winning_outcome_id);
-  return [...start, " ended", ...quoted(": it was ", winner ? string(winner, "title") : "")];
-}
-
-const SENTENCES: Record<string, (fields: Fields, event: ChannelEvent, before?: ChannelEvent) => Sentence> = {
-  "stream.online": (f) => [who(f, "broadcaster_user"), STREAMS[string(f, "type")] ?? " went live"],
-  "stream.offline": (f) => [who(f, "broadcaster_user"), " ended the stream"],
-  "channel.update": update,
-  "channel.raid": raid,
-  "user.update": (f) => [who(f, "user"), " updated their profile", ...quoted(": ", string(f, "description"))],
-  "channel.follow": (f) => [who(f, "user"), " followed"],
-  "channel.subscribe": (f) =>
-    f.is_gift === true
-      ? [who(f, "user"), ` got a ${tier(f)} subscription as a gift`]
-      : [who(f, "user"), ` subscribed at ${tier(f)}`],
-  "channel.subscription.gift": gifted,
-  "channel.subscription.message": resubscribed,
-  "channel.cheer": (f) => [
-    who(f, "user"),
-    ` cheered ${plural(number(f, "bits"), "bit")}`,
-    ...quoted(": ", string(f, "message")),
-  ],
-  "channel.hype_train.begin": (f) => [`A hype train set off at level ${count.format(number(f, "level") || 1)}`],
-  "channel.hype_train.progress": (f) => [`The hype train is at level ${count.format(number(f, "level") || 1)}`],
-  "channel.hype_train.end": (f) => [`The hype train ended at level ${count.format(number(f, "level") || 1)}`],
-  "channel.poll.begin": (f) => ["A poll began: ", quote(string(f, "title"))],
-  "channel.poll.end": pollEnded,
-  "channel.prediction.begin": (f) => ["A prediction began: ", quote(string(f, "title"))],
-  "channel.prediction.lock": (f) => ["The prediction ", quote(string(f, "title")), " takes no more points"],
-  "channel.prediction.end": predictionEnded,
-  "channel.channel_points_custom_reward_redemption.add": (f) => [
-    who(f, "user"),
-    " redeemed ",
-    named(string(object(f.reward), "title")),
-    ...quoted(": ", string(f, "user_input")),
-  ],
-  "channel.shoutout.create": (f) => [
-    who(f, "broadcaster_user"),
-    " gave a shoutout to ",
-    who(f, "to_broadcaster_user"),
-  ],
-  "channel.shoutout.receive": (f) => [who(f, "from_broadcaster_user"), " gave this channel a shoutout"],
-  "channel.ad_break.begin": (f) => {
-    const seconds = number(f, "duration_seconds");
-    return [seconds > 0 ? `An ad break of ${plural(seconds, "second")} began` : "An ad break began"];
-  },
-};
 
 /** The types of event that have a sentence of their own. */
-export const KNOWN_TYPES = Object.keys(SENTENCES);
+export const KNOWN_TYPES = [...new Set(ROWS.map((row) => row.event_type))];
 
 /** `channel.guest_star_session.begin` as words: a type that Twitch adds later still reads sensibly. */
 function words(eventType: string): string {
@@ -184,8 +149,11 @@ function words(eventType: string): string {
  * Never throws: fields that Twitch left out or changed make the sentence shorter, not the page break.
  */
 export function sentence(event: ChannelEvent, before?: ChannelEvent): Sentence {
-  const make = Object.hasOwn(SENTENCES, event.event_type) ? SENTENCES[event.event_type] : undefined;
-  return make ? make(event.payload, event, before) : [words(event.event_type)];
+  const fields = { ...event.payload, ...told(event.payload, before) };
+  const variant = rowOf(event)?.sentence.find(({ when = {} }) =>
+    Object.entries(when).every(([path, value]) => valueOf(fields, path) === value),
+  );
+  return variant ? joined(fill(variant.text, fields, false) ?? []) : [words(event.event_type)];
 }
 
 /** A sentence as one line of text. */

@@ -44,7 +44,6 @@ export class Session {
           client_id: config.client_id,
           redirect_uri: `${origin}/callback`,
           scope: "openid",
-          extraQueryParams: { identity_provider: config.provider },
           // Fixed paths of the pool's domain: naming them saves a discovery request to yet another host.
           // https://docs.aws.amazon.com/cognito/latest/developerguide/federation-endpoints.html
           metadata: {
@@ -69,9 +68,14 @@ export class Session {
     this.#signedIn.value = user !== null && (user.expired !== true || user.refresh_token !== undefined);
   }
 
-  /** Leaves the page for the sign-in, which comes back to `/callback` and then to the channel. */
-  async signIn(channel: string): Promise<void> {
-    await (await this.#load()).signinRedirect({ state: { channel } });
+  /**
+   * Leaves the page for the sign-in, which comes back to `/callback` and then to the channel. A viewer is asked for
+   * nothing but who they are; a streamer (or a moderator) for the consent that the channel's other topics need.
+   */
+  async signIn(channel: string, as: "viewer" | "streamer" = "viewer"): Promise<void> {
+    const provider = as === "viewer" ? this.config.provider : this.config.streamer_provider;
+    const manager = await this.#load();
+    await manager.signinRedirect({ state: { channel }, extraQueryParams: { identity_provider: provider } });
   }
 
   /** Finishes the sign-in at `/callback` and answers the channel to go to. Throws {@link SignInError}. */

@@ -9,6 +9,7 @@ const config = {
     client_id: "client",
     domain: "https://fanfare.auth.eu-west-1.amazoncognito.com",
     provider: "Twitch",
+    streamer_provider: "TwitchStreamer",
   },
   twitch: { player_url: "https://player.twitch.tv", chat_url: "https://www.twitch.tv" },
 };

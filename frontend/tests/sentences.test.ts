@@ -55,7 +55,7 @@ const EXAMPLES: [string, Record<string, unknown>, string][] = [
   [
     "channel.subscription.message",
     { ...user, tier: "1000", cumulative_months: 12, streak_months: 3, message: { text: "One year!", emotes: [] } },
-    "Wren subscribed for 12 months at Tier 1, 3 in a row: “One year!”",
+    "Wren subscribed for 12 months at Tier 1, 3 months in a row: “One year!”",
   ],
   [
     "channel.subscription.message",
@@ -65,7 +65,7 @@ const EXAMPLES: [string, Record<string, unknown>, string][] = [
   ["channel.cheer", { ...user, bits: 1000, message: "Cheer1000 wow" }, "Wren cheered 1,000 bits: “Cheer1000 wow”"],
   ["channel.cheer", { user_name: null, is_anonymous: true, bits: 1, message: "" }, "Someone cheered 1 bit"],
   ["channel.hype_train.begin", { level: 1 }, "A hype train set off at level 1"],
-  ["channel.hype_train.progress", { level: 2 }, "The hype train is at level 2"],
+  ["channel.hype_train.progress", { level: 2 }, "The hype train goes on at level 2"],
   ["channel.hype_train.end", { level: 4 }, "The hype train ended at level 4"],
   ["channel.poll.begin", { title: "Tea?" }, "A poll began: “Tea?”"],
   [
@@ -96,6 +96,9 @@ const EXAMPLES: [string, Record<string, unknown>, string][] = [
   ["channel.shoutout.create", { to_broadcaster_user_name: "Ottoline" }, "Marlowe gave a shoutout to Ottoline"],
   ["channel.shoutout.receive", { from_broadcaster_user_name: "Ottoline" }, "Ottoline gave this channel a shoutout"],
   ["channel.ad_break.begin", { duration_seconds: 90 }, "An ad break of 90 seconds began"],
+  ["channel.ad_break.begin", {}, "An ad break began"],
+  ["channel.raid", { ...outgoing, to_broadcaster_user_name: null, viewers: 0 }, "Marlowe raided someone"],
+  ["channel.poll.end", { status: "completed", choices: choices(1) }, "The poll ended: “Choice 0” won with 1 vote"],
 ];
 
 describe("a sentence", () => {
@@ -109,9 +112,11 @@ describe("a sentence", () => {
   });
 
   test("tells what an update changed, beside the update before it", () => {
-    const before = { title: "Hi", category_name: "Chess" };
+    const before = { title: "Hi", category_id: "1", category_name: "Chess" };
     expect(said("channel.update", { ...before, title: "Bye" }, before)).toBe("Marlowe changed the title to “Bye”");
-    expect(said("channel.update", { ...before, category_name: "Go" }, before)).toBe("Marlowe is now playing Go");
+    const playing = { category_id: "2", category_name: "Go" };
+    expect(said("channel.update", { ...before, ...playing }, before)).toBe("Marlowe is now playing Go");
+    expect(said("channel.update", { title: "Bye", ...playing }, before)).toBe("Marlowe set the title to “Bye”, playing Go");
   });
 
   test.each([

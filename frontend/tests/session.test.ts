@@ -8,6 +8,7 @@ const identity = {
   client_id: "client",
   domain: "https://pool.example",
   provider: "Twitch",
+  streamer_provider: "TwitchStreamer",
 };
 
 const part = (value: unknown): string => btoa(JSON.stringify(value)).replaceAll("=", "");
@@ -67,6 +68,17 @@ describe("signing in", () => {
       identity_provider: "Twitch",
       code_challenge_method: "S256",
     });
+  });
+
+  test("as the streamer leads to the provider that asks for consent, and back to the channel", async () => {
+    void session.signIn("marlowe", "streamer");
+    await vi.waitFor(() => {
+      expect(assign).toHaveBeenCalled();
+    });
+    const query = new URL(String(assign.mock.lastCall?.[0])).searchParams;
+    expect(query.getAll("identity_provider")).toEqual(["TwitchStreamer"]);
+    expect(query.get("scope")).toBe("openid");
+    expect(await session.finish(`${ORIGIN}/callback?code=code&state=${query.get("state") ?? ""}`)).toBe("marlowe");
   });
 
   test("comes back to the channel, signed in", async () => {

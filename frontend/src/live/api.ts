@@ -7,10 +7,10 @@ export interface Channel {
   avatar_url: string;
 }
 
-/** One topic that the channel is (to be) subscribed to at Twitch. */
+/** One topic that the channel is (to be) subscribed to at Twitch; `absent` is rightly so, for the reason given. */
 export interface Topic {
   event_type: string;
-  status: "enabled" | "pending" | "revoked" | "failed";
+  status: "enabled" | "pending" | "absent" | "revoked" | "failed";
   reason: string | null;
 }
 

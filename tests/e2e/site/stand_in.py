@@ -40,6 +40,7 @@ IDENTITY: Final = {
     "client_id": "site",
     "domain": "https://sign-in.example",
     "provider": "Twitch",
+    "streamer_provider": "TwitchStreamer",
 }
 
 _users = Users()

@@ -171,6 +171,7 @@ def test_the_page_learns_its_configuration_from_config_json(prod: Stage) -> None
             "client_id": "{Identity/Site}",
             "domain": "https://fanfare-prod-{AccountId}.auth.{Region}.amazoncognito.com",
             "provider": "Twitch",
+            "streamer_provider": "TwitchStreamer",
         },
         "twitch": {"player_url": "https://player.twitch.tv", "chat_url": "https://www.twitch.tv"},
     }

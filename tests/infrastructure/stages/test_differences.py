@@ -43,22 +43,24 @@ def _policy(*, images: str, connections: str, frames: str) -> str:
     )
 
 
+IDENTITY_PROVIDER: dict[str, object] = {
+    "ProviderDetails.oidc_issuer": ("https://id.twitch.tv/oauth2", f"{TWITCH}/oauth2"),
+    "ProviderDetails.authorize_url": (
+        "https://id.twitch.tv/oauth2/authorize",
+        f"{TWITCH}/oauth2/authorize",
+    ),
+    "ProviderDetails.token_url": ("https://id.twitch.tv/oauth2/token", f"{TWITCH}/oauth2/token"),
+    "ProviderDetails.attributes_url": (
+        "https://id.twitch.tv/oauth2/userinfo",
+        f"{TWITCH}/oauth2/userinfo",
+    ),
+    "ProviderDetails.jwks_uri": ("https://id.twitch.tv/oauth2/keys", f"{TWITCH}/oauth2/keys"),
+}
 # Resource -> property -> (in AWS, locally); None: not there.
 ADDRESSES: dict[str, dict[str, object]] = {
     # Twitch is simulated.
-    "Identity/Twitch": {
-        "ProviderDetails.oidc_issuer": ("https://id.twitch.tv/oauth2", f"{TWITCH}/oauth2"),
-        "ProviderDetails.authorize_url": (
-            "https://id.twitch.tv/oauth2/authorize",
-            f"{TWITCH}/oauth2/authorize",
-        ),
-        "ProviderDetails.token_url": ("https://id.twitch.tv/oauth2/token", f"{TWITCH}/oauth2/token"),
-        "ProviderDetails.attributes_url": (
-            "https://id.twitch.tv/oauth2/userinfo",
-            f"{TWITCH}/oauth2/userinfo",
-        ),
-        "ProviderDetails.jwks_uri": ("https://id.twitch.tv/oauth2/keys", f"{TWITCH}/oauth2/keys"),
-    },
+    "Identity/Twitch": IDENTITY_PROVIDER,
+    "Identity/TwitchStreamer": IDENTITY_PROVIDER,
     **{
         f"Subscriptions/{function}": {
             "Environment.Variables.TWITCH_API_URL": ("https://api.twitch.tv/helix", f"{TWITCH}/helix"),

@@ -80,11 +80,11 @@ def test_only_the_functions_of_the_database_are_in_its_network(prod: Stage) -> N
 
 def test_no_secret_is_in_a_template(prod: Stage, local: Stage) -> None:
     for stage in (prod, local):
-        provider = stage.of_type("AWS::Cognito::UserPoolIdentityProvider")["Identity/Twitch"][
-            "ProviderDetails"
-        ]
-        for field in ("client_id", "client_secret"):
-            assert provider[field].startswith("{{resolve:secretsmanager:fanfare/")
+        providers = stage.of_type("AWS::Cognito::UserPoolIdentityProvider").values()
+        assert len(providers) == 2
+        for provider in providers:
+            for field in ("client_id", "client_secret"):
+                assert provider["ProviderDetails"][field].startswith("{{resolve:secretsmanager:fanfare/")
         secrets = stage.of_type("AWS::SecretsManager::Secret").values()
         assert all("SecretString" not in secret for secret in secrets)
         assert all("SecretString:" not in part for text in stage.texts for part in _plain(text))

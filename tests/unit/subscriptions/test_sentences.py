@@ -1,0 +1,43 @@
+"""The sentences in the topic table speak of fields that events have; the site tests how they read."""
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from cdk.packaging import TOPICS
+from local.twitch.events import Event, Scene
+from local.twitch.topics import TOPIC_BY_TYPE
+from local.twitch.users import User
+
+ROWS = json.loads(TOPICS.read_text())
+# What the site works out before it speaks: frontend/src/sentences.ts.
+WORKED_OUT = {"changed", "winner", "most_votes"}
+
+
+def has(event: Event, path: str) -> bool:
+    """Whether a field is in an event, be it null."""
+    value: Any = event
+    for key in path.split("."):
+        if not isinstance(value, dict) or key not in value:
+            return False
+        value = value[key]
+    return True
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row["key"] for row in ROWS])
+def test_a_sentence_speaks_of_fields_that_the_event_has(row: dict[str, Any]) -> None:
+    scene = Scene(User("1", "marlowe"), User("2", "wren"), datetime(2026, 1, 2, tzinfo=UTC))
+    event = TOPIC_BY_TYPE[row["event_type"]].make_event(scene)
+    for variant in row["sentence"]:
+        fields = {*re.findall(r"\{([\w.]+)", variant["text"]), *variant.get("when", {})}
+        assert {field for field in fields - WORKED_OUT if not has(event, field)} == set()
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row["key"] for row in ROWS])
+def test_a_sentence_always_has_a_last_resort(row: dict[str, Any]) -> None:
+    *conditional, last = row["sentence"]
+    assert all("when" in variant for variant in conditional)
+    assert last.keys() == {"text"}
