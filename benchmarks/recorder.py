@@ -1,5 +1,9 @@
 """How many events a second four recorders store, against two simpler ways to store and to count them."""
 
+import contextlib
+
+from psycopg.errors import DeadlockDetected
+
 from benchmarks import database, writers
 from benchmarks.result import Result, limit
 from lambdas.common.event import Event
@@ -10,6 +14,7 @@ from local.postgres import Postgres
 BATCH_SIZE = 500
 BATCHES = 60
 BATCHES_WITH_TRIGGER = 15
+BATCHES_WITH_DEADLOCKS = 5
 ROWS_ONE_BY_ONE = 200
 SEEN_BEFORE = 500_000
 
@@ -48,7 +53,8 @@ def measure() -> list[Result]:
         ours = _measure(server, record, BATCHES, BATCH_SIZE)
         one_by_one = _measure(server, record_row_by_row, ROWS_ONE_BY_ONE, 1)
         connection.execute(TRIGGER)
-        with_trigger = _measure(server, record_in_order, BATCHES_WITH_TRIGGER, BATCH_SIZE)
+        sorted_with_trigger = _measure(server, record_sorted, BATCHES_WITH_TRIGGER, BATCH_SIZE)
+        with_trigger = _measure(server, record_despite_deadlocks, BATCHES_WITH_DEADLOCKS, BATCH_SIZE)
 
     def against(baseline_name: str, baseline: float, target: float) -> Result:
         return Result(
@@ -66,6 +72,7 @@ def measure() -> list[Result]:
         against("a row at a time with commit", one_by_one, 6),
         limit("recorder, batches of 500, 4 writers", "events/s", ours, 25_000, "higher"),
         against("a trigger that keeps a counter row per streamer and type", with_trigger, 3),
+        against("that trigger, batches sorted by counter", sorted_with_trigger, 3),
     ]
 
 
@@ -85,9 +92,17 @@ def record_row_by_row(connection: Connection, events: list[Event]) -> None:
         )
 
 
-def record_in_order(connection: Connection, events: list[Event]) -> None:
-    """Record in the order of the counters, without which writers of counters deadlock."""
+def record_sorted(connection: Connection, events: list[Event]) -> None:
+    """Record in the order of the counters, so that their writers never wait for each other in a circle."""
     record(connection, sorted(events, key=lambda event: (event.streamer_id, event.event_type)))
+
+
+def record_despite_deadlocks(connection: Connection, events: list[Event]) -> None:
+    """Record in the order of arrival, again if that ended in a deadlock."""
+    while True:
+        with contextlib.suppress(DeadlockDetected):
+            record(connection, events)
+            return
 
 
 def _measure(server: Postgres, recording: writers.Record, batches: int, size: int) -> float:

@@ -18,7 +18,7 @@ from local.postgres import Postgres
 
 WRITERS = 4
 #: Until statements are prepared and the new partition has its first pages.
-WARM_UP_BATCHES = 8
+WARM_UP_BATCHES = 6
 START_TIMEOUT_SECONDS = 300
 
 Record = Callable[[Connection, list[Event]], object]
