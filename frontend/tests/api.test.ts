@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 
-import { ApiError, newestEvents, retryAfter, viewerWatchUrl, watch } from "../src/live/api";
+import { ApiError, readRecord, retryAfter, viewerWatchUrl, watch } from "../src/live/api";
 import { backoff } from "../src/live/backoff";
 import { event } from "./events";
 
@@ -20,10 +20,10 @@ describe("Retry-After", () => {
 });
 
 describe("the backoff", () => {
-  test("is a random share of a bound that doubles from one second to thirty", () => {
+  test("is a random share of a bound that doubles from little more than a second to eighty", () => {
     const bounds = [1, 2, 3, 4, 5, 6, 7, 100].map((failures) => backoff(failures, () => 1));
-    expect(bounds).toEqual([1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]);
-    expect(backoff(3, () => 0.25)).toBe(1_000);
+    expect(bounds).toEqual([1_250, 2_500, 5_000, 10_000, 20_000, 40_000, 80_000, 80_000]);
+    expect(backoff(3, () => 0.25)).toBe(1_250);
     expect(backoff(3, () => 0)).toBe(0);
   });
 });
@@ -55,7 +55,9 @@ describe("the API", () => {
 
   test("gives the newest events, past this browser's cache, without what is not an event", async () => {
     const fetch = vi.fn(() => Promise.resolve(Response.json({ events: [event(), { id: 3 }], next: null })));
-    expect(await newestEvents(fetch, "marlowe")).toEqual([event()]);
+    expect(await readRecord(fetch, "marlowe", null)).toEqual({ events: [event()], next: null });
     expect(fetch).toHaveBeenCalledWith("/api/channels/marlowe/events?limit=100", { cache: "no-store" });
+    await readRecord(fetch, "marlowe", "a+b");
+    expect(fetch).toHaveBeenCalledWith("/api/channels/marlowe/events?limit=100&before=a%2Bb", { cache: "no-store" });
   });
 });

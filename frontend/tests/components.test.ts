@@ -236,17 +236,35 @@ describe("the feed's widget", () => {
   });
 
   test.each([
-    [{ status: "live" }, "live", ""],
-    [{ status: "connecting" }, "connecting", ""],
-    [{ status: "reconnecting" }, "reconnecting", "broke off"],
-    [{ status: "offline" }, "offline", "offline"],
-    [{ status: "reconnecting", retryAt: 0 }, "reconnecting", "asked to wait"],
-    [{ status: "live", record: "failed" }, "live", "cannot be read"],
-  ] as const)("tells the connection's state: %j", (change, name, notice) => {
+    [{ status: "live" }, "live", "", false],
+    [{ status: "connecting" }, "connecting", "", false],
+    [{ status: "reconnecting" }, "reconnecting", "broke off", false],
+    [{ status: "reconnecting", retryAt: 12_000 }, "reconnecting", "again in 12 s", true],
+    [{ status: "offline", retryAt: 12_000 }, "offline", "offline", true],
+    [{ status: "limited", retryAt: 20_000 }, "limited", "asked to wait. It tries again in 20 s", false],
+    [{ status: "paused" }, "paused", "Paused", false],
+    [{ status: "live", record: "failed" }, "live", "cannot be read", false],
+  ] as const)("tells the connection's state: %j", async (change, name, notice, impatient) => {
+    vi.setSystemTime(0);
     const wrapper = mount(EventFeed, { props: { login: "marlowe", live: live(change) } });
     expect(wrapper.get(testid("connection-state")).attributes("data-state")).toBe(name);
     const said = wrapper.find(testid("notice"));
     expect(said.exists() ? said.text() : "").toContain(notice);
     expect(said.exists()).toBe(notice !== "");
+    expect(wrapper.find(testid("retry")).exists()).toBe(impatient);
+    if (impatient) await wrapper.get(testid("retry")).trigger("click");
+    expect(wrapper.emitted("retry") ?? []).toHaveLength(impatient ? 1 : 0);
+  });
+
+  test("counts down to the next attempt", async () => {
+    vi.setSystemTime(0);
+    const state = live({ status: "reconnecting", retryAt: 3_000 });
+    const wrapper = mount(EventFeed, { props: { login: "marlowe", live: state } });
+    const said: string[] = [];
+    for (let second = 0; second < 4; second += 1) {
+      said.push(/again (in \d s|now)/.exec(wrapper.get(testid("notice")).text())?.[1] ?? "");
+      await vi.advanceTimersByTimeAsync(1_000);
+    }
+    expect(said).toEqual(["in 3 s", "in 2 s", "in 1 s", "now"]);
   });
 });

@@ -1,70 +1,10 @@
 import { beforeEach, describe, expect, test } from "vitest";
 
 import { viewerWatchUrl } from "../src/live/api";
-import { LiveConnection, type Clock, type LiveState } from "../src/live/connection";
+import { LiveConnection, type LiveState } from "../src/live/connection";
 import type { ChannelEvent } from "../src/live/events";
 import { event } from "./events";
-
-const SECOND = 1_000;
-const MINUTE = 60 * SECOND;
-
-/** Time that passes when a test says so. */
-class FakeClock implements Clock {
-  #now = Date.UTC(2026, 0, 1);
-  #timers = new Set<{ at: number; run: () => void }>();
-
-  now(): number {
-    return this.#now;
-  }
-
-  after(ms: number, run: () => void): () => void {
-    const timer = { at: this.#now + ms, run };
-    this.#timers.add(timer);
-    return () => this.#timers.delete(timer);
-  }
-
-  get pending(): number {
-    return this.#timers.size;
-  }
-
-  async pass(ms: number): Promise<void> {
-    const end = this.#now + ms;
-    for (;;) {
-      const next = [...this.#timers].filter((timer) => timer.at <= end).sort((a, b) => a.at - b.at)[0];
-      if (!next) break;
-      this.#now = next.at;
-      this.#timers.delete(next);
-      next.run();
-      await settle();
-    }
-    this.#now = end;
-  }
-}
-
-/** Lets every promise that can go on, go on. */
-const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve));
-
-class FakeSocket {
-  onopen: (() => void) | null = null;
-  onmessage: ((message: { data: unknown }) => void) | null = null;
-  onclose: (() => void) | null = null;
-  sent: unknown[] = [];
-  closed = false;
-
-  constructor(readonly url: string) {}
-
-  send(data: string): void {
-    this.sent.push(JSON.parse(data));
-  }
-
-  close(): void {
-    this.closed = true;
-  }
-
-  receive(frame: unknown): void {
-    this.onmessage?.({ data: typeof frame === "string" ? frame : JSON.stringify(frame) });
-  }
-}
+import { FakeClock, FakeSocket, MINUTE, SECOND, settle } from "./surroundings";
 
 let clock: FakeClock;
 let sockets: FakeSocket[];
@@ -73,7 +13,7 @@ let requests: string[];
 let tickets: number;
 let recorded: ChannelEvent[];
 let watchAnswer: () => Response | Promise<Response>;
-let eventsAnswer: () => Response | Promise<Response>;
+let eventsAnswer: (path: string) => Response | Promise<Response>;
 let token: string | null;
 let online: boolean;
 let random: number;
@@ -108,7 +48,7 @@ beforeEach(() => {
       fetch: async (input) => {
         const path = String(input);
         requests.push(path);
-        return path.endsWith("/watch") ? await watchAnswer() : await eventsAnswer();
+        return path.endsWith("/watch") ? await watchAnswer() : await eventsAnswer(path);
       },
       openWebSocket: (url) => {
         sockets.push(new FakeSocket(url));
@@ -117,6 +57,7 @@ beforeEach(() => {
       watchUrl: viewerWatchUrl,
       accessToken: () => Promise.resolve(token),
       online: () => online,
+      pauseAfter: 10 * MINUTE,
     },
     (change) => states.push(change),
   );
@@ -235,7 +176,7 @@ describe("the heartbeat", () => {
 
   test("is asked for at once when the page wakes up", async () => {
     await goLive();
-    connection.check();
+    connection.shown();
     expect(socket().sent).toEqual([{ action: "ping" }]);
     await clock.pass(10 * SECOND);
     expect(state().status).toBe("reconnecting");
@@ -243,17 +184,17 @@ describe("the heartbeat", () => {
 });
 
 describe("reconnecting", () => {
-  test("waits a random time, takes a fresh ticket and catches up", async () => {
+  test("waits a random time, says until when, takes a fresh ticket and catches up", async () => {
     await goLive();
     socket().onclose?.();
-    expect(state().status).toBe("reconnecting");
+    expect(state()).toMatchObject({ status: "reconnecting", retryAt: clock.now() + 20 * SECOND });
     recorded = [event({ id: "missed" })];
-    await clock.pass(499);
+    await clock.pass(20 * SECOND - 1);
     expect(sockets).toHaveLength(1);
     await clock.pass(1);
     expect(socket().url).toContain("ticket%2F2");
     await open();
-    expect(state().status).toBe("live");
+    expect(state()).toMatchObject({ status: "live", retryAt: null });
     expect(shown()).toEqual(["missed"]);
   });
 
@@ -261,7 +202,7 @@ describe("reconnecting", () => {
     watchAnswer = () => Promise.reject(new TypeError("network"));
     random = 1;
     await start();
-    for (const wait of [1, 2, 4, 8, 16, 30, 30]) {
+    for (const wait of [1.25, 2.5, 5, 10, 20, 40, 80, 80]) {
       expect(clock.pending).toBe(1);
       const before = asked("/watch");
       await clock.pass(wait * SECOND - 1);
@@ -274,60 +215,199 @@ describe("reconnecting", () => {
   test("starts the backoff anew only after a connection that lasted", async () => {
     random = 1;
     await goLive();
-    socket().onclose?.();
-    await clock.pass(1 * SECOND);
-    await open();
-    socket().onclose?.();
-    await clock.pass(1 * SECOND);
-    expect(sockets).toHaveLength(2);
-    await clock.pass(1 * SECOND);
-    expect(sockets).toHaveLength(3);
-    await open();
-    await clock.pass(30 * SECOND);
-    socket().onclose?.();
-    await clock.pass(1 * SECOND);
-    expect(sockets).toHaveLength(4);
-  });
-
-  test("happens by plan before API Gateway ends the connection after two hours", async () => {
-    await goLive();
-    for (let minutes = 0; minutes < 112; minutes += 4) {
-      await clock.pass(4 * MINUTE);
-      socket().receive({ type: "pong" });
+    for (const [lasted, wait] of [
+      [0, 40],
+      [59, 80],
+      [60, 40],
+    ] as const) {
+      await clock.pass(lasted * SECOND);
+      socket().onclose?.();
+      expect(state().retryAt).toBe(clock.now() + wait * SECOND);
+      await clock.pass(wait * SECOND);
+      await open();
     }
-    expect(sockets).toHaveLength(1);
-    await clock.pass(30 * SECOND);
-    expect(sockets).toHaveLength(2);
-    expect(sockets[0]?.closed).toBe(true);
   });
 
   test.each([429, 503])("after %d waits at least as long as the server asks, and says until when", async (status) => {
     const answer = watchAnswer;
     watchAnswer = () => refusal(status, { "Retry-After": "20" });
     await start();
-    expect(state()).toMatchObject({ status: "reconnecting", message: "No.", retryAt: clock.now() + 20.5 * SECOND });
+    expect(state()).toMatchObject({ status: "limited", message: "No.", retryAt: clock.now() + 20.625 * SECOND });
     watchAnswer = answer;
-    await clock.pass(20 * SECOND);
+    await clock.pass(10 * SECOND);
+    connection.retry();
+    await clock.pass(10 * SECOND);
     expect(asked("/watch")).toBe(1);
     await clock.pass(SECOND);
     await open();
     expect(state()).toMatchObject({ status: "live", message: null, retryAt: null });
   });
 
-  test("tells that the device is offline, and tries at once when it is back", async () => {
+  test("does not wait any longer when the viewer does not want to", async () => {
     await goLive();
-    online = false;
-    random = 1;
     socket().onclose?.();
-    expect(state().status).toBe("offline");
-    online = true;
-    connection.wentOnline();
+    connection.retry();
+    connection.retry();
     await settle();
     await open();
     expect(state().status).toBe("live");
+    await clock.pass(2 * MINUTE);
     expect(sockets).toHaveLength(2);
+  });
+
+  test("tells that the device is offline, and tries at once when it is back", async () => {
+    await goLive();
+    online = false;
+    socket().onclose?.();
+    expect(state().status).toBe("offline");
+    online = true;
+    connection.retry();
+    await settle();
+    await open();
+    expect(state().status).toBe("live");
+  });
+
+  test("reads the record back to what it knows, page by page", async () => {
+    recorded = [event({ id: "known" })];
+    await goLive();
     await clock.pass(MINUTE);
+    socket().onclose?.();
+    const pages = [["n4", "n3"], ["n2", "n1"], ["known", "old"], ["older"]];
+    eventsAnswer = (path) => {
+      const page = Number(new URLSearchParams(path.split("?")[1]).get("before") ?? 0);
+      const events = (pages[page] ?? []).map((id) => event({ id }));
+      return Response.json({ events, next: String(page + 1) });
+    };
+    requests = [];
+    connection.retry();
+    await settle();
+    await open();
+    expect(shown()).toEqual(["old", "n4", "n3", "n2", "n1", "known"]);
+    expect(asked("/events")).toBe(3);
+  });
+
+  test("reads back no further than three pages", async () => {
+    recorded = [event({ id: "known" })];
+    await goLive();
+    await clock.pass(MINUTE);
+    let page = 0;
+    eventsAnswer = () => Response.json({ events: [event({ id: `new-${(page += 1)}` })], next: String(page) });
+    socket().onclose?.();
+    requests = [];
+    connection.retry();
+    await settle();
+    await open();
+    expect(asked("/events")).toBe(3);
+    expect(state().status).toBe("live");
+  });
+});
+
+describe("the planned return, before API Gateway ends the connection after two hours", () => {
+  async function untilRenewal(prepare = (): void => undefined): Promise<void> {
+    await goLive();
+    states = [];
+    for (let minutes = 0; minutes < 104; minutes += 4) {
+      await clock.pass(4 * MINUTE);
+      socket().receive({ type: "pong" });
+    }
+    expect(sockets).toHaveLength(1);
+    prepare();
+    await clock.pass(3.5 * MINUTE);
+  }
+
+  test("closes the old connection only when the new one has answered: no gap, nothing twice", async () => {
+    await untilRenewal();
+    const [old, fresh] = sockets as [FakeSocket, FakeSocket];
+    expect(fresh.url).toContain("ticket%2F2");
+    old.receive({ type: "events", events: [event({ id: "a" })] });
+    await open();
+    expect(fresh.sent).toEqual([{ action: "ping" }]);
+    expect(old.closed).toBe(false);
+    for (const each of [old, fresh]) each.receive({ type: "events", events: [event({ id: "b" })] });
+    expect(old.closed).toBe(true);
+    expect(shown()).toEqual(["b", "a"]);
+    expect(new Set(states.map((each) => each.status))).toEqual(new Set(["live"]));
+    await clock.pass(20 * SECOND);
     expect(sockets).toHaveLength(2);
+    expect(fresh.closed).toBe(false);
+  });
+
+  test("stays with the old connection while the new one fails, and is tried again", async () => {
+    const answer = watchAnswer;
+    await untilRenewal(() => {
+      watchAnswer = () => refusal(503);
+    });
+    expect(sockets).toHaveLength(1);
+    watchAnswer = answer;
+    expect(state()).toMatchObject({ status: "live", retryAt: null });
+    await clock.pass(SECOND);
+    expect(sockets).toHaveLength(2);
+    socket().onclose?.();
+    expect(state().status).toBe("live");
+    await clock.pass(3 * SECOND);
+    expect(sockets).toHaveLength(3);
+    await open();
+    socket().receive({ type: "pong" });
+    expect(sockets.map((each) => each.closed)).toEqual([true, true, false]);
+  });
+
+  test("goes on when the old connection breaks before the new one serves", async () => {
+    await untilRenewal();
+    sockets[0]?.onclose?.();
+    expect(state().status).toBe("reconnecting");
+    await open();
+    expect(state().status).toBe("live");
+    expect(sockets).toHaveLength(2);
+  });
+
+  test("gives up a new connection that does not answer", async () => {
+    await untilRenewal();
+    await open();
+    await clock.pass(10 * SECOND);
+    expect(sockets.map((each) => each.closed)).toEqual([false, true]);
+    expect(state().status).toBe("live");
+  });
+});
+
+describe("a page that nobody looks at", () => {
+  test("holds no connection after ten minutes, and comes back with what it missed", async () => {
+    await goLive();
+    connection.hidden();
+    await clock.pass(4 * MINUTE);
+    socket().receive({ type: "pong" });
+    await clock.pass(4 * MINUTE);
+    socket().receive({ type: "pong" });
+    expect(state().status).toBe("live");
+    await clock.pass(2 * MINUTE);
+    expect(state().status).toBe("paused");
+    expect(socket().closed).toBe(true);
+    expect(clock.pending).toBe(0);
+    recorded = [event({ id: "missed" })];
+    connection.shown();
+    await settle();
+    await open();
+    expect(state().status).toBe("live");
+    expect(shown()).toEqual(["missed"]);
+  });
+
+  test("is not paused when it was looked at in between, but asked whether it lives", async () => {
+    await goLive();
+    connection.hidden();
+    await clock.pass(3 * MINUTE);
+    connection.shown();
+    expect(socket().sent).toEqual([{ action: "ping" }]);
+    socket().receive({ type: "pong" });
+    connection.hidden();
+    await clock.pass(8 * MINUTE);
+    expect(state().status).not.toBe("paused");
+  });
+
+  test("stays signed out", async () => {
+    token = null;
+    await start();
+    connection.hidden();
+    await clock.pass(11 * MINUTE);
+    expect(state().status).toBe("signed-out");
   });
 });
 

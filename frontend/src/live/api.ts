@@ -71,12 +71,23 @@ export async function watch(fetch: typeof globalThis.fetch, url: string, accessT
 /** The most that the events route gives at once. */
 const PAGE = 100;
 
-/** The newest recorded events of a channel, newest first. Throws as {@link watch} does. */
-export async function newestEvents(fetch: typeof globalThis.fetch, login: string): Promise<ChannelEvent[]> {
-  const response = await fetch(`/api/channels/${encodeURIComponent(login)}/events?limit=${PAGE}`, {
+/** A page of a channel's record, newest first; `next` is the cursor of the page of older events, if there is one. */
+export interface RecordPage {
+  events: ChannelEvent[];
+  next: string | null;
+}
+
+/** Reads the newest page of a channel's recorded events, or the one at the cursor. Throws as {@link watch} does. */
+export async function readRecord(
+  fetch: typeof globalThis.fetch,
+  login: string,
+  before: string | null,
+): Promise<RecordPage> {
+  const query = new URLSearchParams({ limit: String(PAGE), ...(before === null ? {} : { before }) });
+  const response = await fetch(`/api/channels/${encodeURIComponent(login)}/events?${query.toString()}`, {
     // The answers may be served stale for a while; that is for the shared cache, not for this browser's.
     cache: "no-store",
   });
-  const body = (await answer(response)) as { events: unknown[] };
-  return body.events.filter(isChannelEvent);
+  const { events, next } = (await answer(response)) as { events: unknown[]; next: string | null };
+  return { events: events.filter(isChannelEvent), next };
 }

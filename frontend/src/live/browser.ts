@@ -21,5 +21,6 @@ export function browserSurroundings(accessToken: () => Promise<string | null>): 
     watchUrl: viewerWatchUrl,
     accessToken,
     online: () => navigator.onLine,
+    pauseAfter: 10 * 60_000,
   };
 }

@@ -1,0 +1,112 @@
+import { expect, test } from "vitest";
+
+import { viewerWatchUrl } from "../src/live/api";
+import { LiveConnection, type LiveStatus } from "../src/live/connection";
+import { FakeClock, FakeSocket, MINUTE, SECOND, settle } from "./surroundings";
+
+const VIEWERS = 10_000;
+
+/** What API Gateway takes. https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html */
+const NEW_CONNECTIONS_PER_SECOND = 500;
+
+/** Numbers as random as they need to be, and the same in every run (mulberry32). */
+function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** As much of a response as is read of it: real ones take a hundred times as long. */
+const answer = (body: unknown): Response => ({ ok: true, json: () => Promise.resolve(body) }) as Response;
+
+/** As `settle`, by the turns that an attempt takes: there are several hundred thousand of them here. */
+const settled = async (): Promise<void> => {
+  for (let turn = 0; turn < 12; turn += 1) await Promise.resolve();
+};
+
+/** Everybody watches; then every connection breaks in the same instant, and `down` seconds long nothing answers. */
+async function outage(down: number): Promise<{ attempts: number[]; opened: number[] }> {
+  const clock = new FakeClock();
+  const sockets = new Set<FakeSocket>();
+  const statuses: LiveStatus[] = [];
+  let up = true;
+  let brokeAt = Infinity;
+  const attempts: number[] = [];
+  const opened: number[] = [];
+  const count = (counts: number[]): void => {
+    const second = Math.floor((clock.now() - brokeAt) / SECOND);
+    if (second >= 0) counts[second] = (counts[second] ?? 0) + 1;
+  };
+  const viewers = Array.from({ length: VIEWERS }, (_, viewer) => {
+    const random = seeded(viewer);
+    return new LiveConnection(
+      "marlowe",
+      {
+        clock,
+        random,
+        fetch: (input) => {
+          if (!(input as string).endsWith("/watch")) return Promise.resolve(answer({ events: [], next: null }));
+          count(attempts);
+          if (!up) return Promise.reject(new TypeError("network"));
+          return Promise.resolve(answer({ channel: {}, topics: [], ticket: "t", websocket_url: "wss://live" }));
+        },
+        openWebSocket: (url) => {
+          const socket = new FakeSocket(url);
+          sockets.add(socket);
+          clock.after(0, () => {
+            count(opened);
+            socket.onopen?.();
+          });
+          return socket as unknown as WebSocket;
+        },
+        accessToken: () => Promise.resolve("token"),
+        online: () => true,
+        pauseAfter: null,
+        watchUrl: viewerWatchUrl,
+      },
+      (state) => (statuses[viewer] = state.status),
+    );
+  });
+  for (const viewer of viewers) viewer.start();
+  await settle();
+  await clock.pass(2 * MINUTE, settled);
+  expect(new Set(statuses)).toEqual(new Set(["live"]));
+
+  brokeAt = clock.now();
+  up = false;
+  for (const socket of sockets) socket.onclose?.();
+  for (let second = 0; second < down + 150; second += 1) {
+    if (second === down) up = true;
+    await clock.pass(SECOND, settled);
+    await settle();
+  }
+  expect(new Set(statuses)).toEqual(new Set(["live"]));
+  for (const viewer of viewers) viewer.stop();
+  return { attempts: Array.from(attempts, (n) => n ?? 0), opened: Array.from(opened, (n) => n ?? 0) };
+}
+
+/** Rows of five seconds: how many came in all, and in the fullest of them. */
+function histogram(title: string, counts: number[]): string {
+  const rows = [title];
+  for (let start = 0; start < counts.length; start += 5) {
+    const five = counts.slice(start, start + 5);
+    const sum = five.reduce((total, n) => total + n, 0);
+    const figures = [`${start}–${start + 4} s`.padStart(10), String(sum).padStart(6), String(Math.max(...five)).padStart(5)];
+    rows.push(`${figures.join(" ")} ${"#".repeat(sum / 50)}`);
+  }
+  return rows.join("\n");
+}
+
+test.each([0, 60])("ten thousand viewers come back spread out after an outage of %d s", async (down) => {
+  const { attempts, opened } = await outage(down);
+  console.info(histogram(`New connections after an outage of ${down} s: in five seconds, and in the fullest of these`, opened));
+  expect(opened.reduce((sum, n) => sum + n, 0)).toBe(VIEWERS);
+  // Also those that fail: what is down may be behind API Gateway, which counts them all the same.
+  for (const counts of [opened, attempts]) {
+    expect(Math.max(...counts)).toBeLessThan(0.9 * NEW_CONNECTIONS_PER_SECOND);
+  }
+}, 60_000);
