@@ -1,7 +1,7 @@
 """Signed calls of AWS services without the AWS SDK, for functions whose start somebody waits for.
 
 libcurl signs a request by itself (Signature Version 4), keeps the connection open and holds the deadline;
-loading it takes a fraction of what boto3 takes (docs/adr/0007-fast-starts.md).
+loading it takes a fraction of what boto3 takes (docs/adr/0008-fast-starts.md).
 """
 
 import json
