@@ -1,9 +1,7 @@
-import uPlot from "uplot";
 import { onBeforeUnmount, onMounted, watch, type ShallowRef } from "vue";
 
 import { useTheme } from "../useTheme";
-
-import "uplot/dist/uPlot.min.css";
+import uPlot from "./uplot";
 
 /** The page's colours, as a canvas needs them. */
 export interface Palette {

@@ -29,7 +29,10 @@ _USER = json.dumps(
     }
 )
 _KEY = f"oidc.user:{IDENTITY['authority']}:{IDENTITY['client_id']}"
-SIGN_IN = f"sessionStorage.setItem({json.dumps(_KEY)}, {json.dumps(_USER)})"
+# Frames that could not be loaded have no storage.
+SIGN_IN = (
+    f"try {{ sessionStorage.setItem({json.dumps(_KEY)}, {json.dumps(_USER)}) }} catch {{ /* no page */ }}"
+)
 
 
 @pytest.fixture(scope="session")

@@ -207,7 +207,7 @@ class StandIn:
     @web.middleware
     async def _faults(self, request: web.Request, handler: Any) -> web.StreamResponse:
         name = request.path.rpartition("/")[2]
-        if request.path.startswith("/api/"):
+        if request.path.startswith(("/api/", "/config.json")):
             while name in self.held:
                 await asyncio.sleep(0.02)
             if status := self.failing.get(name):

@@ -1,0 +1,6 @@
+import "./language";
+import uPlot from "uplot";
+
+import "uplot/dist/uPlot.min.css";
+
+export default uPlot;
