@@ -13,7 +13,7 @@ import time
 
 from benchmarks import result
 
-BENCHMARKS = ("counts", "recorder", "sealing")
+BENCHMARKS = ("broadcast", "counts", "recorder", "sealing")
 
 
 def main(names: list[str]) -> None:

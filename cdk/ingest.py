@@ -3,16 +3,15 @@
 from aws_cdk import Duration
 from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_apigatewayv2_integrations as integrations
-from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from cdk.acknowledge import acknowledge
 from cdk.function import Function
+from cdk.queue import Queue
 from cdk.settings import Settings
 
 WEBHOOK_PATH = "/webhooks/twitch"
@@ -62,8 +61,8 @@ class Ingest(Construct):
         acknowledge(route, "APIG4", because="Twitch signs its deliveries; the function checks the signature.")
 
 
-class Feed(Construct):
-    """A queue of the topic's notifications for one consumer, with a dead-letter queue and its alarm."""
+class Feed(Queue):
+    """A queue of the topic's notifications for one consumer."""
 
     def __init__(
         self,
@@ -77,28 +76,8 @@ class Feed(Construct):
         max_receive_count: int = 5,
     ) -> None:
         """``timeout`` is the consumer's; a message that it failed so many times is given up."""
-        super().__init__(scope, id_)
-        self.dead_letters = sqs.Queue(
-            self,
-            "DeadLetters",
-            queue_name=f"fanfare-{settings.stage}-{name}-dead-letters",
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
-            enforce_ssl=True,
-            retention_period=Duration.days(14),
-        )
-        self.queue = sqs.Queue(
-            self,
-            "Queue",
-            queue_name=f"fanfare-{settings.stage}-{name}",
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
-            enforce_ssl=True,
-            # As long as dead letters: whoever has to stop the consumer has that time to bring it back.
-            retention_period=Duration.days(14),
-            # Six times the function's: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
-            visibility_timeout=Duration.seconds(6 * timeout.to_seconds()),
-            dead_letter_queue=sqs.DeadLetterQueue(
-                queue=self.dead_letters, max_receive_count=max_receive_count
-            ),
+        super().__init__(
+            scope, id_, settings, name=name, timeout=timeout, max_receive_count=max_receive_count
         )
         topic.add_subscription(
             subscriptions.SqsSubscription(
@@ -108,19 +87,6 @@ class Feed(Construct):
                 # What SNS cannot hand to the queue ends where the rest of the failures do.
                 dead_letter_queue=self.dead_letters,
             )
-        )
-        self.alarm = cloudwatch.Alarm(
-            self,
-            "DeadLettersAlarm",
-            alarm_name=f"fanfare-{settings.stage}-{name}-dead-letters",
-            alarm_description=f"Events that could not be handled wait in the {name} dead-letter queue.",
-            metric=self.dead_letters.metric_approximate_number_of_messages_visible(
-                period=Duration.minutes(1), statistic="Maximum"
-            ),
-            threshold=1,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            evaluation_periods=1,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
 
 

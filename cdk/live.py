@@ -12,6 +12,7 @@ from constructs import Construct
 from cdk.acknowledge import acknowledge
 from cdk.function import Function
 from cdk.ingest import Feed
+from cdk.queue import Queue
 from cdk.settings import Settings
 
 STAGE = "live"
@@ -98,18 +99,30 @@ class Live(Construct):
     def _add_broadcaster(
         self, settings: Settings, topic: sns.ITopic, connections: dynamodb.ITable, endpoint: str
     ) -> None:
-        timeout = Duration.seconds(30)
+        """The broadcaster and its three queues (docs/live.md)."""
+        timeout = Duration.seconds(15)
         self.feed = Feed(self, "Feed", settings, topic=topic, name="broadcast", timeout=timeout)
+        self.gather = Queue(self, "Gather", settings, name="gather", timeout=timeout)
+        self.fan_out = Queue(self, "FanOut", settings, name="fan-out", timeout=timeout)
         broadcaster = Function(
             self,
             "Broadcaster",
             settings,
             handler="lambdas.live.broadcaster.handler",
-            environment={"CONNECTIONS_TABLE": connections.table_name, "CONNECTIONS_ENDPOINT": endpoint},
+            environment={
+                "CONNECTIONS_TABLE": connections.table_name,
+                "CONNECTIONS_ENDPOINT": endpoint,
+                "GATHER_QUEUE_URL": self.gather.queue.queue_url,
+                "FAN_OUT_QUEUE_URL": self.fan_out.queue.queue_url,
+            },
             timeout=timeout,
-            memory_mb=1024,
+            # A whole CPU: signing and encrypting is what takes its time.
+            # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+            memory_mb=1769,
         )
-        broadcaster.allow("dynamodb:DeleteItem", "dynamodb:Query", on=connections.table_arn)
+        broadcaster.allow("dynamodb:BatchWriteItem", "dynamodb:Query", on=connections.table_arn)
+        for own in (self.gather, self.fan_out):
+            broadcaster.allow("sqs:SendMessage", on=own.queue.queue_arn)
         broadcaster.allow(
             "execute-api:ManageConnections",
             on=Stack.of(self).format_arn(
@@ -124,5 +137,21 @@ class Live(Construct):
                 batch_size=10,
                 max_concurrency=settings.broadcast_concurrency,
                 report_batch_item_failures=True,
+            )
+        )
+        # Events of busy channels wait a second for company. Few at once: each makes frames of its own.
+        broadcaster.add_event_source(
+            event_sources.SqsEventSource(
+                self.gather.queue,
+                batch_size=200,
+                max_batching_window=Duration.seconds(1),
+                max_concurrency=2,
+                report_batch_item_failures=True,
+            )
+        )
+        # Each chunk has an invocation to itself; together they do not exceed the account's budget by much.
+        broadcaster.add_event_source(
+            event_sources.SqsEventSource(
+                self.fan_out.queue, batch_size=1, max_concurrency=10, report_batch_item_failures=True
             )
         )

@@ -46,30 +46,44 @@ class AwsError(Exception):
         self.code = code
 
 
+def signing_handle(
+    service: str, environment: Mapping[str, str] = os.environ
+) -> tuple[pycurl.Curl, list[str]]:
+    """Make a handle that signs its requests for ``service``, and the headers that each of them needs.
+
+    Region, credentials and trusted certificates are those of every AWS SDK: AWS_REGION, AWS_ACCESS_KEY_ID,
+    AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_CA_BUNDLE. Raises SettingsError for a missing one.
+    https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html
+    """
+    handle = pycurl.Curl()
+    handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{_setting(environment, 'AWS_REGION')}:{service}")
+    handle.setopt(pycurl.USERNAME, _setting(environment, "AWS_ACCESS_KEY_ID"))
+    handle.setopt(pycurl.PASSWORD, _setting(environment, "AWS_SECRET_ACCESS_KEY"))
+    # libcurl's own default is where Lambda's operating system keeps its certificates.
+    if bundle := environment.get("AWS_CA_BUNDLE"):
+        handle.setopt(pycurl.CAINFO, bundle)
+    handle.setopt(pycurl.NOSIGNAL, 1)
+    token = environment.get("AWS_SESSION_TOKEN")
+    return handle, [f"X-Amz-Security-Token: {token}"] if token else []
+
+
 class Client:
     """A service's client, for one thread at a time; its connection stays open from call to call."""
 
     def __init__(self, service: str, environment: Mapping[str, str] = os.environ) -> None:
         """Make the client of ``dynamodb``, ``secretsmanager``, ``sns`` or ``sqs``; nothing is called yet.
 
-        Region, credentials and endpoint are those of every AWS SDK: AWS_REGION, AWS_ACCESS_KEY_ID,
-        AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_ENDPOINT_URL. Raises SettingsError for a missing one.
-        https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html
+        Settings are those of ``signing_handle`` and AWS_ENDPOINT_URL; SettingsError for a missing one.
         """
         self._service = service
-        region = _setting(environment, "AWS_REGION")
-        token = environment.get("AWS_SESSION_TOKEN")
-        self._headers = [f"X-Amz-Security-Token: {token}"] if token else []
-        self._curl = curl = pycurl.Curl()
-        curl.setopt(
-            pycurl.URL, environment.get("AWS_ENDPOINT_URL") or f"https://{service}.{region}.amazonaws.com"
+        self._curl, self._headers = signing_handle(service, environment)
+        self._curl.setopt(
+            pycurl.URL,
+            environment.get("AWS_ENDPOINT_URL")
+            or f"https://{service}.{environment['AWS_REGION']}.amazonaws.com",
         )
-        curl.setopt(pycurl.AWS_SIGV4, f"aws:amz:{region}:{service}")
-        curl.setopt(pycurl.USERNAME, _setting(environment, "AWS_ACCESS_KEY_ID"))
-        curl.setopt(pycurl.PASSWORD, _setting(environment, "AWS_SECRET_ACCESS_KEY"))
-        curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(_CONNECT_SECONDS * 1000))
-        curl.setopt(pycurl.TIMEOUT_MS, round(_ATTEMPT_SECONDS * 1000))
-        curl.setopt(pycurl.NOSIGNAL, 1)
+        self._curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(_CONNECT_SECONDS * 1000))
+        self._curl.setopt(pycurl.TIMEOUT_MS, round(_ATTEMPT_SECONDS * 1000))
 
     def call(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Call ``action`` with the parameters of the service's API reference; return its answer.

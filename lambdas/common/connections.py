@@ -6,15 +6,15 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocke
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
+from lambdas.common.aws import Client
 
 # The site pings every 4 minutes: two pings may get lost, and API Gateway's idle limit (10 min) is never met.
 LIFETIME = timedelta(minutes=15)
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+_BATCH = 25
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Connection:
 
 
 def put(
-    client: "DynamoDBClient",
+    client: Client,
     table: str,
     *,
     streamer_id: str,
@@ -35,45 +35,67 @@ def put(
     now: datetime,
 ) -> None:
     """Store the connection, or renew it, until ``now`` (timezone-aware) plus its lifetime."""
-    client.put_item(
-        TableName=table,
-        Item={
-            "streamer_id": {"S": streamer_id},
-            "connection_id": {"S": connection_id},
-            "viewer_id": {"S": viewer_id},
-            "expires_at": {"N": str(int((now + LIFETIME).timestamp()))},
-        },
-    )
+    item = {
+        **_key(streamer_id, connection_id),
+        "viewer_id": {"S": viewer_id},
+        "expires_at": {"N": str(int((now + LIFETIME).timestamp()))},
+    }
+    client.call("PutItem", {"TableName": table, "Item": item})
 
 
-def remove(client: "DynamoDBClient", table: str, *, streamer_id: str, connection_id: str) -> None:
+def remove(client: Client, table: str, *, streamer_id: str, connection_id: str) -> None:
     """Forget the connection; removing an unknown one is no error."""
-    client.delete_item(
-        TableName=table, Key={"streamer_id": {"S": streamer_id}, "connection_id": {"S": connection_id}}
-    )
+    client.call("DeleteItem", {"TableName": table, "Key": _key(streamer_id, connection_id)})
 
 
-def iterate(client: "DynamoDBClient", table: str, streamer_id: str, now: datetime) -> Iterator[Connection]:
-    """Yield the channel's unexpired connections, fetching page after page as they are used."""
-    pages = client.get_paginator("query").paginate(
-        TableName=table,
-        KeyConditionExpression="streamer_id = :streamer_id",
-        FilterExpression="expires_at > :now",
-        ProjectionExpression="connection_id, expires_at",
-        ExpressionAttributeValues={
+def remove_all(client: Client, table: str, streamer_id: str, connection_ids: Sequence[str]) -> None:
+    """Forget the connections, as many in one call as DynamoDB takes.
+
+    What DynamoDB leaves undone when it is busy stays until it expires or is found gone again.
+    """
+    for start in range(0, len(connection_ids), _BATCH):
+        requests = [
+            {"DeleteRequest": {"Key": _key(streamer_id, id_)}}
+            for id_ in connection_ids[start : start + _BATCH]
+        ]
+        client.call("BatchWriteItem", {"RequestItems": {table: requests}})
+
+
+def read(
+    client: Client, table: str, streamer_id: str, now: datetime, *, after: str = "", limit: int
+) -> tuple[list[Connection], str]:
+    """Read one page: the channel's unexpired connections among the next ``limit`` that come after ``after``.
+
+    Returns them with the place after which the next page begins, which is "" at the end. The order is that of
+    the connections' ids, so whoever is there from the first page to the last is read exactly once, whatever
+    comes and goes in between.
+    """
+    query = {
+        "TableName": table,
+        "KeyConditionExpression": "streamer_id = :streamer_id",
+        "FilterExpression": "expires_at > :now",
+        "ProjectionExpression": "connection_id, expires_at",
+        "ExpressionAttributeValues": {
             ":streamer_id": {"S": streamer_id},
             ":now": {"N": str(int(now.timestamp()))},
         },
         # A viewer fetches the newest events right after connecting. A connection that an eventually
         # consistent read does not show yet would miss an event recorded just after that fetch.
-        ConsistentRead=True,
-    )
-    for page in pages:
-        for item in page["Items"]:
-            expires_at = datetime.fromtimestamp(int(item["expires_at"]["N"]), UTC)
-            yield Connection(id=item["connection_id"]["S"], renewed_at=expires_at - LIFETIME)
+        "ConsistentRead": True,
+        "Limit": limit,
+    }
+    if after:
+        query["ExclusiveStartKey"] = _key(streamer_id, after)
+    answer = client.call("Query", query)
+    found = [
+        Connection(
+            id=item["connection_id"]["S"],
+            renewed_at=datetime.fromtimestamp(int(item["expires_at"]["N"]), UTC) - LIFETIME,
+        )
+        for item in answer["Items"]
+    ]
+    return found, answer.get("LastEvaluatedKey", {}).get("connection_id", {}).get("S", "")
 
 
-def anyone(client: "DynamoDBClient", table: str, streamer_id: str, now: datetime) -> bool:
-    """Whether at least one viewer watches the channel."""
-    return next(iterate(client, table, streamer_id, now), None) is not None
+def _key(streamer_id: str, connection_id: str) -> dict[str, dict[str, str]]:
+    return {"streamer_id": {"S": streamer_id}, "connection_id": {"S": connection_id}}

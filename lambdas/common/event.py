@@ -50,10 +50,18 @@ class Event:
         """Read what ``to_json`` wrote. Raises MalformedEventError."""
         try:
             fields = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise MalformedEventError(f"not an event: {error!r}") from error
+        return cls.from_dict(fields)
+
+    @classmethod
+    def from_dict(cls, fields: Any) -> Self:
+        """Read what ``to_dict`` made. Raises MalformedEventError."""
+        try:
             strings = {name: fields[name] for name in ("id", "streamer_id", "streamer_name", "event_type")}
             occurred_at, created_at = parse_time(fields["occurred_at"]), parse_time(fields["created_at"])
             payload = fields["payload"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise MalformedEventError(f"not an event: {error!r}") from error
         for name, value in strings.items():
             if not isinstance(value, str) or not value:

@@ -5,7 +5,6 @@ which events are recorded.
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,13 +26,9 @@ class TopicsChange:
         return format_json({"type": "topics", "streamer_id": self.streamer_id, "topics": self.topics})
 
     @classmethod
-    def from_json(cls, text: str) -> Self | None:
-        """Read what ``to_json`` wrote; None if it is another kind of message."""
-        try:
-            fields = json.loads(text)
-            return cls(fields["streamer_id"], fields["topics"]) if fields["type"] == "topics" else None
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return None
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Read the message that ``to_json`` wrote. Raises KeyError if it is none."""
+        return cls(content["streamer_id"], content["topics"])
 
     def frame(self) -> bytes:
         """The WebSocket frame for the channel's viewers."""

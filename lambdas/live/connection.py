@@ -4,9 +4,9 @@ import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from lambdas.common.aws import Client
 from lambdas.common.observability import logger
 from lambdas.common.settings import from_environment
 from lambdas.live import session
@@ -21,7 +21,7 @@ class Settings:
 
 SETTINGS = from_environment(Settings)
 
-_DYNAMODB = boto3.client("dynamodb")
+_DYNAMODB = Client("dynamodb")
 
 
 @logger.inject_lambda_context(clear_state=True)

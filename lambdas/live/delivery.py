@@ -1,59 +1,261 @@
-"""Sending a channel's frames to its viewers."""
+"""Posting frames to connections: signed ``@connections`` calls over few, kept-alive, multiplexed connections.
+
+libcurl does what costs time: it signs, encrypts and speaks HTTP/2 (HTTP/1.1 where the server does not).
+https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-how-to-call-websocket-api-connections.html
+"""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+import heapq
+import itertools
+import random
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from urllib.parse import quote
 
+import pycurl
+
+from lambdas.common.aws import signing_handle
 from lambdas.common.connections import Connection
-
-if TYPE_CHECKING:
-    from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
+from lambdas.live.frames import Frame
+from lambdas.live.rate import Rate
 
 # A connection is stored while its handshake still runs, and until that is over @connections says 410 for it.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-route-keys-connect-disconnect.html
 HANDSHAKE = timedelta(seconds=5)
+# Enough to keep API Gateway busy for the time that an answer takes, few enough to notice a 429 early.
+POSTS_AT_ONCE = 200
+# Sockets. HTTP/2 needs two of them for that many streams; without it there is one post at a time on each.
+SOCKETS = 64
+# A post that is not answered is given up after this, and twice as long each time: an API that is slow gets
+# more time rather than more posts.
+PATIENCE_MS = 2_000
+# Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+BACKOFF_SECONDS = 0.05
+MOST_BACKOFF_SECONDS = 2.0
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Delivery:
+    """The frames that one connection is to get, in this order, and how far that is.
+
+    ``message_ids`` are those of the queue messages that it comes from. ``posted`` frames have arrived; the
+    next one has failed ``failures`` times, ``timeouts`` of them unanswered.
+    """
+
+    message_ids: Sequence[str]
+    streamer_id: str
+    connection: Connection
+    frames: Sequence[Frame]
+    posted: int = 0
+    failures: int = 0
+    timeouts: int = 0
 
 
 @dataclasses.dataclass(slots=True)
 class Outcome:
-    """What became of a channel's connections: served, gone (to be removed), or failed (to be retried)."""
+    """What became of deliveries: those served in full are counted, ``gone`` connections are to be removed.
+
+    ``left`` could not be served in time or were refused; ``problem`` is what was wrong with the last of
+    them, and ``forbidden`` what API Gateway said when it refused to be called at all.
+    ``arrived`` is when (Unix time) a frame reached the last of its viewers.
+    """
 
     served: int = 0
-    gone: list[str] = dataclasses.field(default_factory=list)
-    failed: dict[str, BaseException] = dataclasses.field(default_factory=dict)
+    posted: int = 0
+    retried: int = 0
+    throttled: int = 0
+    gone: list[Delivery] = dataclasses.field(default_factory=list)
+    left: list[Delivery] = dataclasses.field(default_factory=list)
+    arrived: dict[Frame, float] = dataclasses.field(default_factory=dict)
+    problem: str = ""
+    forbidden: str = ""
 
 
-def deliver(
-    client: "ApiGatewayManagementApiClient",
-    pool: Executor,
-    connections: Iterable[Connection],
-    frames: Sequence[bytes],
-    now: datetime,
-) -> Outcome:
-    """Post the frames, in order, to every connection; connections are served side by side.
+class Courier:
+    """Posts to the connections of one WebSocket API; its sockets and its rate outlive an invocation."""
 
-    A connection that answers 410 is gone, unless its handshake may still be under way. Whatever else goes
-    wrong with one connection is its own failure and stops no other.
-    """
-    posts = [(connection, pool.submit(_post, client, connection.id, frames)) for connection in connections]
-    outcome = Outcome()
-    for connection, post in posts:
-        error = post.exception()
-        if error is None:
-            outcome.served += 1
-        elif _is_gone(client, error) and now - connection.renewed_at > HANDSHAKE:
-            outcome.gone.append(connection.id)
+    def __init__(self, endpoint: str) -> None:
+        """Post below ``endpoint`` (``https://…/<stage>``)."""
+        self._url = f"{endpoint}/@connections/"
+        self._rate = Rate(time.monotonic())
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_MAX_HOST_CONNECTIONS, SOCKETS)
+        self._multi.setopt(pycurl.M_MAX_CONCURRENT_STREAMS, POSTS_AT_ONCE)
+        self._multiplexes: bool | None = None
+        self._idle: list[pycurl.Curl] = []
+        self._busy: dict[pycurl.Curl, Delivery] = {}
+        self._answers: dict[pycurl.Curl, list[bytes]] = {}
+
+    def deliver(self, deliveries: Iterable[Delivery], until: float) -> Outcome:
+        """Serve the deliveries side by side, until ``until`` (``time.monotonic``) at the latest.
+
+        A connection gets the next frame when it has got the one before. 410 means that it is gone, unless
+        its handshake may still be under way. 429, 5xx, resets and silence are tried again, ever more
+        rarely, and 429 slows all posts down. 403 stops everything: it is about us, not about a connection.
+        """
+        run = _Run(deliveries)
+        while (now := time.monotonic()) < until and not run.outcome.forbidden:
+            room = min(POSTS_AT_ONCE - len(self._busy), self._rate.available(now))
+            started = 0
+            while started < room and (delivery := run.next(now)):
+                self._post(delivery)
+                started += 1
+            self._rate.spend(started)
+            self._multi.perform()
+            self._settle(run)
+            if not self._busy and run.is_over():
+                break
+            self._wait(run, until)
+        for handle in self._busy:
+            self._multi.remove_handle(handle)
+        run.outcome.left += [*self._busy.values(), *run.rest()]
+        self._idle += self._busy
+        self._busy.clear()
+        return run.outcome
+
+    def _post(self, delivery: Delivery) -> None:
+        handle = self._idle.pop() if self._idle else self._handle()
+        handle.setopt(pycurl.URL, self._url + quote(delivery.connection.id, safe=""))
+        handle.setopt(pycurl.POSTFIELDS, delivery.frames[delivery.posted].data)
+        handle.setopt(pycurl.TIMEOUT_MS, PATIENCE_MS << delivery.timeouts)
+        # The silence may be that of a dead socket.
+        handle.setopt(pycurl.FRESH_CONNECT, delivery.timeouts > 0)
+        # Rather a stream of a socket that is being opened than one more socket, unless there are no streams.
+        handle.setopt(pycurl.PIPEWAIT, self._multiplexes is not False)
+        self._busy[handle] = delivery
+        self._multi.add_handle(handle)
+
+    def _handle(self) -> pycurl.Curl:
+        handle, headers = signing_handle("execute-api")
+        handle.setopt(pycurl.HTTPHEADER, [*headers, "Content-Type: application/json", "Accept:"])
+        handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
+        answer: list[bytes] = []
+        handle.setopt(pycurl.WRITEFUNCTION, answer.append)
+        self._answers[handle] = answer
+        return handle
+
+    def _settle(self, run: "_Run") -> None:
+        """Take what has been answered."""
+        queued = 1
+        while queued:
+            queued, answered, broken = self._multi.info_read()
+            for handle in answered:
+                delivery, answer = self._release(handle)
+                status = handle.getinfo(pycurl.RESPONSE_CODE)
+                if self._multiplexes is None:
+                    self._multiplexes = (
+                        handle.getinfo(pycurl.INFO_HTTP_VERSION) != pycurl.CURL_HTTP_VERSION_1_1
+                    )
+                self._rate.answered(throttled=status == HTTPStatus.TOO_MANY_REQUESTS)
+                if status == HTTPStatus.OK:
+                    run.arrived(delivery)
+                else:
+                    run.refused(delivery, status, answer)
+            for handle, code, message in broken:
+                delivery, _ = self._release(handle)
+                delivery.timeouts += code == pycurl.E_OPERATION_TIMEDOUT
+                run.retry(delivery, message)
+
+    def _release(self, handle: pycurl.Curl) -> tuple[Delivery, bytes]:
+        self._multi.remove_handle(handle)
+        self._idle.append(handle)
+        answer = self._answers[handle]
+        text = b"".join(answer)
+        answer.clear()
+        return self._busy.pop(handle), text
+
+    def _wait(self, run: "_Run", until: float) -> None:
+        """Wait for an answer, for the time of the next try, or for the rate to let another post go."""
+        now = time.monotonic()
+        seconds = until - now
+        if len(self._busy) < POSTS_AT_ONCE:
+            seconds = min(seconds, max(run.next_at() - now, self._rate.wait()))
+        if seconds <= 0:
+            return
+        if not self._busy:
+            time.sleep(seconds)
         else:
-            outcome.failed[connection.id] = error
-    return outcome
+            libcurls = self._multi.timeout() / 1000
+            self._multi.select(min(seconds, libcurls) if libcurls >= 0 else seconds)
 
 
-def _post(client: "ApiGatewayManagementApiClient", connection_id: str, frames: Sequence[bytes]) -> None:
-    for frame in frames:
-        client.post_to_connection(ConnectionId=connection_id, Data=frame)
+class _Run:
+    """What is still to be done of a run, and what has come of it."""
 
+    def __init__(self, deliveries: Iterable[Delivery]) -> None:
+        self.outcome = Outcome()
+        self._fresh: Iterator[Delivery] = iter(deliveries)
+        self._all_begun = False
+        # By the time (monotonic) of the next post; the number keeps those of one time in order.
+        self._later: list[tuple[float, int, Delivery]] = []
+        self._numbers = itertools.count()
 
-def _is_gone(client: "ApiGatewayManagementApiClient", error: BaseException) -> bool:
-    return isinstance(error, client.exceptions.GoneException)
+    def next(self, now: float) -> Delivery | None:
+        """Who is to be posted to now: those first whose time has come again."""
+        if self._later and self._later[0][0] <= now:
+            return heapq.heappop(self._later)[2]
+        delivery = next(self._fresh, None)
+        self._all_begun = delivery is None
+        return delivery
+
+    def next_at(self) -> float:
+        """When (monotonic) there may be somebody to post to."""
+        if not self._all_begun:
+            return 0.0
+        return self._later[0][0] if self._later else float("inf")
+
+    def is_over(self) -> bool:
+        """Whether nobody is left to post to."""
+        return self._all_begun and not self._later
+
+    def rest(self) -> Iterator[Delivery]:
+        """Those who are still to be posted to."""
+        yield from (delivery for _, _, delivery in self._later)
+        yield from self._fresh
+
+    def arrived(self, delivery: Delivery) -> None:
+        """The connection has got its next frame."""
+        self.outcome.arrived[delivery.frames[delivery.posted]] = time.time()
+        self.outcome.posted += 1
+        delivery.posted += 1
+        delivery.failures = delivery.timeouts = 0
+        if delivery.posted == len(delivery.frames):
+            self.outcome.served += 1
+        else:
+            self._push(0.0, delivery)
+
+    def refused(self, delivery: Delivery, status: int, answer: bytes) -> None:
+        """The post was answered by something else than 200."""
+        # Its first line: those of a refused signature repeat the signed headers, the session token included.
+        said = re.split(r"\\n|\n", answer.decode(errors="replace"))[0][:200]
+        problem = f"HTTP {status} {said}".rstrip()
+        if status == HTTPStatus.GONE:
+            if datetime.now(UTC) - delivery.connection.renewed_at > HANDSHAKE:
+                self.outcome.gone.append(delivery)
+            else:
+                self.retry(delivery, problem)
+        elif status == HTTPStatus.TOO_MANY_REQUESTS:
+            self.outcome.throttled += 1
+            self.retry(delivery, problem)
+        elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.retry(delivery, problem)
+        else:
+            self.outcome.left.append(delivery)
+            self.outcome.problem = problem
+            if status == HTTPStatus.FORBIDDEN:
+                self.outcome.forbidden = problem
+
+    def retry(self, delivery: Delivery, problem: str) -> None:
+        """Post the frame again, after a while."""
+        self.outcome.problem = problem
+        self.outcome.retried += 1
+        delivery.failures += 1
+        backoff = min(MOST_BACKOFF_SECONDS, BACKOFF_SECONDS * 2**delivery.failures)
+        # Spread over the time, not kept from anybody who might guess it.
+        self._push(time.monotonic() + random.uniform(0, backoff), delivery)  # noqa: S311
+
+    def _push(self, at: float, delivery: Delivery) -> None:
+        heapq.heappush(self._later, (at, next(self._numbers), delivery))

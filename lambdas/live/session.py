@@ -2,12 +2,10 @@
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lambdas.common import connections
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
+from lambdas.common.aws import Client
 
 PONG = {"type": "pong"}
 UNKNOWN_ACTION = {
@@ -17,9 +15,7 @@ UNKNOWN_ACTION = {
 }
 
 
-def answer(
-    client: "DynamoDBClient", table: str, request: dict[str, Any], now: datetime
-) -> dict[str, Any] | None:
+def answer(client: Client, table: str, request: dict[str, Any], now: datetime) -> dict[str, Any] | None:
     """Keep the registry up to date and return the frame to answer with, if any.
 
     ``request`` is API Gateway's ``requestContext``. The event type decides, not the route: a viewer may send
@@ -45,7 +41,7 @@ def response(frame: dict[str, Any] | None) -> dict[str, Any]:
     return {"statusCode": 200} if frame is None else {"statusCode": 200, "body": json.dumps(frame)}
 
 
-def _store(client: "DynamoDBClient", table: str, request: dict[str, Any], now: datetime) -> None:
+def _store(client: Client, table: str, request: dict[str, Any], now: datetime) -> None:
     claim = request["authorizer"]
     connections.put(
         client,

@@ -79,3 +79,8 @@ class _Context(LambdaContext):
     _memory_limit_in_mb = 512
     _invoked_function_arn = f"arn:aws:lambda:{REGION}:123456789012:function:fanfare-test"
     _aws_request_id = "a-request"
+
+    @staticmethod
+    def get_remaining_time_in_millis() -> int:
+        """Milliseconds that the invocation may still take."""
+        return 15_000

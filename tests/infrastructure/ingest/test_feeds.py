@@ -1,10 +1,12 @@
-"""A feed: raw notifications in a queue, failures in a dead-letter queue, and an alarm on those."""
+"""Queues: what fails ends in a dead-letter queue with an alarm; feeds take the topic's raw notifications."""
 
 import pytest
 
 from tests.infrastructure.template import Stage
 
 FEEDS = {"History/Feed": "recorder", "Live/Feed": "broadcaster"}
+# All queues, with who consumes them.
+QUEUES = {**FEEDS, "Live/Gather": "broadcaster", "Live/FanOut": "broadcaster"}
 
 
 @pytest.mark.parametrize("feed", FEEDS)
@@ -19,7 +21,9 @@ def test_notifications_arrive_raw(prod: Stage, feed: str) -> None:
     assert subscription["RedrivePolicy"] == {"deadLetterTargetArn": f"{{{feed}/DeadLetters.Arn}}"}
 
 
-@pytest.mark.parametrize(("feed", "times"), [("History/Feed", 480), ("Live/Feed", 5)])
+@pytest.mark.parametrize(
+    ("feed", "times"), [("History/Feed", 480), ("Live/Feed", 5), ("Live/Gather", 5), ("Live/FanOut", 5)]
+)
 def test_a_message_that_keeps_failing_becomes_a_dead_letter(prod: Stage, feed: str, times: int) -> None:
     queue = prod.resources[f"{feed}/Queue"].properties
     assert queue["RedrivePolicy"] == {
@@ -28,7 +32,7 @@ def test_a_message_that_keeps_failing_becomes_a_dead_letter(prod: Stage, feed: s
     }
 
 
-@pytest.mark.parametrize("feed", FEEDS)
+@pytest.mark.parametrize("feed", QUEUES)
 @pytest.mark.parametrize("queue", ["Queue", "DeadLetters"])
 def test_messages_are_kept_for_two_weeks(prod: Stage, feed: str, queue: str) -> None:
     assert prod.resources[f"{feed}/{queue}"].properties["MessageRetentionPeriod"] == 14 * 24 * 3600
@@ -39,7 +43,7 @@ def test_a_database_may_be_away_for_a_day_before_an_event_is_given_up(prod: Stag
     assert queue["VisibilityTimeout"] * queue["RedrivePolicy"]["maxReceiveCount"] >= 24 * 3600
 
 
-@pytest.mark.parametrize(("feed", "job"), FEEDS.items())
+@pytest.mark.parametrize(("feed", "job"), QUEUES.items())
 def test_a_message_stays_invisible_for_six_times_what_the_function_may_take(
     prod: Stage, feed: str, job: str
 ) -> None:
@@ -47,7 +51,7 @@ def test_a_message_stays_invisible_for_six_times_what_the_function_may_take(
     assert queue["VisibilityTimeout"] == 6 * prod.function(job)["Timeout"]
 
 
-@pytest.mark.parametrize("feed", FEEDS)
+@pytest.mark.parametrize("feed", QUEUES)
 @pytest.mark.parametrize("queue", ["Queue", "DeadLetters"])
 def test_queues_are_encrypted_and_take_tls_only(prod: Stage, feed: str, queue: str) -> None:
     assert prod.resources[f"{feed}/{queue}"].properties["SqsManagedSseEnabled"] is True
@@ -64,7 +68,7 @@ def test_only_the_topic_may_send_to_a_feed(prod: Stage, feed: str) -> None:
     assert allowed["Condition"] == {"ArnEquals": {"aws:SourceArn": "{Ingest/Events}"}}
 
 
-@pytest.mark.parametrize("feed", FEEDS)
+@pytest.mark.parametrize("feed", QUEUES)
 def test_one_dead_letter_raises_the_alarm(prod: Stage, feed: str) -> None:
     alarm = prod.resources[f"{feed}/DeadLettersAlarm"].properties
     assert alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
@@ -81,7 +85,7 @@ def _source(stage: Stage, feed: str) -> dict[str, object]:
     return source
 
 
-@pytest.mark.parametrize("feed", FEEDS)
+@pytest.mark.parametrize("feed", QUEUES)
 def test_a_bad_message_does_not_take_its_batch_along(prod: Stage, feed: str) -> None:
     assert _source(prod, feed)["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
@@ -91,3 +95,23 @@ def test_recording_waits_a_second_for_company_and_broadcasting_never(prod: Stage
     assert (record["BatchSize"], record["MaximumBatchingWindowInSeconds"]) == (500, 1)
     assert broadcast["BatchSize"] == 10
     assert "MaximumBatchingWindowInSeconds" not in broadcast
+
+
+def test_busy_channels_wait_a_second_for_company_in_few_batches(prod: Stage) -> None:
+    """Each batch makes frames of its own."""
+    gather = _source(prod, "Live/Gather")
+    assert (gather["BatchSize"], gather["MaximumBatchingWindowInSeconds"]) == (200, 1)
+    assert gather["ScalingConfig"] == {"MaximumConcurrency": 2}
+
+
+def test_each_chunk_of_an_audience_has_an_invocation_to_itself(prod: Stage) -> None:
+    fan_out = _source(prod, "Live/FanOut")
+    assert fan_out["BatchSize"] == 1
+    assert "MaximumBatchingWindowInSeconds" not in fan_out
+    assert fan_out["ScalingConfig"] == {"MaximumConcurrency": 10}
+
+
+@pytest.mark.parametrize("queue", ["Live/Gather", "Live/FanOut"])
+def test_nobody_is_let_into_the_broadcasters_own_queues_but_by_their_role(prod: Stage, queue: str) -> None:
+    statements = prod.resources[f"{queue}/Queue/Policy"].properties["PolicyDocument"]["Statement"]
+    assert all(statement["Effect"] == "Deny" for statement in statements)

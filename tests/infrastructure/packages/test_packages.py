@@ -77,8 +77,8 @@ def test_the_site_is_built_anew_when_the_topics_change() -> None:
     [
         ("webhook", POWERTOOLS | {"pycurl"}),
         ("authorizer", POWERTOOLS | {"pycurl"}),
-        ("connection", POWERTOOLS),
-        ("broadcaster", POWERTOOLS),
+        ("connection", POWERTOOLS | {"pycurl"}),
+        ("broadcaster", POWERTOOLS | {"pycurl"}),
         ("notices", POWERTOOLS),
         ("watch", POWERTOOLS | {"pycurl", "urllib3"}),
         ("reconciler", POWERTOOLS | {"pycurl", "urllib3"}),

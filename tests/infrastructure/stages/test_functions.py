@@ -8,7 +8,12 @@ JOBS = {
     "webhook": {"EVENTS_TOPIC_ARN", "WEBHOOK_SECRET_ARN"},
     "authorizer": {"TICKETS_TABLE"},
     "connection": {"CONNECTIONS_TABLE"},
-    "broadcaster": {"CONNECTIONS_TABLE", "CONNECTIONS_ENDPOINT"},
+    "broadcaster": {
+        "CONNECTIONS_TABLE",
+        "CONNECTIONS_ENDPOINT",
+        "FAN_OUT_QUEUE_URL",
+        "GATHER_QUEUE_URL",
+    },
     "watch": {
         "BROADCAST_QUEUE_URL",
         "CHANNELS_TABLE",

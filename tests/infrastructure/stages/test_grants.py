@@ -23,10 +23,16 @@ GRANTS = {
     "Live/Authorizer": ["dynamodb:DeleteItem on {Tickets.Arn}"],
     "Live/Connection": ["dynamodb:DeleteItem on {Connections.Arn}", "dynamodb:PutItem on {Connections.Arn}"],
     "Live/Broadcaster": [
-        "dynamodb:DeleteItem on {Connections.Arn}",
+        "dynamodb:BatchWriteItem on {Connections.Arn}",
         "dynamodb:Query on {Connections.Arn}",
         f"execute-api:ManageConnections on {POST_TO_CONNECTIONS}",
-        *(f"{action} on {{Live/Feed/Queue.Arn}}" for action in CONSUME),
+        "sqs:SendMessage on {Live/FanOut/Queue.Arn}",
+        "sqs:SendMessage on {Live/Gather/Queue.Arn}",
+        *(
+            f"{action} on {{Live/{queue}/Queue.Arn}}"
+            for action in CONSUME
+            for queue in ("Feed", "Gather", "FanOut")
+        ),
     ],
     "Subscriptions/Watch": [
         "dynamodb:DeleteItem on {Channels.Arn}",

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import boto3
 import pytest
 
+from lambdas.common.aws import Client
 from tests.integration.functions import aws_variables
 
 if TYPE_CHECKING:
@@ -34,6 +35,38 @@ def dynamodb(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> "DynamoDBCli
             ],
         )
     return client
+
+
+@pytest.fixture
+def registry(dynamodb: "DynamoDBClient") -> Client:
+    """The client that the registry of connections is used with."""
+    return Client("dynamodb")
+
+
+class Queues:
+    """The queues by which the broadcaster calls itself."""
+
+    def __init__(self) -> None:
+        self._sqs = boto3.client("sqs")
+        self.urls = {
+            name: self._sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("gather", "fan-out")
+        }
+
+    def take(self, name: str) -> list[str]:
+        """All messages of a queue, which is empty afterwards."""
+        taken: list[str] = []
+        while messages := self._sqs.receive_message(QueueUrl=self.urls[name], MaxNumberOfMessages=10).get(
+            "Messages"
+        ):
+            for message in messages:
+                taken.append(message["Body"])
+                self._sqs.delete_message(QueueUrl=self.urls[name], ReceiptHandle=message["ReceiptHandle"])
+        return taken
+
+
+@pytest.fixture
+def queues(dynamodb: "DynamoDBClient") -> Queues:
+    return Queues()
 
 
 class ConnectionsApi:

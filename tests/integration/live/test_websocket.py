@@ -54,8 +54,8 @@ def event(event_type: str, route: str, body: str = "") -> dict[str, Any]:
     return {"requestContext": context, "body": body, "isBase64Encoded": False}
 
 
-def open_connections(dynamodb: "DynamoDBClient") -> list[str]:
-    found = connections.iterate(dynamodb, CONNECTIONS, "1337", datetime.now(UTC))
+def open_connections() -> list[str]:
+    found, _ = connections.read(Client("dynamodb"), CONNECTIONS, "1337", datetime.now(UTC), limit=100)
     return [connection.id for connection in found]
 
 
@@ -87,9 +87,9 @@ def test_connect_stores_the_connection_and_disconnect_removes_it(
     dynamodb: "DynamoDBClient", connection: Function
 ) -> None:
     assert connection(event("CONNECT", "$connect")) == {"statusCode": 200}
-    assert open_connections(dynamodb) == ["connection-1"]
+    assert open_connections() == ["connection-1"]
     assert connection(event("DISCONNECT", "$disconnect")) == {"statusCode": 200}
-    assert open_connections(dynamodb) == []
+    assert open_connections() == []
 
 
 def test_a_ping_is_answered_and_renews_the_connection(
@@ -98,7 +98,7 @@ def test_a_ping_is_answered_and_renews_the_connection(
     """Also one that was taken for gone."""
     answer = connection(event("MESSAGE", "ping", '{"action": "ping"}'))
     assert (answer["statusCode"], json.loads(answer["body"])) == (200, {"type": "pong"})
-    assert open_connections(dynamodb) == ["connection-1"]
+    assert open_connections() == ["connection-1"]
 
 
 @pytest.mark.parametrize(
@@ -120,4 +120,4 @@ def test_anything_else_is_an_unknown_action_and_changes_nothing(
     frame = json.loads(answer["body"])
     assert set(frame) == {"type", "code", "message"}
     assert (frame["type"], frame["code"]) == ("error", "unknown_action")
-    assert open_connections(dynamodb) == ["connection-1"]
+    assert open_connections() == ["connection-1"]

@@ -1,0 +1,110 @@
+"""The AWS that the broadcaster calls, as a server on loopback: @connections, DynamoDB's Query, SQS.
+
+Run by granian, which speaks TLS and HTTP/2 fast enough not to be what is measured. A hundredth of the
+connections is gone, and another is throttled once.
+"""
+
+import json
+import time
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+ERRORS = {
+    410: [("x-amzn-errortype", "GoneException")],
+    429: [("x-amzn-errortype", "LimitExceededException")],
+}
+GONE, THROTTLED = "-gone%3D", "-busy%3D"
+
+
+def connection_id(number: int) -> str:
+    """The connection of this number, as long as API Gateway's ids; every hundredth is gone or throttled."""
+    kind = {0: "gone", 1: "busy"}.get(number % 100, "here")
+    return f"{number:010}-{kind}="
+
+
+@cache
+def page(first: int, last: int, total: int) -> bytes:
+    """DynamoDB's answer with the connections from ``first`` to ``last``, in whole numbers, of ``total``."""
+    expires_at = str(int(time.time()) + 600)
+    items = [
+        {"connection_id": {"S": connection_id(number)}, "expires_at": {"N": expires_at}}
+        for number in range(first, last)
+    ]
+    more = {"LastEvaluatedKey": {"connection_id": items[-1]["connection_id"]}} if last < total else {}
+    return json.dumps({"Items": items, "Count": len(items), **more}).encode()
+
+
+def event(number: int, viewers: int) -> str:
+    """The queue message of an event in the channel that so many watch."""
+    now = datetime.now(UTC).isoformat()
+    payload = {
+        "broadcaster_user_id": str(viewers),
+        "broadcaster_user_login": "cool_user",
+        "broadcaster_user_name": "Cool_User",
+        "title": "Best stream ever",
+        "language": "en",
+        "category_id": "12453",
+        "category_name": "Grand Theft Auto",
+        "content_classification_labels": ["MatureGame"],
+    }
+    return json.dumps(
+        {
+            "id": f"f1c2a387-161a-49f9-a165-{number:012}",
+            "streamer_id": str(viewers),
+            "streamer_name": "cool_user",
+            "event_type": "channel.update",
+            "occurred_at": now,
+            "created_at": now,
+            "payload": payload,
+        }
+    )
+
+
+class Server:
+    """An RSGI application: https://github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md."""
+
+    def __init__(self) -> None:
+        self.throttled: set[str] = set()
+        self.posts = 0
+        self.sent: list[str] = []
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        path: str = scope.path
+        if "@connections" in path:
+            status = self.post(path)
+            protocol.response_empty(status, ERRORS.get(status, []))
+            return
+        body = json.loads(await protocol() or b"{}")
+        answer = self.call(scope.headers.get("x-amz-target", path), body)
+        protocol.response_bytes(200, [("content-type", "application/x-amz-json-1.0")], answer)
+
+    def post(self, path: str) -> int:
+        """Take a post to a connection."""
+        if path.endswith(("-gone=", GONE)):
+            return 410
+        if path.endswith(("-busy=", THROTTLED)) and path not in self.throttled:
+            self.throttled.add(path)
+            return 429
+        self.posts += 1
+        return 200
+
+    def call(self, action: str, body: dict[str, Any]) -> bytes:
+        """Answer a call of DynamoDB or SQS, or the benchmark's own question what has come so far."""
+        match action.rpartition(".")[2]:
+            case "Query":
+                # The channel's name says how many watch it.
+                total = int(body["ExpressionAttributeValues"][":streamer_id"]["S"])
+                after = body.get("ExclusiveStartKey", {}).get("connection_id", {}).get("S")
+                first = int(after.partition("-")[0]) + 1 if after else 0
+                return page(first, min(first + body.get("Limit", 5_000), total), total)
+            case "SendMessage":
+                self.sent.append(body["MessageBody"])
+            case "/seen":
+                seen = {"posts": self.posts, "sent": self.sent}
+                self.posts, self.sent, self.throttled = 0, [], set()
+                return json.dumps(seen).encode()
+        return b"{}"
+
+
+app = Server()

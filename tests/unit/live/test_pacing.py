@@ -1,0 +1,31 @@
+"""A quiet channel's event goes out at once, a busy channel's events wait for each other."""
+
+from lambdas.live import pacing
+from lambdas.live.pacing import INTERVAL_SECONDS, Pace
+
+
+def test_the_first_event_is_at_once_and_the_next_is_not_before_the_interval_has_passed() -> None:
+    pace = Pace()
+    assert pace.is_quiet("1", 100.0)
+    assert not pace.is_quiet("1", 100.0 + 0.9 * INTERVAL_SECONDS)
+    assert pace.is_quiet("1", 100.0 + INTERVAL_SECONDS)
+
+
+def test_events_that_wait_do_not_make_others_wait_longer() -> None:
+    pace = Pace()
+    sent = [pace.is_quiet("1", tick * INTERVAL_SECONDS / 4) for tick in range(9)]
+    assert sent == [True, False, False, False] * 2 + [True]
+
+
+def test_a_busy_channel_keeps_no_other_from_being_quiet() -> None:
+    pace = Pace()
+    assert pace.is_quiet("1", 0.0)
+    assert pace.is_quiet("2", 0.0)
+
+
+def test_quiet_channels_are_forgotten_before_they_fill_the_memory() -> None:
+    pace = Pace()
+    for number in range(3 * pacing.REMEMBERED):
+        assert pace.is_quiet(str(number), number * 0.001)
+    assert len(pace) <= pacing.REMEMBERED
+    assert not pace.is_quiet(str(3 * pacing.REMEMBERED - 1), 3 * pacing.REMEMBERED * 0.001)
