@@ -33,6 +33,8 @@ def _written_out(value: Any) -> str:
             return f"<{name}.{attribute}>"
         case {"Fn::Join": [separator, parts]}:
             return str(separator).join(_written_out(part) for part in parts)
+        case {"Fn::ImportValue": export}:
+            return str(export)
         case {"Fn::Sub": text}:
             return str(text).replace("${", "<").replace("}", ">")
     return str(value)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aws_cdk import Duration, triggers
+from aws_cdk import Duration, Stack, triggers
 from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_apigatewayv2_integrations as integrations
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -144,8 +144,14 @@ class History(Construct):
             },
             network=self._database.network_with_s3,
         )
+        # As the other stack exports it: the acknowledgement has to name what the template will say.
+        bucket_arn = Stack.of(exports).export_value(exports.bucket_arn)
         archiver.allow(
-            "s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject", on=exports.arn_for_objects("events/*")
+            "s3:AbortMultipartUpload",
+            "s3:GetObject",
+            "s3:PutObject",
+            on=f"{bucket_arn}/events/*",
+            any_because="One object for each partition, which is named after its days.",
         )
         interval = Duration.minutes(upkeep_minutes(settings.partition_seconds))
         events.Rule(

@@ -251,7 +251,7 @@ def _table(
 
 def _exports_bucket(scope: Construct, id_: str, settings: Settings) -> s3.Bucket:
     """Where events go that have become too old for the database."""
-    return s3.Bucket(
+    bucket = s3.Bucket(
         scope,
         id_,
         block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
@@ -264,6 +264,8 @@ def _exports_bucket(scope: Construct, id_: str, settings: Settings) -> s3.Bucket
         # Without retain_data it goes with the stack if it is empty; it is nothing to be deleted unasked.
         removal_policy=RemovalPolicy.RETAIN if settings.retain_data else RemovalPolicy.DESTROY,
     )
+    acknowledge(bucket, "S1", because="Only the archiver writes into it and reads it, and logs what it does.")
+    return bucket
 
 
 def _http_api(scope: Construct, settings: Settings) -> apigateway.HttpApi:
