@@ -69,12 +69,14 @@ test: $(VENV) $(TOOLS) $(SITE) ## Run every check: lint, unit, integration, infr
 	@echo "All of lint, unit, integration, infrastructure and e2e passed."
 
 .PHONY: lint
-lint: $(VENV) $(SITE) ## Check format, rules, types, layering, SQL and the site's code
+lint: $(VENV) $(SITE) ## Check format, rules, types, layering, SQL, workflows and the site's code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint --disable-progress-bar sql
 	$(BIN)/mypy
+	$(BIN)/actionlint
+	$(BIN)/zizmor --offline --quiet .github
 	cd frontend && npm run --silent typecheck && npm run --silent lint
 
 .PHONY: unit
@@ -120,13 +122,28 @@ format: $(VENV) $(SITE) ## Rewrite the code in the house format
 
 # -- AWS ------------------------------------------------------------------------------------------------------
 
+# Where a stage's assembly is: the templates and everything that they deploy. One that is named, as in
+# ASSEMBLY=cdk.out/prod, is deployed or compared as it is, not synthesised again.
+OUT := $(or $(ASSEMBLY),cdk.out/$(STAGE))
+
 .PHONY: synth
-synth: $(VENV) $(TOOLS) $(SITE) ## Synthesise the templates of STAGE (dev) into cdk.out/, without credentials
-	$(CDK) synth --quiet -c stage=$(STAGE)
+synth: $(VENV) $(TOOLS) $(SITE) ## Synthesise and check the templates of STAGE (dev): cdk.out/STAGE, without credentials
+	@rm -rf $(OUT)
+	$(CDK) synth --quiet -c stage=$(STAGE) --output $(OUT)
+	$(BIN)/cfn-lint --non-zero-exit-code informational $(OUT)/*.template.json
 
 .PHONY: deploy
-deploy: $(VENV) $(TOOLS) $(SITE) ## Deploy STAGE (dev) to the AWS account of your credentials
-	$(CDK) deploy --all -c stage=$(STAGE)
+deploy: $(VENV) $(TOOLS) $(if $(ASSEMBLY),,synth) ## Deploy STAGE (dev), migrations included, to the account of your credentials
+	$(CDK) deploy --all --app $(OUT) $(if $(CI),--require-approval never)
+
+.PHONY: diff
+diff: $(VENV) $(TOOLS) $(if $(ASSEMBLY),,synth) ## Show what deploying STAGE (dev) would change
+	@$(CDK) diff --app $(OUT) --method template $(if $(CI),--no-color 2>&1)
+
+.PHONY: pipeline
+pipeline: $(VENV) $(TOOLS) ## Deploy the roles with which REPOSITORY's workflows (owner/name) deploy STAGES (dev,prod)
+	$(CDK) deploy --app "$(BIN)/python -m cdk.pipeline" --output cdk.out/pipeline \
+		-c repository=$(REPOSITORY) $(if $(STAGES),-c pipeline-stages=$(STAGES))
 
 .PHONY: costs
 costs: $(VENV) $(TOOLS) $(SITE) ## Compute what the stages cost a month, and write it into docs/scaling.md
