@@ -106,15 +106,16 @@ class Site(Construct):
             else cloudfront.ViewerProtocolPolicy.ALLOW_ALL
         )
         # The first pattern that fits wins: a signed-in viewer's request goes through, reads are cached.
-        self.distribution.add_behavior(
-            "/api/channels/*/watch",
-            api_origin,
-            viewer_protocol_policy=viewer_protocol_policy,
-            allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
-            cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
-            origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
-            response_headers_policy=headers,
-        )
+        for path in ("/api/channels/*/watch", "/api/overlays/*"):
+            self.distribution.add_behavior(
+                path,
+                api_origin,
+                viewer_protocol_policy=viewer_protocol_policy,
+                allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
+                cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
+                origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
+                response_headers_policy=headers,
+            )
         self.distribution.add_behavior(
             "/api/*",
             api_origin,

@@ -85,6 +85,7 @@ class DataStack(Stack):
             self, "Connections", settings, key="streamer_id", sort_key="connection_id", expires=True
         )
         self.tickets = _table(self, "Tickets", settings, key="ticket_hash", expires=True)
+        self.overlays = _table(self, "Overlays", settings, key="overlay_id")
         self.webhook_secret = secretsmanager.Secret(
             self,
             "WebhookSecret",
@@ -157,6 +158,7 @@ class AppStack(Stack):
             connections=data.connections,
             grants=data.grants,
             tickets=data.tickets,
+            overlays=data.overlays,
             broadcast=live.feed.queue,
             twitch_secret=twitch_secret,
             webhook_secret=data.webhook_secret,

@@ -12,6 +12,7 @@ from aws_cdk import aws_sns_subscriptions as sns_subscriptions
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from cdk.acknowledge import acknowledge
 from cdk.function import Function
 from cdk.identity import STREAMER_PROVIDER
 from cdk.ingest import only
@@ -35,6 +36,7 @@ class Subscriptions(Construct):
         connections: dynamodb.ITable,
         grants: dynamodb.ITable,
         tickets: dynamodb.ITable,
+        overlays: dynamodb.ITable,
         broadcast: sqs.IQueue,
         twitch_secret: secretsmanager.ISecret,
         webhook_secret: secretsmanager.ISecret,
@@ -70,6 +72,7 @@ class Subscriptions(Construct):
                 **state,
                 **twitch,
                 "TICKETS_TABLE": tickets.table_name,
+                "OVERLAYS_TABLE": overlays.table_name,
                 "STREAMER_PROVIDER": STREAMER_PROVIDER,
                 "WEBSOCKET_URL": websocket_url,
             },
@@ -82,13 +85,35 @@ class Subscriptions(Construct):
         watch.allow("dynamodb:Query", on=f"{channels.table_arn}/index/login")
         watch.allow("dynamodb:Query", "dynamodb:UpdateItem", on=grants.table_arn)
         watch.allow("sqs:SendMessage", on=broadcast.queue_arn)
+        watch.allow("dynamodb:GetItem", on=overlays.table_arn)
         watch.allow("dynamodb:PutItem", on=tickets.table_arn)
         watch.allow("secretsmanager:GetSecretValue", on=twitch_secret_arn)
         watch.allow("secretsmanager:GetSecretValue", on=webhook_secret.secret_arn)
+        watches = integrations.HttpLambdaIntegration("WatchIntegration", watch.entry())
         api.add_routes(
             path="/api/channels/{login}/watch",
             methods=[apigateway.HttpMethod.POST],
-            integration=integrations.HttpLambdaIntegration("WatchIntegration", watch.entry()),
+            integration=watches,
+            authorizer=viewers,
+        )
+        (route,) = api.add_routes(
+            path="/api/overlays/{login}/watch", methods=[apigateway.HttpMethod.POST], integration=watches
+        )
+        acknowledge(route, "APIG4", because="Nobody can sign in inside OBS: the function checks a key.")
+
+        overlay = Function(
+            self,
+            "Overlay",
+            settings,
+            handler="lambdas.subscriptions.overlay.handler",
+            environment={"OVERLAYS_TABLE": overlays.table_name},
+            timeout=Duration.seconds(10),
+        )
+        overlay.allow("dynamodb:DeleteItem", "dynamodb:PutItem", on=overlays.table_arn)
+        api.add_routes(
+            path="/api/overlays/{login}/key",
+            methods=[apigateway.HttpMethod.POST, apigateway.HttpMethod.DELETE],
+            integration=integrations.HttpLambdaIntegration("OverlayIntegration", overlay.entry()),
             authorizer=viewers,
         )
 

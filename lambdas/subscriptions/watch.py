@@ -1,7 +1,9 @@
-"""``POST /api/channels/{login}/watch``: follow a channel and hand out a ticket for its events."""
+"""``POST /api/channels/{login}/watch``: follow a channel and hand out a ticket for its events.
+
+Overlays ask at ``POST /api/overlays/{login}/watch``, with their key instead of a viewer's token.
+"""
 
 import dataclasses
-import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +32,8 @@ from lambdas.subscriptions.helix import (
     connection_pool,
 )
 from lambdas.subscriptions.model import parse_login
+from lambdas.subscriptions.overlays import OverlaysTable
+from lambdas.subscriptions.responses import INVALID_LOGIN, answer, error_answer
 from lambdas.subscriptions.subscribing import Subscriber
 from lambdas.subscriptions.topics import TOPICS, summarize
 from lambdas.subscriptions.transitions import Transitions, metric_name
@@ -47,6 +51,7 @@ class Settings:
     channels_table: str
     grants_table: str
     tickets_table: str
+    overlays_table: str
     broadcast_queue_url: str
     streamer_provider: str
     twitch_secret_arn: str
@@ -72,6 +77,7 @@ HELIX = Helix(
     api_url=SETTINGS.twitch_api_url,
     auth_url=SETTINGS.twitch_auth_url,
 )
+OVERLAYS = OverlaysTable(DYNAMODB, SETTINGS.overlays_table)
 CHANNELS = ChannelsTable(DYNAMODB, SETTINGS.channels_table)
 WEBHOOK_SECRET = WebhookSecretSource(Client("secretsmanager"), SETTINGS.webhook_secret_arn)
 SUBSCRIBER = Subscriber(
@@ -86,39 +92,49 @@ SUBSCRIBER = Subscriber(
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answer an HTTP API request (payload 2.0) that the JWT authorizer has let through."""
+    """Answer an HTTP API request (payload 2.0) of a viewer whom the JWT authorizer knows, or an overlay."""
     try:
-        return _watch(
-            event["pathParameters"]["login"], event["requestContext"]["authorizer"]["jwt"]["claims"]
-        )
+        login = event["pathParameters"]["login"]
+        claims = _claims(event, login)
+        if claims is None:
+            return error_answer(
+                401, "unknown_key", "This overlay's key does not work any more: make a new one."
+            )
+        return _watch(login, claims)
     except NoSuchChannelError as error:
-        return _error(404, error.reason, str(error))
+        return error_answer(404, error.reason, str(error))
     except BudgetExceededError as error:
         logger.warning("Twitch's budget has no room for the channel", exc_info=error)
         message = "Too many channels are being watched right now; try again in a few minutes."
-        return _error(503, error.reason, message, {"Retry-After": str(BUDGET_RETRY_SECONDS)})
+        return error_answer(503, error.reason, message, {"Retry-After": str(BUDGET_RETRY_SECONDS)})
     except TransientError as error:
         logger.warning("Twitch cannot be asked now", extra={"reason": error.reason}, exc_info=error)
         status = 429 if isinstance(error, RateLimitedError) else 503
         message = "Twitch cannot be asked right now; try again in a moment."
-        return _error(status, error.reason, message, {"Retry-After": str(error.retry_after)})
+        return error_answer(status, error.reason, message, {"Retry-After": str(error.retry_after)})
     except Exception:
         logger.exception("The watch failed")
-        return _error(500, "internal_error", "Something went wrong on our side.")
+        return error_answer(500, "internal_error", "Something went wrong on our side.")
     finally:
         # Most watches change nothing: without the condition, each would publish an empty metric.
         if metrics.metric_set:
             metrics.flush_metrics()
 
 
+def _claims(event: dict[str, Any], login: str) -> dict[str, str] | None:
+    """Who asks: the claims of a viewer's token, or whom an overlay's key belongs to; None for a bad key."""
+    if authorizer := event["requestContext"].get("authorizer"):
+        claims: dict[str, str] = authorizer["jwt"]["claims"]
+        return claims
+    _, _, key = event["headers"].get("authorization", "").partition(" ")
+    owner = OVERLAYS.owner(key, parse_login(login) or "")
+    return None if owner is None else {"sub": owner}
+
+
 def _watch(text: str, claims: dict[str, str]) -> dict[str, Any]:
     login = parse_login(text)
     if login is None:
-        return _error(
-            400,
-            "invalid_login",
-            "A channel name has 1 to 25 letters, digits or underscores, the first not an underscore.",
-        )
+        return INVALID_LOGIN
     now = int(datetime.now(UTC).timestamp())
     resolution = resolve(HELIX, CHANNELS, login, now)
     channel = resolution.channel
@@ -136,7 +152,7 @@ def _watch(text: str, claims: dict[str, str]) -> dict[str, Any]:
         # The ticket's minute begins when it is handed out, not when Twitch was first asked.
         now=datetime.now(UTC),
     )
-    return _answer(
+    return answer(
         200,
         {
             "channel": dataclasses.asdict(channel),
@@ -153,16 +169,3 @@ def _tell_others(streamer_id: str, following: Following) -> None:
     topics = summarize(following.topics)
     if following.before and topics != summarize(following.before):
         send(SQS, SETTINGS.broadcast_queue_url, TopicsChange(streamer_id, topics))
-
-
-def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
-    return _answer(status, {"error": {"code": code, "message": message}}, headers)
-
-
-def _answer(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> dict[str, Any]:
-    return {
-        "statusCode": status,
-        # A ticket is for one viewer, once.
-        "headers": {"Content-Type": "application/json", "Cache-Control": "no-store", **(headers or {})},
-        "body": json.dumps(body),
-    }

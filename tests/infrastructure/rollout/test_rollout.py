@@ -2,7 +2,7 @@
 
 from tests.infrastructure.template import Stage
 
-BEHIND_APIS = {"webhook", "query", "watch", "authorizer", "connection"}
+BEHIND_APIS = {"webhook", "query", "watch", "overlay", "authorizer", "connection"}
 
 
 def test_prod_moves_an_alias_of_each_function_behind_an_api(prod: Stage) -> None:

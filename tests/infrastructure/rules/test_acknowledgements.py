@@ -30,6 +30,7 @@ PROD = {
     "Data/Users": {"COG1", "COG2", "COG8"},
     "Data/WebhookSecret": {"SMG4"},
     "App/HttpApi/POST--webhooks--twitch": {"APIG4"},
+    "App/HttpApi/POST--api--overlays--{login}--watch": {"APIG4"},
     **{f"App/HttpApi/GET{path.replace('/', '--')}": {"APIG4"} for path in READ_ROUTES},
     "App/Live/Api/$disconnect-Route": {"APIG4"},
     "App/Live/Api/$default-Route": {"APIG4"},
@@ -52,6 +53,7 @@ PROD = {
             "Ingest/Webhook",
             "History/Query",
             "Subscriptions/Watch",
+            "Subscriptions/Overlay",
             "Live/Authorizer",
             "Live/Connection",
         )
@@ -72,7 +74,7 @@ PROD = {
 }
 # Data that may be lost, and no firewall.
 DEV = {
-    **{f"Data/{table}": {"DDB3"} for table in ("Channels", "Connections", "Tickets")},
+    **{f"Data/{table}": {"DDB3"} for table in ("Channels", "Connections", "Grants", "Tickets", "Overlays")},
     "Data/Database/Cluster": {"RDS10"},
     "App/Site/Distribution": {"CFR1", "CFR2", "CFR3", "CFR4"},
 }

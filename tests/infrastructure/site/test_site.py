@@ -55,12 +55,14 @@ def test_pages_come_compressed_over_tls(distribution: Properties) -> None:
     assert distribution["DefaultRootObject"] == "index.html"
 
 
-def test_watching_is_never_cached_and_carries_the_viewers_token(distribution: Properties) -> None:
-    watch = distribution["CacheBehaviors"][0]
-    assert watch["PathPattern"] == "/api/channels/*/watch"
-    assert watch["CachePolicyId"] == CACHING_DISABLED
-    assert watch["OriginRequestPolicyId"] == ALL_VIEWER_EXCEPT_HOST_HEADER
-    assert "POST" in watch["AllowedMethods"]
+def test_watching_is_never_cached_and_carries_who_asks(distribution: Properties) -> None:
+    for behaviour, path in zip(
+        distribution["CacheBehaviors"], ("/api/channels/*/watch", "/api/overlays/*"), strict=False
+    ):
+        assert behaviour["PathPattern"] == path
+        assert behaviour["CachePolicyId"] == CACHING_DISABLED
+        assert behaviour["OriginRequestPolicyId"] == ALL_VIEWER_EXCEPT_HOST_HEADER
+        assert "POST" in behaviour["AllowedMethods"]
 
 
 def test_reads_are_cached_for_as_long_as_the_api_says(prod: Stage, distribution: Properties) -> None:

@@ -13,6 +13,7 @@ FUNCTIONS = {
     "Live/Connection",
     "Live/Broadcaster",
     "Subscriptions/Watch",
+    "Subscriptions/Overlay",
     "Subscriptions/Reconciler",
     "Subscriptions/Notices",
     "History/Recorder",
@@ -86,6 +87,10 @@ ADDRESSES: dict[str, dict[str, object]] = {
     "Site/Distribution": {
         "DistributionConfig.DefaultCacheBehavior.ViewerProtocolPolicy": ("redirect-to-https", "allow-all"),
         "DistributionConfig.CacheBehaviors[/api/channels/*/watch].ViewerProtocolPolicy": (
+            "https-only",
+            "allow-all",
+        ),
+        "DistributionConfig.CacheBehaviors[/api/overlays/*].ViewerProtocolPolicy": (
             "https-only",
             "allow-all",
         ),

@@ -18,6 +18,7 @@ JOBS = {
         "BROADCAST_QUEUE_URL",
         "CHANNELS_TABLE",
         "GRANTS_TABLE",
+        "OVERLAYS_TABLE",
         "STREAMER_PROVIDER",
         "TICKETS_TABLE",
         "TWITCH_SECRET_ARN",
@@ -27,6 +28,7 @@ JOBS = {
         "TWITCH_API_URL",
         "TWITCH_AUTH_URL",
     },
+    "overlay": {"OVERLAYS_TABLE"},
     "reconciler": {
         "BROADCAST_QUEUE_URL",
         "CHANNELS_TABLE",
@@ -61,7 +63,7 @@ def test_a_function_runs_on_arm_with_python_3_14(prod: Stage, job: str) -> None:
 
 @pytest.mark.parametrize("job", sorted(JOBS))
 def test_a_function_is_told_what_it_uses(prod: Stage, local: Stage, job: str) -> None:
-    common = {"POWERTOOLS_SERVICE_NAME", "LOG_LEVEL"}
+    common = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "LOG_LEVEL"}
     history = job in DATABASE_JOBS
     expected = JOBS[job] | common | (DATABASE if history else set())
     for stage, sign_in in ((prod, "DATABASE_CA_FILE"), (local, "DATABASE_SECRET_ARN")):

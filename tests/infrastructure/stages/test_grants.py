@@ -40,10 +40,15 @@ GRANTS = {
         "dynamodb:UpdateItem on {Channels.Arn}",
         "dynamodb:Query on {Grants.Arn}",
         "dynamodb:UpdateItem on {Grants.Arn}",
+        "dynamodb:GetItem on {Overlays.Arn}",
         "dynamodb:PutItem on {Tickets.Arn}",
         "sqs:SendMessage on {Live/Feed/Queue.Arn}",
         f"secretsmanager:GetSecretValue on {SECRET}/local/twitch-??????",
         "secretsmanager:GetSecretValue on {WebhookSecret}",
+    ],
+    "Subscriptions/Overlay": [
+        "dynamodb:DeleteItem on {Overlays.Arn}",
+        "dynamodb:PutItem on {Overlays.Arn}",
     ],
     "Subscriptions/Reconciler": [
         "dynamodb:DeleteItem on {Channels.Arn}",

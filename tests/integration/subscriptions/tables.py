@@ -9,6 +9,7 @@ KEYS = {
     "channels": ["streamer_id"],
     "grants": ["streamer_id", "grantor_id"],
     "tickets": ["ticket_hash"],
+    "overlays": ["overlay_id"],
     "connections": ["streamer_id", "connection_id"],
 }
 

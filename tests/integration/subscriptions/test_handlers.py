@@ -89,6 +89,7 @@ def load(
         "BROADCAST_QUEUE_URL": queue["QueueUrl"],
         "STREAMER_PROVIDER": "TwitchStreamer",
         "TICKETS_TABLE": "tickets",
+        "OVERLAYS_TABLE": "overlays",
         "CONNECTIONS_TABLE": "connections",
         "TWITCH_SECRET_ARN": twitch_secret["ARN"],
         "WEBHOOK_SECRET_ARN": webhook_secret["ARN"],
@@ -442,3 +443,81 @@ class TestNotices:
         (line,) = lines(log)
         assert (line["level"], line["correlation_id"]) == ("WARNING", "a-message-id")
         assert line["subscription"]["type"] == "channel.moderate"
+
+
+class TestOverlay:
+    """An overlay has no viewer's token, but a key of its own."""
+
+    @pytest.fixture
+    def order(self, load: Load) -> Callable[..., dict[str, Any]]:
+        """Make or end the key of a viewer's overlay."""
+        module = load("overlay")
+
+        def ask(method: str, login: str = "alice", viewer: str = "viewer-42") -> dict[str, Any]:
+            event = {
+                "pathParameters": {"login": login},
+                "requestContext": {
+                    "http": {"method": method},
+                    "authorizer": {"jwt": {"claims": {"sub": viewer}, "scopes": None}},
+                },
+            }
+            answer: dict[str, Any] = module.handler(event, Context())
+            return answer
+
+        return ask
+
+    @pytest.fixture
+    def show(self, load: Load) -> Callable[..., dict[str, Any]]:
+        """Ask to follow a channel as an overlay does."""
+        module = load("watch")
+
+        def ask(key: str, login: str = "alice") -> dict[str, Any]:
+            event = {
+                "headers": {"authorization": f"Bearer {key}"},
+                "pathParameters": {"login": login},
+                "requestContext": {},
+            }
+            answer: dict[str, Any] = module.handler(event, Context())
+            return answer
+
+        return ask
+
+    def test_its_key_follows_the_channel_until_it_is_ended(
+        self, order: Callable[..., dict[str, Any]], show: Callable[..., dict[str, Any]]
+    ) -> None:
+        key = json.loads(order("POST")["body"])["key"]
+        answer = show(key)
+        assert answer["statusCode"] == 200
+        assert json.loads(answer["body"])["ticket"]
+        assert order("DELETE") | {"headers": None} == {"statusCode": 204, "headers": None}
+        assert show(key)["statusCode"] == 401
+
+    def test_a_new_key_ends_the_one_before(
+        self, order: Callable[..., dict[str, Any]], show: Callable[..., dict[str, Any]]
+    ) -> None:
+        first, second = (json.loads(order("POST")["body"])["key"] for _ in range(2))
+        assert [show(key)["statusCode"] for key in (first, second)] == [401, 200]
+
+    def test_a_key_is_for_one_channel_and_one_viewer(
+        self, order: Callable[..., dict[str, Any]], show: Callable[..., dict[str, Any]]
+    ) -> None:
+        key = json.loads(order("POST")["body"])["key"]
+        assert show(key, "bob")["statusCode"] == 401
+        order("DELETE", viewer="viewer-43")
+        assert show(key)["statusCode"] == 200
+
+    @pytest.mark.parametrize("key", ["", ".", "made.up", "\ud800.x", "x" * 3000])
+    def test_what_is_no_key_opens_nothing(self, show: Callable[..., dict[str, Any]], key: str) -> None:
+        answer = show(key)
+        assert answer["statusCode"] == 401
+        assert json.loads(answer["body"])["error"]["code"] == "unknown_key"
+
+    def test_the_table_does_not_hold_the_key(
+        self, order: Callable[..., dict[str, Any]], dynamodb: "DynamoDBClient", log: io.StringIO
+    ) -> None:
+        secret = json.loads(order("POST")["body"])["key"].split(".")[1]
+        assert secret not in json.dumps(dynamodb.scan(TableName="overlays")["Items"])
+        assert secret not in log.getvalue()
+
+    def test_a_malformed_login_is_refused(self, order: Callable[..., dict[str, Any]]) -> None:
+        assert order("POST", login="not a name")["statusCode"] == 400
