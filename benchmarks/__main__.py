@@ -13,7 +13,7 @@ import time
 
 from benchmarks import result
 
-BENCHMARKS = ("broadcast", "counts", "recorder", "sealing")
+BENCHMARKS = ("broadcast", "counts", "recorder", "sealing", "subscriptions")
 
 
 def main(names: list[str]) -> None:

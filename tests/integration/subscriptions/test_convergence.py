@@ -1,6 +1,6 @@
 """Whatever happens, in whatever order: what Twitch has becomes what is wanted, and no viewer is let down.
 
-``FANFARE_PROPERTY_EXAMPLES=1000 make integration`` looks for longer.
+With FANFARE_PROPERTY_EXAMPLES=1000 it looks for longer.
 """
 
 import contextlib

@@ -1,0 +1,189 @@
+"""What subscribing costs: 2,000 channels are watched, stay and are left, in process with a simulated Twitch.
+
+Helix requests are what Twitch limits (800 a minute), so they are counted. The tables are kept in memory:
+times are those of our own work and of the simulator's, and DynamoDB's come on top, one call for each channel
+in a steady state.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from benchmarks.result import Result, limit
+from lambdas.common.observability import logger
+from lambdas.common.webhook_secret import WebhookSecret
+from lambdas.subscriptions.channels import ChannelsTable, Record, Resolution
+from lambdas.subscriptions.following import follow, resolve
+from lambdas.subscriptions.grants import GrantsTable
+from lambdas.subscriptions.helix import Credentials, Helix
+from lambdas.subscriptions.model import Grant
+from lambdas.subscriptions.reconciling import Reconciler
+from lambdas.subscriptions.subscribing import Subscriber
+from lambdas.subscriptions.topics import TOPICS, TopicState
+from lambdas.subscriptions.transitions import Transitions
+from local.twitch.in_process import InProcessPool
+from local.twitch.settings import Settings
+from local.twitch.simulator import Simulator
+
+CHANNELS = 2_000
+# What Twitch lists in one answer.
+PAGE = 100
+GRACE_SECONDS = 600
+# The reconciler's own time limit.
+RUN_SECONDS = 4 * 60
+FREE = sum(topic.consent == "none" for topic in TOPICS)
+
+
+class Channels(ChannelsTable):
+    """The channels table in memory."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, Record] = {}
+        self._resolutions: dict[str, Resolution] = {}
+
+    def get(self, streamer_id: str) -> Record | None:
+        return self._records.get(streamer_id)
+
+    def find(self, login: str) -> Resolution | None:
+        return self._resolutions.get(login)
+
+    def scan(self) -> Iterator[tuple[str, Record]]:
+        return iter(list(self._records.items()))
+
+    def watch(self, resolution: Resolution, now: int) -> Record:
+        channel = resolution.channel
+        self._resolutions[channel.login] = resolution
+        known = self._records.get(channel.id, Record(now, 0, {}))
+        record = self._records[channel.id] = dataclasses.replace(known, watched_at=now)
+        return record
+
+    def replace(self, streamer_id: str, key: str, expected_id: str | None, state: TopicState) -> bool:
+        record = self._records.get(streamer_id)
+        if record is None or record.topics.get(key, TopicState("absent")).subscription_id != expected_id:
+            return False
+        self._records[streamer_id] = dataclasses.replace(record, topics={**record.topics, key: state})
+        return True
+
+    def vouch(self, streamer_id: str, now: int, *, watched: bool) -> bool:
+        record = self._records[streamer_id]
+        watched_at = now if watched else record.watched_at
+        self._records[streamer_id] = dataclasses.replace(record, verified_at=now, watched_at=watched_at)
+        return True
+
+    def retire(self, streamer_id: str, not_watched_since: int) -> bool:
+        record = self._records.get(streamer_id)
+        if record is not None and record.watched_at >= not_watched_since:
+            return False
+        self._records.pop(streamer_id, None)
+        return True
+
+
+class NoGrants(GrantsTable):
+    """The grants table, empty."""
+
+    def __init__(self) -> None:
+        pass
+
+    def of(self, streamer_id: str) -> list[Grant]:  # noqa: ARG002 -- as the table's
+        return []
+
+    def all(self) -> Mapping[str, list[Grant]]:
+        return {}
+
+
+def measure(channels: int = CHANNELS) -> list[Result]:
+    """Watch, return, reconcile while all is well, and reconcile when everybody has left."""
+    level = logger.log_level
+    logger.setLevel("ERROR")
+    try:
+        with ThreadPoolExecutor(len(TOPICS)) as executor:
+            return _measure(channels, executor)
+    finally:
+        logger.setLevel(level)
+
+
+def _measure(channels: int, executor: ThreadPoolExecutor) -> list[Result]:
+    now = 1_800_000_000.0
+    base_url = "https://twitch.example"
+    # The rate limit would only make us wait; the budget is as large as such a stage would need.
+    settings = Settings(
+        base_url, "id", "secret", base_url, rate_limit=10**6, max_total_cost=2 * channels * FREE
+    )
+    twitch = Simulator(settings, clock=lambda: int(now * 10**9))
+    pool = InProcessPool(twitch)
+    credentials = Credentials("id", "secret")
+    helix = Helix(pool, lambda: credentials, f"{base_url}/helix", f"{base_url}/oauth2", lambda: now)
+    table = Channels()
+    secret = WebhookSecret("the-webhook-secret", None, "1")
+    subscriber = Subscriber(
+        helix,
+        Transitions(table, lambda _status: None),
+        NoGrants(),
+        "https://fanfare.example/webhooks/twitch",
+        lambda: secret,
+        executor,
+    )
+    viewers: dict[str, int] = {}
+    reconciler = Reconciler(
+        subscriber, lambda: viewers, GRACE_SECONDS, lambda *_change: None, lambda: now, time.sleep
+    )
+
+    def watch() -> None:
+        for number in range(channels):
+            resolution = resolve(helix, table, f"streamer_{number}", int(now))
+            follow(subscriber, resolution, None, int(now))
+            viewers[resolution.channel.id] = 1
+
+    def measured(work: Callable[[], object]) -> tuple[int, float]:
+        """How many Helix calls some work makes, and the seconds it takes."""
+        before, started = len(pool.requests), time.perf_counter()
+        work()
+        seconds = time.perf_counter() - started
+        return sum(path.startswith("/helix") for _, path in pool.requests[before:]), seconds
+
+    first, _ = measured(watch)
+    for message in twitch.take_messages():
+        twitch.answered(message, 200, message.challenge or "", "text/plain")
+    again, _ = measured(watch)
+    verifying, _ = measured(lambda: reconciler.run(now + RUN_SECONDS))
+    steady, steady_seconds = measured(lambda: reconciler.run(now + RUN_SECONDS))
+    viewers.clear()
+    now += GRACE_SECONDS + 1
+    left, left_seconds = measured(lambda: reconciler.run(now + 10 * RUN_SECONDS))
+    if twitch.state.subscriptions:
+        raise RuntimeError("subscriptions are left although nobody watches")
+    pages = -(-channels * FREE // PAGE)
+    if verifying != steady:
+        raise RuntimeError("finding out that Twitch delivers took more than the list")
+    return [
+        _least("Helix calls a channel: first watch", first / channels, "a lookup, one a topic", 1 + FREE),
+        Result(
+            name="Helix calls a channel: watched again",
+            unit="calls",
+            ours=again / channels,
+            baseline_name="a lookup each time",
+            baseline=1,
+            ratio=again / channels,
+            target=0,
+            better="lower",
+        ),
+        _least(f"Helix calls: {channels:,} steady channels", steady, "the list's pages", pages),
+        _least("Helix calls a channel: left", (left - pages) / channels, "one a subscription", FREE),
+        limit(f"reconciling {channels:,} steady channels", "s", steady_seconds, RUN_SECONDS, "lower"),
+        limit(f"cleaning {channels:,} channels up", "s", left_seconds, RUN_SECONDS, "lower"),
+    ]
+
+
+def _least(name: str, ours: float, least_name: str, least: float) -> Result:
+    """A number of calls beside the least that Twitch's API admits."""
+    return Result(
+        name=name,
+        unit="calls",
+        ours=ours,
+        baseline_name=least_name,
+        baseline=least,
+        ratio=ours / least,
+        target=1,
+        better="lower",
+    )
