@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
+import psycopg
 import pytest
 from moto import mock_aws
 
@@ -101,6 +102,14 @@ def test_what_is_not_sealed_is_neither_exported_nor_dropped(connection: Connecti
     before = raw_partitions(connection)
     assert expire_partitions(connection, s3, BUCKET, RETENTION) == Expired(0, 0, 0)
     assert raw_partitions(connection) == before
+
+
+def test_what_was_never_counted_is_not_dropped(connection: Connection, s3: Any, days: list[str]) -> None:
+    lower = TODAY - 9 * DAY  # made after later ones were sealed: nobody will count it
+    connection.execute("select create_events_partition(%s, %s)", [lower, lower + DAY])
+    with pytest.raises(psycopg.errors.RaiseException, match=r"events_\d+ is not sealed"):
+        expire_partitions(connection, s3, BUCKET, RETENTION)
+    assert f"events_{int((lower + DAY).timestamp())}" in raw_partitions(connection)
 
 
 class Losing:
