@@ -98,9 +98,12 @@ class Simulator:
     def answered(self, message: Message, status: int | None, text: str = "", content_type: str = "") -> None:
         """What came of a message in the end: the callback's last answer, with None for no answer at all.
 
-        A subscription with too many failed notifications in a row is given up, and told so.
+        A subscription with too many failed notifications in a row is given up, and told so. One that was
+        deleted meanwhile is past caring.
         """
         subscription = message.subscription
+        if subscription.id not in self.state.subscriptions:
+            return
         if message.challenge is not None:
             if subscription.status == PENDING:
                 if message.proven_by(status, text, content_type):

@@ -241,13 +241,14 @@ class State:
         """What the faults make of a request; this uses them up."""
         latency = 0.0
         for fault in self.faults:
-            about_requests = fault.latency_ms or fault.status or fault.lost in ("request", "answer")
+            lost = fault.lost if fault.lost in ("request", "answer") else None
+            about_requests = fault.latency_ms or fault.status or lost
             fits = path.startswith(fault.path) and fault.method in (None, method)
             if not about_requests or not fits or not fault.strike():
                 continue
             latency += fault.latency_ms / 1000
-            if fault.status or fault.lost:
-                return Trouble(latency, fault.status, fault.lost)
+            if fault.status or lost:
+                return Trouble(latency, fault.status, lost)
         return Trouble(latency)
 
     def loses(self, message_type: Lost) -> bool:

@@ -96,3 +96,16 @@ def test_trouble_is_urllib3s(client: Client, fault: Fault, done: bool) -> None:
 def test_a_refusal_is_an_answer(client: Client) -> None:
     client.simulator.state.faults.append(Fault("/helix", status=503, remaining=1))
     assert [client.subscribe("7").status for _ in range(2)] == [503, 202]
+
+
+@pytest.mark.parametrize("status", [200, None])
+def test_a_subscription_that_is_deleted_before_its_challenge_is_answered_costs_nothing(
+    client: Client, status: int | None
+) -> None:
+    client.subscribe("7")
+    challenge = client.only_message()
+    deleted = f"{SUBSCRIPTIONS}?id={challenge.subscription.id}"
+    assert client.pool.request("DELETE", deleted, headers=client.headers).status == 204
+    client.simulator.answered(challenge, status, challenge.challenge or "", "text/plain")
+    assert client.simulator.state.total_cost == 0
+    assert client.listed() == []
