@@ -90,7 +90,10 @@ def _fill(server: Postgres, connection: Connection, today: datetime) -> None:
     database.name_streamers(connection)
     # Today's was made, empty, by the upkeep.
     connection.execute(f"drop table events_{int((today + timedelta(days=1)).timestamp())}")
-    days = [(today - timedelta(days=days), (EVENTS - LIVE_EVENTS) // SEALED_DAYS) for days in range(1, 91)]
+    days = [
+        (today - timedelta(days=days), (EVENTS - LIVE_EVENTS) // SEALED_DAYS)
+        for days in range(1, SEALED_DAYS + 1)
+    ]
 
     def fill(day: tuple[datetime, int]) -> None:
         lower, count = day
