@@ -4,13 +4,14 @@ libcurl signs a request by itself (Signature Version 4), keeps the connection op
 loading it takes a fraction of what boto3 takes (docs/adr/0008-fast-starts.md).
 """
 
+import dataclasses
 import json
 import os
 import random
 import re
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import pycurl
@@ -46,25 +47,38 @@ class AwsError(Exception):
         self.code = code
 
 
-def signing_handle(
-    service: str, environment: Mapping[str, str] = os.environ
-) -> tuple[pycurl.Curl, list[str]]:
-    """Make a handle that signs its requests for ``service``, and the headers that each of them needs.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Credentials:
+    """What requests are signed with; ``session_token`` is "" for a user's own keys."""
 
-    Region, credentials and trusted certificates are those of every AWS SDK: AWS_REGION, AWS_ACCESS_KEY_ID,
-    AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_CA_BUNDLE. Raises SettingsError for a missing one.
-    https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html
-    """
+    region: str
+    access_key_id: str
+    secret_access_key: str = dataclasses.field(repr=False)
+    session_token: str = dataclasses.field(repr=False)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.
+
+        Raises SettingsError for a missing one.
+        https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html
+        """
+        return cls(
+            _setting(environment, "AWS_REGION"),
+            _setting(environment, "AWS_ACCESS_KEY_ID"),
+            _setting(environment, "AWS_SECRET_ACCESS_KEY"),
+            environment.get("AWS_SESSION_TOKEN", ""),
+        )
+
+
+def new_handle(environment: Mapping[str, str] = os.environ) -> pycurl.Curl:
+    """A handle that trusts the certificates in AWS_CA_BUNDLE, or else the operating system's."""
     handle = pycurl.Curl()
-    handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{_setting(environment, 'AWS_REGION')}:{service}")
-    handle.setopt(pycurl.USERNAME, _setting(environment, "AWS_ACCESS_KEY_ID"))
-    handle.setopt(pycurl.PASSWORD, _setting(environment, "AWS_SECRET_ACCESS_KEY"))
     # libcurl's own default is where Lambda's operating system keeps its certificates.
     if bundle := environment.get("AWS_CA_BUNDLE"):
         handle.setopt(pycurl.CAINFO, bundle)
     handle.setopt(pycurl.NOSIGNAL, 1)
-    token = environment.get("AWS_SESSION_TOKEN")
-    return handle, [f"X-Amz-Security-Token: {token}"] if token else []
+    return handle
 
 
 class Client:
@@ -73,15 +87,20 @@ class Client:
     def __init__(self, service: str, environment: Mapping[str, str] = os.environ) -> None:
         """Make the client of ``dynamodb``, ``secretsmanager``, ``sns`` or ``sqs``; nothing is called yet.
 
-        Settings are those of ``signing_handle`` and AWS_ENDPOINT_URL; SettingsError for a missing one.
+        Settings are those of ``Credentials`` and ``new_handle``, and AWS_ENDPOINT_URL; SettingsError for a
+        missing one.
         """
         self._service = service
-        self._curl, self._headers = signing_handle(service, environment)
+        known = Credentials.from_environment(environment)
+        self._headers = [f"X-Amz-Security-Token: {known.session_token}"] if known.session_token else []
+        self._curl = new_handle(environment)
         self._curl.setopt(
             pycurl.URL,
-            environment.get("AWS_ENDPOINT_URL")
-            or f"https://{service}.{environment['AWS_REGION']}.amazonaws.com",
+            environment.get("AWS_ENDPOINT_URL") or f"https://{service}.{known.region}.amazonaws.com",
         )
+        self._curl.setopt(pycurl.AWS_SIGV4, f"aws:amz:{known.region}:{service}")
+        self._curl.setopt(pycurl.USERNAME, known.access_key_id)
+        self._curl.setopt(pycurl.PASSWORD, known.secret_access_key)
         self._curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(_CONNECT_SECONDS * 1000))
         self._curl.setopt(pycurl.TIMEOUT_MS, round(_ATTEMPT_SECONDS * 1000))
 

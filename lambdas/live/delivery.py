@@ -1,6 +1,6 @@
 """Posting frames to connections: signed ``@connections`` calls over few, kept-alive, multiplexed connections.
 
-libcurl does what costs time: it signs, encrypts and speaks HTTP/2 (HTTP/1.1 where the server does not).
+libcurl does what costs time: it encrypts and speaks HTTP/2 (HTTP/1.1 where the server does not).
 https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-how-to-call-websocket-api-connections.html
 """
 
@@ -13,14 +13,15 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pycurl
 
-from lambdas.common.aws import signing_handle
+from lambdas.common.aws import Credentials, new_handle
 from lambdas.common.connections import Connection
 from lambdas.live.frames import Frame
 from lambdas.live.rate import Rate
+from lambdas.live.signature import Signer
 
 # A connection is stored while its handshake still runs, and until that is over @connections says 410 for it.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-route-keys-connect-disconnect.html
@@ -33,8 +34,10 @@ SOCKETS = 64
 # more time rather than more posts.
 PATIENCE_MS = 2_000
 # Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-BACKOFF_SECONDS = 0.05
+BACKOFF_SECONDS = 0.02
 MOST_BACKOFF_SECONDS = 2.0
+# A header without a value is one that libcurl is not to send.
+HEADERS = ["Content-Type: application/json", "Accept:"]
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -78,8 +81,11 @@ class Courier:
     """Posts to the connections of one WebSocket API; its sockets and its rate outlive an invocation."""
 
     def __init__(self, endpoint: str) -> None:
-        """Post below ``endpoint`` (``https://…/<stage>``)."""
-        self._url = f"{endpoint}/@connections/"
+        """Post below ``endpoint`` (``https://…/<stage>``); the environment has the credentials."""
+        parts = urlsplit(endpoint)
+        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._path = f"{parts.path}/@connections/"
+        self._signer = Signer(parts.netloc, Credentials.from_environment())
         self._rate = Rate(time.monotonic())
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAX_HOST_CONNECTIONS, SOCKETS)
@@ -118,8 +124,12 @@ class Courier:
 
     def _post(self, delivery: Delivery) -> None:
         handle = self._idle.pop() if self._idle else self._handle()
-        handle.setopt(pycurl.URL, self._url + quote(delivery.connection.id, safe=""))
-        handle.setopt(pycurl.POSTFIELDS, delivery.frames[delivery.posted].data)
+        frame = delivery.frames[delivery.posted]
+        path = self._path + quote(delivery.connection.id, safe="")
+        headers = self._signer.headers(path, frame.sha256, time.time())
+        handle.setopt(pycurl.URL, self._origin + path)
+        handle.setopt(pycurl.HTTPHEADER, headers + HEADERS)
+        handle.setopt(pycurl.POSTFIELDS, frame.data)
         handle.setopt(pycurl.TIMEOUT_MS, PATIENCE_MS << delivery.timeouts)
         # The silence may be that of a dead socket.
         handle.setopt(pycurl.FRESH_CONNECT, delivery.timeouts > 0)
@@ -129,8 +139,7 @@ class Courier:
         self._multi.add_handle(handle)
 
     def _handle(self) -> pycurl.Curl:
-        handle, headers = signing_handle("execute-api")
-        handle.setopt(pycurl.HTTPHEADER, [*headers, "Content-Type: application/json", "Accept:"])
+        handle = new_handle()
         handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
         answer: list[bytes] = []
         handle.setopt(pycurl.WRITEFUNCTION, answer.append)
@@ -253,7 +262,7 @@ class _Run:
         self.outcome.problem = problem
         self.outcome.retried += 1
         delivery.failures += 1
-        backoff = min(MOST_BACKOFF_SECONDS, BACKOFF_SECONDS * 2**delivery.failures)
+        backoff = min(MOST_BACKOFF_SECONDS, BACKOFF_SECONDS * 2 ** (delivery.failures - 1))
         # Spread over the time, not kept from anybody who might guess it.
         self._push(time.monotonic() + random.uniform(0, backoff), delivery)  # noqa: S311
 

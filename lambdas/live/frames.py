@@ -5,6 +5,8 @@ request budget: https://docs.aws.amazon.com/apigateway/latest/developerguide/lim
 """
 
 import dataclasses
+import functools
+import hashlib
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Self
@@ -18,7 +20,7 @@ _HEAD = b'{"type":"events","events":['
 _TAIL = b"]}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Frame:
     """What is posted to every viewer, encoded once.
 
@@ -29,6 +31,11 @@ class Frame:
     data: bytes
     event_ids: tuple[str, ...] = ()
     oldest: datetime | None = None
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """The digest of the data in hexadecimal digits, which every post of the frame is signed with."""
+        return hashlib.sha256(self.data).hexdigest()
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:

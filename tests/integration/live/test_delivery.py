@@ -73,9 +73,9 @@ class TlsServer:
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
-        # An aborted socket is closed in the rounds of the loop that follow.
-        for _ in range(5):
-            await asyncio.sleep(0)
+        # Sockets are closed by the loop some time after they were aborted, or after their handshake failed.
+        while len(self._loop._selector.get_map()) > 1:  # type: ignore[attr-defined]
+            await asyncio.sleep(0.01)
 
     async def _post(self, request: web.Request) -> web.Response:
         connection, frame = request.match_info["id"], await request.text()
