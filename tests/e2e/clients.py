@@ -86,8 +86,8 @@ class Cloud:
         answer = request("POST", f"{self.twitch}/simulator/revoke", json=body)
         assert answer.status == 200, answer.data
 
-    def close_connections(self, login: str) -> None:
-        """Close every WebSocket of a channel's viewers from the server's side."""
+    def connections(self, login: str) -> list[str]:
+        """The ids of the registered WebSockets of a channel's viewers."""
         channels = request("GET", f"{self.twitch}/simulator/state").json()["channels"]
         (streamer_id,) = (channel["id"] for channel in channels if channel["login"] == login)
         registered = self.aws("dynamodb").query(
@@ -95,9 +95,13 @@ class Cloud:
             KeyConditionExpression="streamer_id = :streamer_id",
             ExpressionAttributeValues={":streamer_id": {"S": streamer_id}},
         )["Items"]
+        return [connection["connection_id"]["S"] for connection in registered]
+
+    def close_connections(self, login: str) -> None:
+        """Close every WebSocket of a channel's viewers from the server's side."""
         manager = self.aws("apigatewaymanagementapi", self.websocket.replace("ws://", "http://"))
-        for connection in registered:
-            manager.delete_connection(ConnectionId=connection["connection_id"]["S"])
+        for connection_id in self.connections(login):
+            manager.delete_connection(ConnectionId=connection_id)
 
     def subscriptions(self, login: str) -> list[dict[str, Any]]:
         """The subscriptions that the simulated Twitch holds for a channel."""

@@ -1,9 +1,7 @@
 """What a viewer sees, in a real browser: from the form to the live feed and out again."""
 
 import re
-import secrets
 import time
-from collections.abc import Iterator
 from statistics import median
 from typing import Any
 from urllib.parse import urljoin
@@ -22,35 +20,8 @@ MOVING = """document.getAnimations().some(
 )"""
 
 
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(15_000)
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def page(context: BrowserContext) -> Iterator[Page]:
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on(
-        "console",
-        lambda message: problems.append(message.text) if "Content Security Policy" in message.text else None,
-    )
-    yield page
-    assert problems == []
-
-
 def screenshot(page: Page, name: str) -> None:
     page.screenshot(path=ARTIFACTS / f"{name}.png")
-
-
-@pytest.fixture
-def channel() -> str:
-    """A channel that nothing happened on yet, also where the cloud has been running for long."""
-    return f"channel_{secrets.token_hex(4)}"
 
 
 def watch(page: Page, cloud: Cloud, channel: str, viewer: str) -> None:

@@ -8,9 +8,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.e2e.clients import Cloud
 from tests.e2e.conftest import ARTIFACTS
-from tests.e2e.test_journey import channel, watch
-
-__all__ = ["channel"]
+from tests.e2e.test_journey import watch
 
 
 @pytest.fixture
