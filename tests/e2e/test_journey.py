@@ -147,6 +147,23 @@ def test_hostile_text_is_shown_as_text(page: Page, cloud: Cloud, channel: str) -
     assert item.locator("img[src=x]").count() == 0
 
 
+def test_the_deployed_policy_blocks_inline_script(context: BrowserContext, cloud: Cloud) -> None:
+    page = context.new_page()
+    refused: list[str] = []
+    page.on("console", lambda message: refused.append(message.text))
+    page.goto(cloud.site)
+    page.evaluate("""() => {
+        const script = document.createElement("script");
+        script.textContent = "document.title = 'owned'";
+        const button = document.createElement("button");
+        button.setAttribute("onclick", "document.title = 'owned'");
+        document.body.append(script, button);
+        button.click();
+    }""")
+    eventually("both refused", lambda: len([text for text in refused if "script-src" in text]) >= 2)
+    assert page.title() == "Fanfare"
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1920])
 def test_it_fits_small_and_large_screens_in_light_and_dark(

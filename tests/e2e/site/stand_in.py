@@ -126,7 +126,7 @@ class StandIn:
         self._run(self._send(frame)).result(10)
 
     def flood(self, seconds: float, per_second: int, frames_per_second: int = 10) -> "Future[int]":
-        """Send events at a rate, in the background; answers how many were sent."""
+        """Send events at a rate, in the background, unrecorded; answers how many were sent."""
         return self._run(self._flood(seconds, per_second, frames_per_second))
 
     def break_off(self) -> None:
@@ -143,13 +143,17 @@ class StandIn:
 
     async def _flood(self, seconds: float, per_second: int, frames_per_second: int) -> int:
         types = ("channel.follow", "channel.cheer", "channel.raid", "channel.subscribe", "channel.update")
+        models = [event(name) for name in types]
         sent = 0
         start = self._loop.time()
         for frame in range(round(seconds * frames_per_second)):
             due = round((frame + 1) * per_second / frames_per_second) - sent
-            events = [event(types[(sent + n) % len(types)], viewer=f"viewer_{sent + n}") for n in range(due)]
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            events = [
+                models[n % len(models)] | {"id": f"flood-{n}-{now}", "occurred_at": now, "created_at": now}
+                for n in range(sent, sent + due)
+            ]
             sent += due
-            self.record(events)
             await self._send({"type": "events", "events": events})
             await asyncio.sleep(max(0, start + (frame + 1) / frames_per_second - self._loop.time()))
         return sent

@@ -1,0 +1,140 @@
+"""What the page does under hostile text, hands on a keyboard, and a flood of events."""
+
+import json
+import os
+import time
+
+from playwright.sync_api import Page, expect
+
+from tests.e2e.site.conftest import OpenPage
+from tests.e2e.site.stand_in import StandIn, event
+from tests.e2e.site.test_states import OVERFLOW, SHOTS
+
+#: A measurement of its own length, on a machine that does nothing else; else only a short one.
+MEASURED_SECONDS = float(os.environ.get("FANFARE_FLOOD_SECONDS", "0"))
+TEN_MINUTES = 600
+PER_SECOND = 50
+
+OBSERVE = """window.longTasks = [];
+new PerformanceObserver(list => longTasks.push(...list.getEntries().map(entry => Math.round(entry.duration))))
+    .observe({type: "longtask"})"""
+
+HOSTILE = {
+    "markup": "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>",
+    "right-to-left": "\u202e\u2066evil\u202e txt.exe \u05d0\u05d1\u05d2",
+    "long word": "W" * 500,
+    "zero width": "z\u200b\u200d\ufeff" * 100 + "e\u0301" + "\u0336" * 60,
+    "emoji": "👩‍👩‍👧‍👦🏳️‍🌈" * 60,
+    "lines": "\n\r\t\u2028 a \u2029 b" * 40,
+}
+
+
+def test_hostile_text_is_shown_harmlessly_and_breaks_no_layout(watching: OpenPage, stand_in: StandIn) -> None:
+    page = watching()
+    for name, text in HOSTILE.items():
+        title = event("channel.update", title=text, category_name=text, broadcaster_user_name=text)
+        cheer = event("channel.cheer", user_name=text, message=text, bits=1)
+        stand_in.happen(title, cheer)
+        expect(page.locator(f"[data-event-id='{cheer['id']}']")).to_be_visible()
+        for width in (360, 1280):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate(OVERFLOW) <= 0, (name, width)
+            overlaps = "item => item.scrollWidth > item.clientWidth + 1"
+            assert not page.locator("[data-testid=event]").first.evaluate(overlaps), (name, width)
+        page.locator(f"[data-event-id='{cheer['id']}'] button").click()
+        expect(page.get_by_test_id("fields")).to_be_visible()
+        assert page.get_by_test_id("drawer").evaluate("d => d.scrollWidth <= d.clientWidth + 1"), name
+        page.screenshot(path=SHOTS / f"hostile-{name.replace(' ', '-')}.png")
+        page.get_by_test_id("drawer-close").click()
+        page.mouse.move(5, 5)  # off the feed, which stands still under it
+    assert page.title() != "owned"
+    assert page.locator("img[src=x], [data-testid=event] script").count() == 0
+    # Each run of foreign text is isolated from ours, whatever direction it claims.
+    assert page.locator("[data-testid=event] bdi").first.evaluate("b => getComputedStyle(b).unicodeBidi") in (
+        "isolate",
+        "plaintext",
+    )
+
+
+def test_the_keyboard_reaches_everything_and_comes_back(watching: OpenPage, stand_in: StandIn) -> None:
+    stand_in.record([event("channel.raid", 60, viewer="wren", viewers=9), event("channel.cheer", 50)])
+    page = watching()
+    expect(page.get_by_test_id("event")).to_have_count(2)
+    reached = set()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate("document.activeElement.dataset.testid ?? document.activeElement.className")
+        )
+        if page.evaluate("document.activeElement.matches('[data-testid=event] button')"):
+            break
+    assert {"skip", "theme", "sign-out", "favourite", "filter-all", "filter"} <= reached
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    expect(page.get_by_test_id("drawer")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_test_id("drawer")).not_to_be_visible()
+    assert page.evaluate("document.activeElement.matches('[data-testid=event] button')")
+
+
+def test_the_numbers_move_at_once_and_agree_with_the_record(watching: OpenPage, stand_in: StandIn) -> None:
+    stand_in.record([event("channel.raid", 60)])
+    page = watching()
+    expect(page.get_by_test_id("total")).to_have_text("1")
+    stand_in.happen(event("channel.raid"), event("channel.cheer"))
+    expect(page.get_by_test_id("total")).to_have_text("3", timeout=2_000)
+    expect(page.locator("[data-testid=count][data-event-type='channel.raid'] .n")).to_have_text("2")
+    page.reload()
+    expect(page.get_by_test_id("total")).to_have_text("3")
+
+
+def heap(page: Page) -> float:
+    """The page's memory in MB, without what may be collected."""
+    session = page.context.new_cdp_session(page)
+    session.send("HeapProfiler.collectGarbage")
+    used: float = session.send("Runtime.getHeapUsage")["usedSize"]
+    session.detach()
+    return used / 1e6
+
+
+def test_a_flood_of_events_neither_fills_the_memory_nor_stops_the_page(
+    watching: OpenPage, stand_in: StandIn
+) -> None:
+    page = watching(storage=OBSERVE)
+    # As many events as come in ten minutes, as fast as they can be sent.
+    stand_in.flood(2, 500).result(60)
+    before = heap(page)
+    stand_in.flood(20, TEN_MINUTES * PER_SECOND // 20).result(120)
+    after = heap(page)
+
+    seconds = MEASURED_SECONDS or 4
+    page.evaluate("longTasks.length = 0")
+    session = page.context.new_cdp_session(page)
+    # In time of the page's own thread, so that a busy machine does not count.
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def busy() -> float:
+        metrics = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
+        return float(metrics["TaskDuration"])
+
+    busy_before, started = busy(), time.monotonic()
+    stand_in.flood(seconds, PER_SECOND).result(seconds + 60)
+    share = (busy() - busy_before) / (time.monotonic() - started)
+    long_tasks = page.evaluate("longTasks")
+    figures = {
+        "events_per_second": PER_SECOND,
+        "seconds": seconds,
+        "main_thread_busy": round(share, 3),
+        "longest_task_ms": max(long_tasks, default=0),
+        "long_tasks": len(long_tasks),
+        "heap_mb_after_1000_events": round(before, 1),
+        "heap_mb_after_31000_events": round(after, 1),
+    }
+    (SHOTS / "flood.json").write_text(json.dumps(figures, indent=2) + "\n")
+    assert after < before * 1.2 + 1, figures
+    assert share < 0.5, figures
+    if MEASURED_SECONDS:
+        assert figures["longest_task_ms"] <= 100, figures
+    # And it is still there for its viewer.
+    page.locator("[data-family=raids]").click()
+    expect(page.locator("[data-testid=event]").first).to_have_attribute("data-event-type", "channel.raid")
