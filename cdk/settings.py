@@ -75,7 +75,7 @@ class Aurora(_Settings):
     backup_days: int = Field(default=7, ge=1, le=35)
     """Days back to which the cluster can be restored."""
     proxy: bool = False
-    """Whether recorder and query share connections through RDS Proxy: when, says docs/adr/0008."""
+    """Whether recorder and query share connections through RDS Proxy: when, says docs/adr/0007."""
 
     @model_validator(mode="after")
     def _range(self) -> Self:

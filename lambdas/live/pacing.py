@@ -1,6 +1,6 @@
 """Which channels are quiet, so that an event goes out at once, and which are busy, so that events gather.
 
-A frame for each event would cost a post for each event and viewer: docs/adr/0008-busy-channels.md.
+A frame for each event would cost a post for each event and viewer: docs/adr/0015-busy-channels.md.
 """
 
 # A viewer is to see the first event at once and the others in a few frames a second.
