@@ -280,7 +280,6 @@ class Monitoring(Construct):
             dimensions_map={"service": job, **dimensions},
             statistic=statistic,
             period=period,
-            label=" ".join([name, *dimensions.values(), *([statistic] if statistic.startswith("p") else [])]),
         )
 
     def _lambda(self, name: str, job: str, period: Duration = _FIVE_MINUTES) -> cloudwatch.Metric:
@@ -290,7 +289,6 @@ class Monitoring(Construct):
             dimensions_map={"FunctionName": f"fanfare-{self._settings.stage}-{job}"},
             statistic="Sum",
             period=period,
-            label=job,
         )
 
     def _sum(self, name: str, jobs: Sequence[str]) -> cloudwatch.MathExpression:
@@ -307,16 +305,13 @@ class Monitoring(Construct):
             dimensions_map={"QueueName": f"fanfare-{self._settings.stage}-{queue}"},
             statistic="Maximum",
             period=_MINUTE,
-            label=queue,
         )
 
     def _http(self, name: str, statistic: str) -> cloudwatch.Metric:
-        return self._http_api.metric(name, statistic=statistic, period=_MINUTE, label=f"HTTP API: {name}")
+        return self._http_api.metric(name, statistic=statistic, period=_MINUTE)
 
     def _websocket(self, name: str, statistic: str) -> cloudwatch.Metric:
-        return self._websocket_api.metric(
-            name, statistic=statistic, period=_MINUTE, label=f"WebSocket API: {name}"
-        )
+        return self._websocket_api.metric(name, statistic=statistic, period=_MINUTE)
 
     def _database(self, cluster: rds.IDatabaseCluster, name: str, period: Duration) -> cloudwatch.Metric:
         return cloudwatch.Metric(

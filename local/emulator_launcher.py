@@ -262,7 +262,43 @@ def delete_bucket_emptier(_physical_id: str, properties: Properties) -> None:
             s3.delete_object(Bucket=bucket, Key=found["Key"])
 
 
+# -- AWS::CloudWatch::Alarm ------------------------------------------------------------------------
+
+_alarm = dict(provisioners._RESOURCE_HANDLERS["AWS::CloudWatch::Alarm"])
+
+
+def create_alarm(logical_id: str, properties: Properties, stack_name: str) -> Resource:
+    """The emulator's alarm, which does no arithmetic: one over several metrics is put on record over one."""
+    created: Resource = _alarm["create"](logical_id, _over_one_metric(properties), stack_name)
+    return created
+
+
+def update_alarm(
+    physical_id: str, old: Properties, new: Properties, stack_name: str, logical_id: str
+) -> Resource:
+    """The emulator's update, likewise."""
+    updated: Resource = _alarm["update"](
+        physical_id, _over_one_metric(old), _over_one_metric(new), stack_name, logical_id
+    )
+    return updated
+
+
+def _over_one_metric(properties: Properties) -> dict[str, Any]:
+    stats = [metric["MetricStat"] for metric in properties.get("Metrics", ()) if "MetricStat" in metric]
+    if not stats:
+        return dict(properties)
+    rest = {name: value for name, value in properties.items() if name != "Metrics"}
+    stat = stats[0]
+    return {**rest, **stat["Metric"], "Statistic": stat["Stat"], "Period": stat["Period"]}
+
+
 HANDLERS: dict[str, dict[str, Any]] = {
+    "AWS::CloudWatch::Alarm": {
+        "create": create_alarm,
+        "update": update_alarm,
+        "update_with_logical_id": True,
+        "delete": _alarm["delete"],
+    },
     "AWS::Cognito::UserPoolIdentityProvider": {
         "create": create_identity_provider,
         "update": update_identity_provider,

@@ -4,13 +4,14 @@ import json
 import os
 import time
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.site.conftest import OpenPage
 from tests.e2e.site.stand_in import StandIn, event
 from tests.e2e.site.test_states import OVERFLOW, SHOTS
 
-#: A measurement of its own length, on a machine that does nothing else; else only a short one.
+#: How long the flood is measured; that takes a machine which does nothing else.
 MEASURED_SECONDS = float(os.environ.get("FANFARE_FLOOD_SECONDS", "0"))
 TEN_MINUTES = 600
 PER_SECOND = 50
@@ -33,15 +34,15 @@ def test_hostile_text_is_shown_harmlessly_and_breaks_no_layout(watching: OpenPag
     page = watching()
     for name, text in HOSTILE.items():
         title = event("channel.update", title=text, category_name=text, broadcaster_user_name=text)
-        cheer = event("channel.cheer", user_name=text, message=text, bits=1)
-        stand_in.happen(title, cheer)
-        expect(page.locator(f"[data-event-id='{cheer['id']}']")).to_be_visible()
+        poll = event("channel.poll.begin", title=text)  # of a type that is never shown as a burst
+        stand_in.happen(title, poll)
+        expect(page.locator(f"[data-event-id='{poll['id']}']")).to_be_visible()
         for width in (360, 1280):
             page.set_viewport_size({"width": width, "height": 800})
             assert page.evaluate(OVERFLOW) <= 0, (name, width)
             overlaps = "item => item.scrollWidth > item.clientWidth + 1"
             assert not page.locator("[data-testid=event]").first.evaluate(overlaps), (name, width)
-        page.locator(f"[data-event-id='{cheer['id']}'] button").click()
+        page.locator(f"[data-event-id='{poll['id']}'] button").click()
         expect(page.get_by_test_id("fields")).to_be_visible()
         assert page.get_by_test_id("drawer").evaluate("d => d.scrollWidth <= d.clientWidth + 1"), name
         page.screenshot(path=SHOTS / f"hostile-{name.replace(' ', '-')}.png")
@@ -97,6 +98,9 @@ def heap(page: Page) -> float:
     return used / 1e6
 
 
+@pytest.mark.skipif(
+    not MEASURED_SECONDS, reason="a measurement: FANFARE_FLOOD_SECONDS=60, on an idle machine"
+)
 def test_a_flood_of_events_neither_fills_the_memory_nor_stops_the_page(
     watching: OpenPage, stand_in: StandIn
 ) -> None:
@@ -107,7 +111,7 @@ def test_a_flood_of_events_neither_fills_the_memory_nor_stops_the_page(
     stand_in.flood(20, TEN_MINUTES * PER_SECOND // 20).result(120)
     after = heap(page)
 
-    seconds = MEASURED_SECONDS or 4
+    seconds = MEASURED_SECONDS
     page.evaluate("longTasks.length = 0")
     session = page.context.new_cdp_session(page)
     # In time of the page's own thread, so that a busy machine does not count.
@@ -133,8 +137,7 @@ def test_a_flood_of_events_neither_fills_the_memory_nor_stops_the_page(
     (SHOTS / "flood.json").write_text(json.dumps(figures, indent=2) + "\n")
     assert after < before * 1.2 + 1, figures
     assert share < 0.5, figures
-    if MEASURED_SECONDS:
-        assert figures["longest_task_ms"] <= 100, figures
+    assert figures["longest_task_ms"] <= 100, figures
     # And it is still there for its viewer.
     page.locator("[data-family=raids]").click()
     expect(page.locator("[data-testid=event]").first).to_have_attribute("data-event-type", "channel.raid")

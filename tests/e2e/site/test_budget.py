@@ -39,7 +39,7 @@ def test_the_first_page_loads_at_most_70_kb_of_compressed_scripts(dist: Path) ->
 
 def test_what_only_some_need_comes_when_they_need_it(dist: Path) -> None:
     at_once = "".join((dist / name).read_text() for name in loaded_at_once(dist))
-    for words in ("code_challenge_method", "u-over"):  # the sign-in's library, the charts'
+    for words in ("code_challenge_method", "dppxchange"):  # the sign-in's library, the charts'
         assert words not in at_once, words
         assert any(words in script.read_text() for script in dist.glob("assets/*.js")), words
 

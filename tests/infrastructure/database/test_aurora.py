@@ -94,6 +94,6 @@ def test_an_idle_development_database_pauses(dev: Stage) -> None:
     assert cluster["ServerlessV2ScalingConfiguration"] == {
         "MinCapacity": 0,
         "MaxCapacity": 2,
-        "SecondsUntilAutoPause": 1800,
+        "SecondsUntilAutoPause": 300,
     }
     assert cluster["DeletionProtection"] is False

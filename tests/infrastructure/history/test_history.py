@@ -23,7 +23,7 @@ def test_anyone_may_read(prod: Stage) -> None:
     for route in reads.values():
         assert route["AuthorizationType"] == "NONE"
         integration = prod.resources[route["Target"].removeprefix("integrations/").strip("{}")]
-        assert integration.properties["IntegrationUri"] == "{History/Query.Arn}"
+        assert integration.properties["IntegrationUri"] == "{History/Query/Live}"
         assert integration.properties["PayloadFormatVersion"] == "2.0"
 
 

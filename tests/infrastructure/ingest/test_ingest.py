@@ -3,7 +3,7 @@
 from tests.infrastructure.template import Stage
 
 
-def test_twitch_delivers_without_credentials_and_only_there(prod: Stage) -> None:
+def test_twitch_delivers_without_credentials_and_overlays_bring_their_own(prod: Stage) -> None:
     open_posts = {
         route["RouteKey"]
         for route in prod.of_type("AWS::ApiGatewayV2::Route").values()
@@ -11,7 +11,7 @@ def test_twitch_delivers_without_credentials_and_only_there(prod: Stage) -> None
         and route["AuthorizationType"] == "NONE"
         and "POST" in route["RouteKey"]
     }
-    assert open_posts == {"POST /webhooks/twitch"}
+    assert open_posts == {"POST /webhooks/twitch", "POST /api/overlays/{login}/watch"}
 
 
 def test_the_http_api_is_throttled(prod: Stage) -> None:

@@ -14,7 +14,7 @@ def test_a_ticket_in_the_query_opens_the_connection(prod: Stage) -> None:
     authorizer = prod.resources[str(connect["AuthorizerId"]).strip("{}")].properties
     assert authorizer["AuthorizerType"] == "REQUEST"
     assert authorizer["IdentitySource"] == ["route.request.querystring.ticket"]
-    assert "{Live/Authorizer.Arn}" in authorizer["AuthorizerUri"]
+    assert "{Live/Authorizer/Live}" in authorizer["AuthorizerUri"]
 
 
 def test_messages_are_told_apart_by_their_action(prod: Stage) -> None:
@@ -36,7 +36,7 @@ def test_pings_and_unknown_actions_are_answered(prod: Stage) -> None:
 def test_one_function_handles_every_route(prod: Stage) -> None:
     for route in _routes(prod).values():
         integration = prod.resources[str(route["Target"]).removeprefix("integrations/").strip("{}")]
-        assert "{Live/Connection.Arn}" in integration.properties["IntegrationUri"]
+        assert "{Live/Connection/Live}" in integration.properties["IntegrationUri"]
 
 
 def test_the_stage_is_throttled(prod: Stage) -> None:

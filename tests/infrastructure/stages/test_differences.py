@@ -22,6 +22,15 @@ FUNCTIONS = {
     "History/Migrator",
     "History/Postmigrator",
 }
+# With gradual_rollout an API calls an alias of these.
+BEHIND_APIS = {
+    "Ingest/Webhook",
+    "Live/Authorizer",
+    "Live/Connection",
+    "Subscriptions/Watch",
+    "Subscriptions/Overlay",
+    "History/Query",
+}
 DATABASE_FUNCTIONS = {name for name in FUNCTIONS if name.startswith("History/")}
 
 EMULATOR = "http://127.0.0.1:14566"
@@ -169,7 +178,7 @@ def test_local_and_prod_differ_further_in_these_settings_only(
         path, _, type_ = resource.rpartition(" ")
         if (resource, name) not in by_addresses and not re.search(r"Tags\b.*Stage", name):
             found.setdefault(f"{type_} {name}", set()).add(path)
-    tables = {"Channels", "Connections", "Grants", "Tickets"}
+    tables = {"Channels", "Connections", "Grants", "Overlays", "Tickets"}
     network = (
         "ec2:AssignPrivateIpAddresses+ec2:CreateNetworkInterface+ec2:DeleteNetworkInterface"
         "+ec2:DescribeNetworkInterfaces+ec2:DescribeSubnets+ec2:UnassignPrivateIpAddresses"
@@ -185,8 +194,37 @@ def test_local_and_prod_differ_further_in_these_settings_only(
         "AWS::Cognito::UserPool DeletionProtection": {"Users"},
         # log_level, log_retention_days
         "AWS::Lambda::Function Environment.Variables.LOG_LEVEL": FUNCTIONS,
-        "AWS::Logs::LogGroup RetentionInDays": {f"{function}Logs" for function in FUNCTIONS},
-        # stage
+        "AWS::Logs::LogGroup RetentionInDays": {
+            "HttpStage/AccessLogs",
+            *(f"{function}Logs" for function in FUNCTIONS),
+        },
+        # gradual_rollout: APIs call aliases
+        "AWS::ApiGatewayV2::Authorizer AuthorizerUri": {"Live/Api/TicketAuthorizer"},
+        "AWS::ApiGatewayV2::Integration IntegrationUri": {
+            "HttpApi/GET--api--channels--{login}--events/QueryIntegration",
+            "HttpApi/POST--api--channels--{login}--watch/WatchIntegration",
+            "HttpApi/POST--api--overlays--{login}--key/OverlayIntegration",
+            "HttpApi/POST--webhooks--twitch/WebhookIntegration",
+            "Live/Api/$connect-Route/Connect",
+            "Live/Api/$default-Route/UnknownAction",
+            "Live/Api/$disconnect-Route/Disconnect",
+            "Live/Api/ping-Route/Ping",
+        },
+        "AWS::Lambda::Permission FunctionName": {
+            path
+            for path in prod.of_type("AWS::Lambda::Permission")
+            if path.startswith(("HttpApi/", "Live/Api/"))
+        },
+        # stage, which is also in the namespace of its metrics
+        "AWS::CloudWatch::Alarm Metrics[1].MetricStat.Metric.Namespace": {"Monitoring/TwitchBudget"},
+        "AWS::CloudWatch::Alarm Metrics[2].MetricStat.Metric.Namespace": {"Monitoring/TwitchBudget"},
+        "AWS::CloudWatch::Alarm Namespace": {
+            "History/PartitionsAlarm",
+            "Monitoring/DeliveriesRefused",
+            "Monitoring/DeliverySlow",
+        },
+        "AWS::CloudWatch::Dashboard DashboardBody": {"Monitoring/Dashboard"},
+        "AWS::Lambda::Function Environment.Variables.POWERTOOLS_METRICS_NAMESPACE": FUNCTIONS,
         "AWS::CloudFront::Distribution DistributionConfig.Comment": {"Site/Distribution"},
         "AWS::KMS::Key Description": {"Alarms/Key"},
         # waf
@@ -206,13 +244,31 @@ def test_local_and_prod_differ_further_in_these_settings_only(
     }
 
 
-def test_the_resources_that_only_prod_has_are_its_database_and_its_firewall(
+def test_the_resources_that_only_prod_has_are_its_database_firewall_and_rollouts(
     prod: Stage, local: Stage
 ) -> None:
     assert only_in(local, prod) == {}
     maker_of_the_role = "AWS679f53fac002430cb0da5b7982bd2287"
     others = {path for path in only_in(prod, local) if not path.startswith("Database/")}
-    assert others == {maker_of_the_role, f"{maker_of_the_role}/ServiceRole", "WebAcl"}
+    rollouts = {
+        f"{function}/{part}"
+        for function in BEHIND_APIS
+        for part in (
+            "CurrentVersion",
+            "Live",
+            "NewVersionFailing",
+            "Rollout",
+            "Rollout/Application",
+            "Rollout/ServiceRole",
+        )
+    }
+    assert others == {
+        maker_of_the_role,
+        f"{maker_of_the_role}/ServiceRole",
+        "WebAcl",
+        "Monitoring/DatabaseBusy",
+        *rollouts,
+    }
 
 
 def _asset(value: object) -> object:
