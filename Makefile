@@ -94,7 +94,11 @@ stress: $(VENV) ## Record, archive, read and drop at once for a minute, while co
 
 .PHONY: rollover
 rollover: $(VENV) $(TOOLS) $(SITE) ## Test the deployed local cloud over the ends of some one-minute partitions
-	FANFARE_PARTITION_SECONDS=60 FANFARE_RETENTION_SECONDS=60 $(PYTEST) tests/e2e/test_rollover.py
+	FANFARE_PARTITION_SECONDS=60 FANFARE_RETENTION_SECONDS=60 $(PYTEST) -m measured tests/e2e/test_rollover.py
+
+.PHONY: flood
+flood: $(VENV) $(TOOLS) $(SITE) ## Measure the watch page for a minute at 50 events a second (.artifacts/site/flood.json)
+	$(PYTEST) -m measured tests/e2e/site
 
 .PHONY: infrastructure
 infrastructure: $(VENV) $(TOOLS) $(SITE) ## Test the synthesised templates and the function packages

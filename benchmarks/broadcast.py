@@ -105,8 +105,8 @@ def _server(directory: Path) -> Iterator[dict[str, str]]:
             "AWS_ENDPOINT_URL": f"https://127.0.0.1:{port}",
             "AWS_REGION": "eu-central-1",
             "AWS_DEFAULT_REGION": "eu-central-1",
-            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-            "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            "AWS_ACCESS_KEY_ID": "an-access-key-id",
+            "AWS_SECRET_ACCESS_KEY": "a-secret-access-key",
             # As long as those that Lambda's roles get.
             "AWS_SESSION_TOKEN": "IQoJb3JpZ2luX2VjE" * 60,
             "CONNECTIONS_TABLE": "connections",

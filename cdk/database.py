@@ -27,8 +27,11 @@ CERTIFICATES = "rds-ca.pem"
 MAKER_OF_THE_ROLE = "AWS679f53fac002430cb0da5b7982bd2287"
 
 
-class Database(Construct):
-    """What a function needs to reach the database, and the grant to do so."""
+class AuroraServerless(Construct):
+    """Aurora PostgreSQL Serverless v2 in subnets with no way out but to one bucket of S3.
+
+    IAM authentication over verified TLS.
+    """
 
     environment: dict[str, str]
     """Environment variables that say where the database is and how to sign in."""
@@ -40,51 +43,8 @@ class Database(Construct):
     """VPC arguments of a function that connects."""
     network_with_s3: dict[str, Any] | None
     """VPC arguments of a function that connects and also reaches S3."""
-
-    cluster: rds.IDatabaseCluster | None = None
-    """Aurora's, to be watched; None where the database is somebody else's."""
-
-    def grant_connect(self, function: Function, *, shared: bool) -> None:
-        """Let ``function`` sign in where the environment, or the shared one, says."""
-        raise NotImplementedError
-
-
-def database(scope: Construct, id_: str, settings: Settings, *, exports: s3.IBucket) -> Database:
-    """The database that the settings ask for, with a way to the bucket ``exports`` where it is in a VPC."""
-    if isinstance(settings.database, ExternalDatabase):
-        return External(scope, id_, settings.database)
-    return AuroraServerless(scope, id_, settings, settings.database, exports)
-
-
-class External(Database):
-    """A PostgreSQL that stands already, reached with the password in a secret."""
-
-    def __init__(self, scope: Construct, id_: str, external: ExternalDatabase) -> None:
-        super().__init__(scope, id_)
-        self._secret = secretsmanager.Secret.from_secret_name_v2(self, "Password", external.secret_name)
-        self.network = self.network_with_s3 = None
-        self.files = {}
-        self.environment = self.shared_environment = {
-            "DATABASE_HOST": external.host,
-            "DATABASE_PORT": str(external.port),
-            "DATABASE_NAME": external.name,
-            "DATABASE_USER": external.user,
-            "DATABASE_SECRET_ARN": self._secret.secret_arn,
-        }
-        if external.ca_file:
-            self.files[CERTIFICATES] = external.ca_file.read_bytes()
-            self.environment["DATABASE_CA_FILE"] = CERTIFICATES
-
-    def grant_connect(self, function: Function, *, shared: bool) -> None:  # noqa: ARG002 -- one way in
-        """Let ``function`` read the password."""
-        function.allow("secretsmanager:GetSecretValue", on=f"{self._secret.secret_arn}-??????")
-
-
-class AuroraServerless(Database):
-    """Aurora PostgreSQL Serverless v2 in subnets with no way out but to one bucket of S3.
-
-    IAM authentication over verified TLS.
-    """
+    cluster: rds.IDatabaseCluster | None
+    """What is to be watched, if it is ours."""
 
     def __init__(
         self, scope: Construct, id_: str, settings: Settings, aurora: Aurora, exports: s3.IBucket
@@ -273,3 +233,38 @@ class AuroraServerless(Database):
             f"IAM4[Policy::{BASIC_EXECUTION}]",
             because="CDK's own function for such calls; the policy is for its log.",
         )
+
+
+class External(Construct):
+    """A PostgreSQL that stands already, reached with the password in a secret, in no VPC."""
+
+    def __init__(self, scope: Construct, id_: str, external: ExternalDatabase) -> None:
+        super().__init__(scope, id_)
+        self._secret = secretsmanager.Secret.from_secret_name_v2(self, "Password", external.secret_name)
+        self.network = self.network_with_s3 = self.cluster = None
+        self.files = {}
+        self.environment = self.shared_environment = {
+            "DATABASE_HOST": external.host,
+            "DATABASE_PORT": str(external.port),
+            "DATABASE_NAME": external.name,
+            "DATABASE_USER": external.user,
+            "DATABASE_SECRET_ARN": self._secret.secret_arn,
+        }
+        if external.ca_file:
+            self.files[CERTIFICATES] = external.ca_file.read_bytes()
+            self.environment["DATABASE_CA_FILE"] = CERTIFICATES
+
+    def grant_connect(self, function: Function, *, shared: bool) -> None:  # noqa: ARG002 -- one way in
+        """Let ``function`` read the password."""
+        function.allow("secretsmanager:GetSecretValue", on=f"{self._secret.secret_arn}-??????")
+
+
+Database = AuroraServerless | External
+"""What a function needs to reach the database, and the grant to do so."""
+
+
+def database(scope: Construct, id_: str, settings: Settings, *, exports: s3.IBucket) -> Database:
+    """The database that the settings ask for, with a way to the bucket ``exports`` where it is in a VPC."""
+    if isinstance(settings.database, ExternalDatabase):
+        return External(scope, id_, settings.database)
+    return AuroraServerless(scope, id_, settings, settings.database, exports)

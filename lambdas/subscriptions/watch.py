@@ -67,8 +67,6 @@ DYNAMODB = boto3.client("dynamodb")
 TICKETS = Client("dynamodb")
 SECRETS = boto3.client("secretsmanager")
 SQS = boto3.client("sqs")
-DYNAMODB = boto3.client("dynamodb")
-TICKETS = Client("dynamodb")
 HELIX = Helix(
     connection_pool(),
     lambda: Credentials.from_json(

@@ -101,8 +101,8 @@ def test_a_viewer_signs_in_and_sees_the_newest_ten_events_live(
 def recorded(cloud: Cloud, channel: str) -> list[str]:
     """The ids of the events that the read route knows, as they happened, newest first (at most 100).
 
-    The route's own order is that of recording, which queues may change within a moment: its newest ten need not be
-    the ten that happened last.
+    The route's own order is that of recording, which queues may change within a moment: its newest ten need
+    not be the ten that happened last.
     """
     answer = request("GET", f"{cloud.api.rstrip('/')}/api/channels/{channel}/events?limit=100")
     events = sorted(answer.json()["events"], key=lambda event: str(event["occurred_at"]), reverse=True)

@@ -2,15 +2,16 @@
 
 import json
 import secrets
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
-import pytest
 
 from lambdas.history import exports
 from tests.e2e.clients import Cloud, Viewer, eventually
 
 CHANNELS = "fanfare-local-channels"
+DAY = timedelta(days=1)
 
 
 def invoke(cloud: Cloud, function: str) -> None:
@@ -60,22 +61,25 @@ def test_the_archiver_makes_the_partitions_ahead(cloud: Cloud) -> None:
 
 
 def test_the_archiver_archives_exports_and_drops_what_is_old(cloud: Cloud) -> None:
-    partition = "events_946684800"  # the last day of 1999
+    login, event_id = f"old_timer_{secrets.token_hex(4)}", secrets.token_hex(16)
     bucket = cloud.outputs["ExportsBucketName"]
     with psycopg.connect(cloud.database, autocommit=True) as connection:
-        if connection.execute("select from watermark where archived_until >= '2000-01-01Z'").fetchone():
-            pytest.skip("this cloud has archived something: what is older is not looked at again")
-        connection.execute("select create_events_partition('1999-12-31Z', '2000-01-01Z')")
+        # The first day that nobody has archived: what is older than the watermark is not looked at again.
+        row = connection.execute("select archived_until from watermark").fetchone()
+        assert row is not None
+        start: datetime = row[0]
+        partition = f"events_{int((start + DAY).timestamp())}"
+        connection.execute("select create_events_partition(%s, %s)", [start, start + DAY])
         connection.execute(
-            "insert into events values "
-            "('y2k', '1999', 'old_timer', 'channel.raid', now(), '1999-12-31T12:00Z', '{}')"
+            "insert into events values (%s, %s, %s, 'channel.raid', now(), %s, '{}')",
+            [event_id, login, login, start + DAY / 2],
         )
-        connection.execute("insert into streamers values ('1999', 'old_timer', '1999-12-31T12:00Z')")
+        connection.execute("insert into streamers values (%s, %s, %s)", [login, login, start + DAY / 2])
         invoke(cloud, "archiver")
         assert connection.execute("select to_regclass(%s)", [partition]).fetchone() == (None,)
     exported = [json.loads(line) for line in exports.read_export(cloud.aws("s3"), bucket, partition)]
-    assert [event["id"] for event in exported] == ["y2k"]
-    counted = json.loads(cloud.get("/api/channels/old_timer/counts").data)
+    assert [event["id"] for event in exported] == [event_id]
+    counted = json.loads(cloud.get(f"/api/channels/{login}/counts").data)
     assert (counted["total"], counted["counts"]) == (1, {"channel.raid": 1})
 
 

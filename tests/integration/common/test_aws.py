@@ -24,8 +24,8 @@ from lambdas.common.settings import SettingsError
 TOKEN = "a session token"
 ENVIRONMENT = {
     "AWS_REGION": "eu-central-1",
-    "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
-    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+    "AWS_ACCESS_KEY_ID": "an-access-key-id",
+    "AWS_SECRET_ACCESS_KEY": "a-secret-access-key",
 }
 THROTTLED = (400, {"__type": "com.amazonaws.dynamodb#ProvisionedThroughputExceededException"})
 

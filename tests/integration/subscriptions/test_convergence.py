@@ -83,7 +83,7 @@ class Subscriptions(RuleBasedStateMachine):
 
     @rule(
         number=st.integers(0, 60),
-        reason=st.sampled_from(("notification_failures_exceeded", "version_removed")),
+        reason=st.sampled_from(REVOKED),
     )
     def revoke(self, number: int, reason: str) -> None:
         subscriptions = list(self.world.twitch.state.subscriptions.values())
