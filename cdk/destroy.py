@@ -32,7 +32,8 @@ def main(arguments: list[str]) -> int:
     """Show the plan and, once the stage's name was typed, run ``cdk destroy``; returns the exit code."""
     stage = arguments[0] if arguments else DEFAULT_STAGE
     try:
-        stacks = list(_stacks(boto3.Session(), stage))
+        session = boto3.Session()
+        stacks = list(_stacks(session, stage))
         resources = [resource for client, stack in stacks for resource in _resources(client, stack)]
     except (BotoCoreError, ClientError) as error:
         print(f"✗ {error}")
@@ -51,9 +52,22 @@ def main(arguments: list[str]) -> int:
     if sys.stdin.readline().strip() != stage:
         print("Nothing was deleted.")
         return 1
+    try:
+        empty_buckets(session, resources)
+    except (BotoCoreError, ClientError) as error:
+        print(f"✗ {error}")
+        return 1
     command = [str(ROOT / "node_modules/.bin/cdk"), "destroy", "--all", "--force", "-c", f"stage={stage}"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(command, cwd=ROOT, env={**os.environ, "PATH": path}, check=False).returncode
+
+
+def empty_buckets(session: Any, resources: list[Resource]) -> None:
+    """Delete every version of every object in the buckets that are to go: S3 deletes empty ones only."""
+    for resource in resources:
+        if resource.type == "AWS::S3::Bucket" and not resource.kept:
+            print(f"Emptying the bucket {resource.name} …", flush=True)
+            session.resource("s3").Bucket(resource.name).object_versions.delete()
 
 
 def plan(stage: str, resources: list[Resource]) -> str:

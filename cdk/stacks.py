@@ -259,11 +259,17 @@ def _exports_bucket(scope: Construct, id_: str, settings: Settings) -> s3.Bucket
         block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
         encryption=s3.BucketEncryption.S3_MANAGED,
         enforce_ssl=True,
+        # The only copy of old events: what is overwritten or deleted by mistake can be had back for a month.
+        versioned=True,
         lifecycle_rules=[
-            # What an export that was cut off has left.
-            s3.LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(1)),
+            s3.LifecycleRule(
+                # What an export that was cut off has left.
+                abort_incomplete_multipart_upload_after=Duration.days(1),
+                noncurrent_version_expiration=Duration.days(30),
+                expired_object_delete_marker=True,
+            ),
         ],
-        # Without retain_data it goes with the stack if it is empty; it is nothing to be deleted unasked.
+        # Without retain_data it goes with the stack once it is empty: `make destroy` asks, and empties it.
         removal_policy=RemovalPolicy.RETAIN if settings.retain_data else RemovalPolicy.DESTROY,
     )
     acknowledge(bucket, "S1", because="Only the archiver writes into it and reads it, and logs what it does.")

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import boto3
 import psycopg
 import pytest
 
+from cdk.destroy import Resource, empty_buckets
 from cdk.smoke import Smoke
 from cdk.stage import DeployedStage
 from local.environment import ROOT, aws_variables
@@ -142,3 +144,21 @@ def test_destroying_shows_the_plan_and_asks(cloud: Cloud) -> None:
     assert "x AWS::DynamoDB::Table" in output
     assert "Nothing was deleted." in output
     assert cloud.get("").status == 200
+
+
+def test_destroying_empties_the_buckets_that_are_to_go(cloud: Cloud) -> None:
+    s3 = cloud.aws("s3")
+    for name in ("going", "kept"):
+        s3.create_bucket(Bucket=name)
+        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+        for version in range(2):
+            s3.put_object(Bucket=name, Key="export", Body=str(version).encode())
+    resources = [
+        Resource("Fanfare-local-Data", "AWS::S3::Bucket", name, kept=name == "kept")
+        for name in ("going", "kept")
+    ]
+    empty_buckets(boto3.Session(), resources)
+    s3.delete_bucket(Bucket="going")
+    assert len(s3.list_object_versions(Bucket="kept")["Versions"]) == 2
+    empty_buckets(boto3.Session(), [resources[1]._replace(kept=False)])
+    s3.delete_bucket(Bucket="kept")

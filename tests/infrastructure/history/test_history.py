@@ -80,6 +80,8 @@ def test_exports_are_private_and_outlive_the_stack(prod: Stage) -> None:
     bucket = prod.resources["Exports"]
     assert bucket.deletion_policy == "Retain"
     assert set(bucket.properties["PublicAccessBlockConfiguration"].values()) == {True}
+    assert bucket.properties["VersioningConfiguration"] == {"Status": "Enabled"}
     (rule,) = bucket.properties["LifecycleConfiguration"]["Rules"]
     assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
     assert "ExpirationInDays" not in rule
