@@ -22,6 +22,9 @@ create index events_newest on events (streamer_id, created_at desc, id desc);
 -- Counts of a streamer by event type, also by day, from the index alone.
 create index events_counts on events (streamer_id, event_type, created_at);
 
+-- In the order of insertion, hence of created_at: all that is needed to find what was recorded lately.
+create index events_recent on events using brin (created_at) with (pages_per_range = 16, autosummarize = on);
+
 -- The ids of recent deliveries. Twitch and the queue deliver more than once; what is here already is not
 -- recorded again. A unique key on events itself would have to contain the partition key, hence this table.
 create table seen_events (
@@ -45,7 +48,8 @@ insert into seen_events_since (since) values (now());
 
 -- Everything before archived_until is counted in archived_events, everything at or after it only stands in
 -- events: a count is always that of the archives plus that of the events from here on, read by one statement.
--- One row; it only ever rises, and whoever changes archives locks it first.
+-- While events are recorded it follows the clock by some seconds, so that there are few of them. One row; it
+-- only ever rises, and whoever changes archives locks it first.
 create table watermark (
     single boolean primary key default true check (single),
     archived_until timestamptz not null
@@ -53,9 +57,10 @@ create table watermark (
 
 insert into watermark (archived_until) values ('epoch');
 
--- The counts of sealed partitions, by the name that the streamer had and by UTC day. Each sealed partition's
--- are in a table of their own, archived_events_<upper bound of the partition>; older ones are rolled up into
--- the last table of their hour, day, month and at last year, which keeps no days.
+-- The counts of partitions, by the name that the streamer had and by UTC day. Each partition's are in a
+-- table of their own, archived_events_<upper bound of the partition>; when it is sealed they are complete.
+-- Older ones are rolled up into the last table of their hour, day, month and at last year, which keeps no
+-- days.
 create table archived_events (
     streamer_id text not null,
     streamer_name text not null,
@@ -65,7 +70,9 @@ create table archived_events (
     max_timestamp timestamptz not null
 ) partition by list (max_timestamp);
 
-create index archived_events_streamers on archived_events (streamer_id, utc_day);
+-- One row for each key, so that counts can be added to those of the same day.
+create unique index archived_events_keys
+on archived_events (streamer_id, utc_day, event_type, streamer_name, max_timestamp);
 
 -- The sum of archived_events, kept so that counts of all time take the same time however old the store is.
 create table archived_totals (
@@ -74,6 +81,16 @@ create table archived_totals (
     event_count bigint not null,
     primary key (streamer_id, event_type)
 ) with (fillfactor = 50);
+
+create index archived_totals_first on archived_totals (event_type, event_count desc, streamer_id);
+
+-- The sum of archived_totals by streamer.
+create table archived_leaders (
+    streamer_id text primary key,
+    event_count bigint not null
+);
+
+create index archived_leaders_first on archived_leaders (event_count desc, streamer_id);
 
 -- Who is who --------------------------------------------------------------------------------------------
 
@@ -95,29 +112,50 @@ create table migrations (
     applied_at timestamptz not null default now()
 );
 
--- Adds the partition of events that ends at upper_bound. It is made first and attached then, which, unlike
--- "create table ... partition of", leaves reading and writing free to go on.
-create function create_events_partition(lower_bound timestamptz, upper_bound timestamptz) returns void
+-- Adds the partition of events that ends at upper_bound, and its archive. They are made first and attached
+-- then, which, unlike "create table ... partition of", leaves reading and writing free to go on.
+create function create_events_partition(
+    lower_bound timestamptz, upper_bound timestamptz
+) returns void
 language plpgsql
 as $$
 declare
     partition constant text := 'events_' || extract(epoch from upper_bound)::bigint;
 begin
-    -- The insert threshold is a fixed number of rows, so that new rows soon become visible to index-only scans
-    -- however large the partition has grown.
+    -- The insert threshold is a fixed number of rows, so that new rows soon become visible to index-only
+    -- scans however large the partition has grown.
     execute format(
         'create table %I (like events) with (autovacuum_vacuum_insert_scale_factor = 0, '
         'autovacuum_vacuum_insert_threshold = 20000)',
         partition
     );
-    -- Of bounds in three columns the planner cannot tell that the upper one itself is outside: without this it
-    -- would read the last sealed partition in search of events from the watermark on.
+    -- Of bounds in three columns the planner cannot tell that the upper one itself is outside: without this
+    -- it would read the last sealed partition in search of events from the watermark on.
     execute format('alter table %I add constraint ends check (created_at < %L)', partition, upper_bound);
     execute format(
         'alter table events attach partition %I '
         'for values from (%L, minvalue, minvalue) to (%L, minvalue, minvalue)',
         partition, lower_bound, upper_bound
     );
+    perform create_archive(upper_bound);
+end
+$$;
+
+-- Adds the archive of the partition that ends at upper_bound, if there is none.
+create function create_archive(upper_bound timestamptz) returns void
+language plpgsql
+as $$
+declare
+    archive constant text := 'archived_events_' || extract(epoch from upper_bound)::bigint;
+begin
+    if to_regclass(archive) is null then
+        execute format(
+            'create table %I (like archived_events including indexes) with (fillfactor = 70)', archive
+        );
+        execute format(
+            'alter table archived_events attach partition %I for values in (%L)', archive, upper_bound
+        );
+    end if;
 end
 $$;
 
@@ -133,6 +171,25 @@ begin
         hint = 'Record the event again: it then falls into the present partition.';
 end
 $$;
+
+-- Refuses what would never be counted. By the statement, since by the row it would take longer than
+-- recording.
+create function refuse_what_is_counted() returns trigger
+language plpgsql
+as $$
+begin
+    if exists (select from recorded where created_at < (select archived_until from watermark)) then
+        raise check_violation using
+            message = 'events of before the watermark are counted already',
+            hint = 'Record the event again: it then falls behind the watermark.';
+    end if;
+    return null;
+end
+$$;
+
+create trigger counted after insert on events
+referencing new table as recorded
+for each statement execute function refuse_what_is_counted();
 
 -- Waits for those who are writing into the partition that ends at upper_bound, and lets nobody else write
 -- into it, so that its counts are final. The lock leaves reading free, and writing into other partitions. Who
@@ -157,18 +214,115 @@ begin
 end
 $$;
 
--- Counts the closed partition that ends at upper_bound into an archive and raises the watermark to its end.
--- Answers with the number of events; null if others are at it or have done it.
-create function seal_events_partition(upper_bound timestamptz) returns bigint
+-- Counts the events from the watermark until a time, all in the partition that ends at upper_bound, into
+-- its archive and the totals, and raises the watermark to that time. Whoever calls it has locked the
+-- watermark, and knows that no such event can come any more. Answers with the number of events.
+create function archive_events(upper_bound timestamptz, until timestamptz) returns bigint
 language plpgsql
--- Longer than any statement that reads the archives; whoever records waits for nothing here.
-set lock_timeout = '6s'
 as $$
 declare
     partition constant text := 'events_' || extract(epoch from upper_bound)::bigint;
-    archive constant text := 'archived_' || partition;
-    archived_before timestamptz;
     counted bigint;
+begin
+    execute format(
+        $statement$
+            with counted as materialized (
+                select
+                    streamer_id,
+                    streamer_name,
+                    event_type,
+                    count(*) as event_count,
+                    cast(created_at at time zone 'UTC' as date) as utc_day
+                from %I
+                where created_at >= $1 and created_at < $2
+                group by streamer_id, streamer_name, event_type, utc_day
+            ),
+
+            archived as (
+                insert into %I as archive
+                select streamer_id, streamer_name, event_type, event_count, utc_day, $3
+                from counted
+                on conflict (streamer_id, utc_day, event_type, streamer_name, max_timestamp) do update
+                    set event_count = archive.event_count + excluded.event_count
+            ),
+
+            totals as (
+                insert into archived_totals as total
+                select streamer_id, event_type, sum(event_count)
+                from counted
+                group by streamer_id, event_type
+                on conflict (streamer_id, event_type) do update
+                    set event_count = total.event_count + excluded.event_count
+            ),
+
+            leaders as (
+                insert into archived_leaders as leader
+                select streamer_id, sum(event_count)
+                from counted
+                group by streamer_id
+                on conflict (streamer_id) do update
+                    set event_count = leader.event_count + excluded.event_count
+            )
+
+            select coalesce(sum(event_count), 0) from counted
+        $statement$,
+        partition, 'archived_' || partition
+    )
+    into counted using (select archived_until from watermark), until, upper_bound;
+    update watermark set archived_until = until;
+    return counted;
+end
+$$;
+
+-- Counts what has been recorded in the present partition up to a second ago, so that little is left to be
+-- counted when somebody asks. Answers with the number of events; null if others are at it, if an ended
+-- partition has to be sealed first, or if somebody has been writing for long: then another time.
+--
+-- Who records has a transaction id before taking the time for created_at (see record_events.sql). So the
+-- events before "until" are those of transactions with lower ids than the one that is assigned here
+-- afterwards, and all of them are there once those have ended. Nobody has to wait for this.
+create function archive_recorded_events() returns bigint
+language plpgsql
+as $$
+declare
+    until constant timestamptz := clock_timestamp() - interval '1 second';
+    transaction_id constant xid8 := pg_current_xact_id();
+    archived_before timestamptz;
+    partition_end timestamptz;
+begin
+    select archived_until into archived_before from watermark for update skip locked;
+    if not found then
+        return null;
+    end if;
+    select min(upper_bound) into partition_end
+    from (
+        select to_timestamp(split_part(inhrelid::regclass::text, '_', 2)::bigint) as upper_bound
+        from pg_inherits
+        where inhparent = 'events'::regclass
+    ) as partitions
+    where upper_bound > archived_before;
+    if partition_end is null or until >= partition_end or until <= archived_before then
+        return null;
+    end if;
+
+    for attempt in 1..100 loop
+        if pg_snapshot_xmin(pg_current_snapshot()) >= transaction_id then
+            return archive_events(partition_end, until);
+        end if;
+        perform pg_sleep(0.01);
+    end loop;
+    return null;
+end
+$$;
+
+-- Counts the closed partition that ends at upper_bound, as far as it is not counted yet, and raises the
+-- watermark to its end. Answers with the number of events; null if others are at it or have done it.
+create function seal_events_partition(upper_bound timestamptz) returns bigint
+language plpgsql
+as $$
+declare
+    partition constant text := 'events_' || extract(epoch from upper_bound)::bigint;
+    archived_before timestamptz;
 begin
     select archived_until into archived_before from watermark
     where archived_until < upper_bound
@@ -190,33 +344,12 @@ begin
         raise 'a partition before % is not sealed yet', partition;
     end if;
 
-    execute format('create table %I (like archived_events including indexes)', archive);
-    execute format(
-        'insert into %I '
-        'select streamer_id, streamer_name, event_type, count(*), '
-        'cast(created_at at time zone ''UTC'' as date) as utc_day, timestamptz %L '
-        'from %I group by streamer_id, streamer_name, event_type, utc_day',
-        archive, upper_bound, partition
-    );
-    execute format(
-        'insert into archived_totals as totals '
-        'select streamer_id, event_type, sum(event_count) from %I group by streamer_id, event_type '
-        'on conflict (streamer_id, event_type) do update '
-        'set event_count = totals.event_count + excluded.event_count',
-        archive
-    );
-    execute format('select coalesce(sum(event_count), 0) from %I', archive) into counted;
-
-    -- A statement that was planned without the archive must not see the watermark beyond it.
-    lock table archived_events in access exclusive mode;
-    execute format('alter table archived_events attach partition %I for values in (%L)', archive, upper_bound);
-    update watermark set archived_until = upper_bound;
-    return counted;
+    return archive_events(upper_bound, upper_bound);
 end
 $$;
 
 -- Rolls the archives with these max_timestamps up into one, which is named by the last of them. Answers
--- whether it did; not if others are at it or have done it.
+-- whether it did; not if one is still counted into, or if others are at it or have done it.
 create function roll_up_archives(max_timestamps timestamptz[], keep_days boolean) returns boolean
 language plpgsql
 set lock_timeout = '6s'
@@ -226,7 +359,7 @@ declare
     archive constant text := 'archived_events_' || extract(epoch from target)::bigint;
     member timestamptz;
 begin
-    perform from watermark for update skip locked;
+    perform from watermark where archived_until >= target for update skip locked;
     if
         not found
         or exists (
@@ -310,6 +443,7 @@ begin
     perform set_config('fanfare.erasing', 'off', true);
     delete from archived_events where streamer_id = erased_id;
     delete from archived_totals where streamer_id = erased_id;
+    delete from archived_leaders where streamer_id = erased_id;
     delete from streamers where streamer_id = erased_id;
     return erased;
 end

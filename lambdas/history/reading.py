@@ -132,7 +132,7 @@ def leaderboard(
     watermark = connection.execute(query("read_watermark")).fetchone()
     assert watermark is not None  # noqa: S101  # the schema brings the row
     rows = connection.execute(
-        query("leaderboard"),
+        query("leaderboard" if since is None else "leaderboard_since"),
         {**watermark, "event_type": event_type, "since": since, "page_size": limit},
     )
     return [Leader(**row) for row in rows]

@@ -1,15 +1,21 @@
 """Records the events of a batch of queue messages, and reports the messages that cannot be recorded."""
 
-from typing import Any
+import time
+from typing import Any, Final
 
+import psycopg
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.common.event import Event, MalformedEventError
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
+from lambdas.history.archiving import archive_recorded_events
 from lambdas.history.credentials import password_source
 from lambdas.history.database import Database, DatabaseSettings
 from lambdas.history.recording import record
+
+#: How often what was recorded is archived, while something is: in between it has to be counted for who asks.
+ARCHIVE_EVERY_SECONDS: Final = 10
 
 SETTINGS = from_environment(DatabaseSettings)
 DATABASE = Database(
@@ -19,6 +25,7 @@ DATABASE = Database(
     connect_timeout_seconds=10,
     statement_timeout_seconds=10,
 )
+_next_archiving = time.monotonic()
 
 
 @logger.inject_lambda_context
@@ -47,4 +54,17 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     metrics.add_metric(name="EventsRecorded", unit=MetricUnit.Count, value=recorded.new)
     metrics.add_metric(name="EventsDuplicate", unit=MetricUnit.Count, value=recorded.duplicate)
     logger.info("Recorded", extra={"correlation_ids": [event.id for event in events], "new": recorded.new})
+    _archive_if_it_is_time()
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+
+
+def _archive_if_it_is_time() -> None:
+    """Archive what was recorded, unless this function did so lately. The batch is recorded, come what may."""
+    global _next_archiving  # noqa: PLW0603 -- as long as the function's environment lives
+    if time.monotonic() < _next_archiving:
+        return
+    _next_archiving = time.monotonic() + ARCHIVE_EVERY_SECONDS
+    try:
+        DATABASE.run(archive_recorded_events)
+    except psycopg.Error:
+        logger.warning("Not archived: another time", exc_info=True)

@@ -1,29 +1,37 @@
--- The streamers with most events, of one type or all, since the start of a UTC day or (null) of all time; see
--- count_events.sql.
-with counts as (
+-- The streamers with most events ever, of one type or of all; see count_events.sql.
+--
+-- Who is not among the first in the archives can be among the first only by events from the watermark on:
+-- nobody else is looked at, however many streamers there are.
+with archived as not materialized (
+    select
+        streamer_id,
+        event_count
+    from archived_leaders
+    where %(event_type)s::text is null
+    union all
     select
         streamer_id,
         event_count
     from archived_totals
-    where
-        %(since)s::timestamptz is null
-        and (%(event_type)s::text is null or event_type = %(event_type)s)
-    union all
+    where event_type = %(event_type)s
+),
+
+first_in_archives as (
     select
         streamer_id,
         event_count
-    from archived_events
-    where
-        max_timestamp > %(since)s
-        and utc_day >= %(since)s at time zone 'UTC'
-        and (%(event_type)s::text is null or event_type = %(event_type)s)
-    union all
+    from archived
+    order by event_count desc, streamer_id asc
+    limit %(page_size)s
+),
+
+recent as (
     select
         streamer_id,
         count(*) as event_count
     from events
     where
-        created_at >= greatest(%(since)s, %(archived_until)s)
+        created_at >= %(archived_until)s
         and created_at >= (select watermark.archived_until from watermark)
         and (%(event_type)s::text is null or event_type = %(event_type)s)
     group by streamer_id
@@ -33,7 +41,16 @@ leaders as (
     select
         streamer_id,
         cast(sum(event_count) as bigint) as event_count
-    from counts
+    from (
+        select * from first_in_archives
+        union all
+        select * from recent
+        union all
+        select archived.*
+        from recent
+        inner join archived on recent.streamer_id = archived.streamer_id
+        where recent.streamer_id not in (select first_in_archives.streamer_id from first_in_archives)
+    ) as counts
     group by streamer_id
     order by event_count desc, streamer_id asc
     limit %(page_size)s

@@ -32,9 +32,10 @@ fresh as (
     returning id
 ),
 
--- Read once for all events, and not before their ids are those of this batch alone.
+-- Read once for all events, and not before their ids are those of this batch alone: by then this transaction
+-- has an id, which archive_recorded_events relies on. The clock may be a failover behind the watermark.
 present as (
-    select clock_timestamp() as stamp
+    select greatest(clock_timestamp(), (select watermark.archived_until from watermark)) as stamp
     from (select count(*) from fresh) as all_of_them
 ),
 

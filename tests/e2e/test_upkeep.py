@@ -2,10 +2,11 @@
 
 import json
 import secrets
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from lambdas.history import exports
 from tests.e2e.clients import Cloud, Viewer, eventually
@@ -60,21 +61,28 @@ def test_the_archiver_makes_the_partitions_ahead(cloud: Cloud) -> None:
         assert partitions() == before
 
 
-def test_the_archiver_archives_exports_and_drops_what_is_old(cloud: Cloud) -> None:
+def test_the_archiver_exports_and_drops_what_is_old(cloud: Cloud) -> None:
     login, event_id = f"old_timer_{secrets.token_hex(4)}", secrets.token_hex(16)
     bucket = cloud.outputs["ExportsBucketName"]
     with psycopg.connect(cloud.database, autocommit=True) as connection:
-        # The first day that nobody has archived: what is older than the watermark is not looked at again.
-        row = connection.execute("select archived_until from watermark").fetchone()
-        assert row is not None
-        start: datetime = row[0]
-        partition = f"events_{int((start + DAY).timestamp())}"
-        connection.execute("select create_events_partition(%s, %s)", [start, start + DAY])
+        # A day that ended long ago; as the recorder left it, and then closed and counted.
+        start = datetime(2000, 1, 1, tzinfo=UTC) + secrets.randbelow(3000) * DAY
+        end = start + DAY
+        partition = f"events_{int(end.timestamp())}"
+        connection.execute("select create_events_partition(%s, %s)", [start, end])
         connection.execute(
-            "insert into events values (%s, %s, %s, 'channel.raid', now(), %s, '{}')",
-            [event_id, login, login, start + DAY / 2],
+            sql.SQL("insert into {} values (%s, %s, %s, 'channel.raid', now(), %s, '{{}}')").format(
+                sql.Identifier(partition)
+            ),
+            [event_id, login, login, start],
         )
-        connection.execute("insert into streamers values (%s, %s, %s)", [login, login, start + DAY / 2])
+        connection.execute("insert into streamers values (%s, %s, %s)", [login, login, start])
+        connection.execute("select close_events_partition(%s)", [end])
+        connection.execute(
+            "insert into archived_events values (%s, %s, 'channel.raid', 1, %s, %s)",
+            [login, login, start, end],
+        )
+        connection.execute("insert into archived_totals values (%s, 'channel.raid', 1)", [login])
         invoke(cloud, "archiver")
         assert connection.execute("select to_regclass(%s)", [partition]).fetchone() == (None,)
     exported = [json.loads(line) for line in exports.read_export(cloud.aws("s3"), bucket, partition)]

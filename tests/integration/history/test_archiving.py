@@ -9,7 +9,7 @@ import pytest
 
 from lambdas.common.event import Event
 from lambdas.history import reading
-from lambdas.history.archiving import Sealed, roll_up_archives, seal_partitions
+from lambdas.history.archiving import Sealed, archive_recorded_events, roll_up_archives, seal_partitions
 from lambdas.history.database import Connection, DatabaseSettings
 from lambdas.history.queries import query
 from lambdas.history.recording import record
@@ -37,11 +37,26 @@ def record_at(connection: Connection, time: datetime, events: list[Event]) -> No
 
 
 def archives(connection: Connection) -> list[str]:
+    """The tables that hold the counts of what is sealed."""
     rows = connection.execute(
-        "select inhrelid::regclass::text as name from pg_inherits "
-        "where inhparent = 'archived_events'::regclass order by 1"
+        "select inhrelid::regclass::text as name from pg_inherits, watermark "
+        "where inhparent = 'archived_events'::regclass "
+        "and split_part(inhrelid::regclass::text, '_', 3)::bigint <= extract(epoch from archived_until) "
+        "order by 1"
     )
     return [row["name"] for row in rows]
+
+
+def watermark(connection: Connection) -> datetime:
+    row = connection.execute(query("read_watermark")).fetchone()
+    assert row is not None
+    archived_until: datetime = row["archived_until"]
+    return archived_until
+
+
+def record_earlier(connection: Connection, events: list[Event], seconds: float = 2) -> None:
+    """Record events as if it had been some seconds ago."""
+    record_at(connection, datetime.now(UTC) - timedelta(seconds=seconds), events)
 
 
 def archived(connection: Connection) -> list[tuple[object, ...]]:
@@ -129,12 +144,134 @@ class TestSealing:
         assert reading.leaderboard(connection, None, None, 1) == [reading.Leader("1001", "ana_live", 12)]
 
 
+class TestCountingAsItGoes:
+    """What has been recorded in the present partition is archived before the partition ends."""
+
+    def test_no_answer_changes_and_little_is_left_to_count(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        record_earlier(connection, make_events(5))
+        record_earlier(connection, make_events(2, streamer_id="2", streamer_name="bo"))
+        record(connection, make_events(3, event_type="stream.online"))
+        before = everything(connection)
+        assert archive_recorded_events(connection) == 7
+        assert everything(connection) == before
+        assert archived(connection) == [
+            ("1001", "ana", "channel.raid", 5, today().date()),
+            ("2", "bo", "channel.raid", 2, today().date()),
+        ]
+        left = connection.execute(
+            "select event_type, count(*) from events, watermark where created_at >= archived_until group by 1"
+        )
+        assert [tuple(row.values()) for row in left] == [("stream.online", 3)]
+
+    def test_counts_are_added_to_those_of_the_day(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        for count in (1, 2, 3):
+            record_earlier(connection, make_events(count), seconds=5 - count)
+            # As if it had been counted each second.
+            with connection.transaction():
+                connection.execute(
+                    "select archive_events(%s, clock_timestamp() - %s * interval '1 second')",
+                    [today() + DAY, 4.5 - count],
+                )
+        assert archived(connection) == [("1001", "ana", "channel.raid", 6, today().date())]
+        assert reading.count_events(connection, "ana").counts == {"channel.raid": 6}
+        assert reading.leaderboard(connection, None, None, 1) == [reading.Leader("1001", "ana", 6)]
+
+    def test_what_had_ended_is_sealed_first(self, connection: Connection, make_events: MakeEvents) -> None:
+        create_partition(connection, today() - DAY, today())
+        record_at(connection, today() - DAY, make_events(4))
+        record_earlier(connection, make_events(1))
+        before = everything(connection)
+        assert archive_recorded_events(connection) == 5
+        assert len(archives(connection)) == 1
+        assert everything(connection) == before
+
+    def test_what_an_open_transaction_may_write_is_not_passed_over(
+        self, connection: Connection, settings: DatabaseSettings, connect: Connect, make_events: MakeEvents
+    ) -> None:
+        record_earlier(connection, make_events(1))
+        writer = connect(settings)
+        with writer.transaction():
+            record(writer, make_events(2))
+            assert archive_recorded_events(connection) == 0
+            assert watermark(connection) == datetime(1970, 1, 1, tzinfo=UTC)
+        assert archive_recorded_events(connection) >= 1
+        assert reading.count_events(connection, "ana").counts == {"channel.raid": 3}
+
+    def test_an_open_transaction_that_reads_does_not_stop_it(
+        self, connection: Connection, settings: DatabaseSettings, connect: Connect, make_events: MakeEvents
+    ) -> None:
+        record_earlier(connection, make_events(1))
+        reader = connect(settings)
+        with reader.transaction():
+            reader.execute("set transaction isolation level repeatable read")
+            reader.execute("select from events")
+            assert archive_recorded_events(connection) == 1
+
+    def test_only_one_does_it_at_a_time(
+        self, connection: Connection, settings: DatabaseSettings, connect: Connect, make_events: MakeEvents
+    ) -> None:
+        record_earlier(connection, make_events(5))
+        with ThreadPoolExecutor() as pool:
+            counted = list(pool.map(archive_recorded_events, [connect(settings) for _ in range(4)]))
+        counted.append(archive_recorded_events(connection))
+        assert sum(counted) == 5
+        assert reading.count_events(connection, "ana").counts == {"channel.raid": 5}
+
+    def test_events_of_before_the_watermark_are_refused(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        record_earlier(connection, make_events(1))
+        archive_recorded_events(connection)
+        with pytest.raises(psycopg.errors.CheckViolation, match="before the watermark are counted already"):
+            connection.execute(
+                "insert into events values ('late', '1', 'ana', 'channel.raid', now(), "
+                "now() - interval '1 minute', '{}')"
+            )
+
+    def test_a_clock_behind_the_watermark_loses_nothing(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        """After a failover to a server whose clock is behind."""
+        ahead = datetime.now(UTC) + timedelta(minutes=5)
+        connection.execute("update watermark set archived_until = %s", [ahead])
+        record(connection, make_events(2))
+        assert reading.count_events(connection, "ana").counts == {"channel.raid": 2}
+        assert archive_recorded_events(connection) == 0
+
+    def test_the_leaderboard_is_exact_though_it_looks_at_few(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        for number in range(1, 21):
+            record_earlier(
+                connection, make_events(number, streamer_id=f"{number}", streamer_name=f"s{number:02}")
+            )
+        archive_recorded_events(connection)
+        # One from far behind overtakes all, one catches up with another, one is new.
+        record(connection, make_events(25, streamer_id="3", streamer_name="s03"))
+        record(connection, make_events(1, streamer_id="19", streamer_name="s19"))
+        record(connection, make_events(17, streamer_id="99", streamer_name="new"))
+        for event_type in (None, "channel.raid"):
+            leaders = reading.leaderboard(connection, event_type, None, 5)
+            assert [(leader.streamer_name, leader.event_count) for leader in leaders] == [
+                ("s03", 28),
+                ("s19", 20),
+                ("s20", 20),
+                ("s18", 18),
+                ("s17", 17),
+            ]
+        assert reading.leaderboard(connection, "stream.online", None, 5) == []
+
+
 class TestWritersOfAClosingPartition:
     @pytest.fixture(autouse=True)
     def yesterday(self, connection: Connection) -> None:
         create_partition(connection, today() - DAY, today())
 
-    LATE = (
+    WRITE = (
         "insert into events (id, streamer_id, streamer_name, event_type, occurred_at, created_at, payload) "
         "values ('late', '1001', 'ana', 'channel.raid', now(), %s, '{}')"
     )
@@ -145,7 +282,7 @@ class TestWritersOfAClosingPartition:
         writer = connect(settings)
         with ThreadPoolExecutor() as pool:
             with writer.transaction():
-                writer.execute(self.LATE, [today() - DAY])
+                writer.execute(self.WRITE, [today() - DAY])
                 sealing = pool.submit(seal_partitions, connection)
                 observer = connect(settings)
                 waiting = (
@@ -157,9 +294,9 @@ class TestWritersOfAClosingPartition:
             assert sealing.result() == Sealed(partitions=1, events=1)
 
     def test_those_who_come_later_are_refused(self, connection: Connection) -> None:
-        seal_partitions(connection)
+        connection.execute("select close_events_partition(%s)", [today()])
         with pytest.raises(psycopg.errors.CheckViolation, match=r"partition events_\d+ is closed"):
-            connection.execute(self.LATE, [today() - DAY])
+            connection.execute(self.WRITE, [today() - DAY])
 
 
 class TestRollingUp:
@@ -187,6 +324,8 @@ def test_totals_are_the_sum_of_the_archives(connection: Connection, make_events:
         record_at(connection, lower, make_events(hours, event_type=f"type.{hours % 2}"))
     seal_partitions(connection)
     roll_up_archives(connection)
+    leaders = connection.execute("select sum(event_count)::int as sum from archived_leaders").fetchone()
+    assert leaders == {"sum": 30 * 31 / 2}
     totals = connection.execute("select * from archived_totals order by 2").fetchall()
     assert (
         totals
@@ -211,14 +350,14 @@ def test_a_partition_may_be_longer_than_a_day(connection: Connection, make_event
 
 
 @pytest.mark.usefixtures("past")
-@pytest.mark.parametrize("name", ["count_events", "leaderboard"])
+@pytest.mark.parametrize("name", ["count_events", "leaderboard", "leaderboard_since"])
 def test_a_sealed_partition_is_not_read_for_counts(connection: Connection, name: str) -> None:
     seal_partitions(connection)
     row = connection.execute(query("read_watermark")).fetchone()
     assert row is not None
     plan = connection.execute(
         b"explain (costs off) " + query(name),
-        {"streamer_id": "1001", "event_type": None, "since": None, "page_size": 10, **row},
+        {"streamer_id": "1001", "event_type": None, "since": today() - 9 * DAY, "page_size": 10, **row},
     )
     text = "\n".join(line["QUERY PLAN"] for line in plan)
     sealed, present = (int((today() + days * DAY).timestamp()) for days in (0, 1))

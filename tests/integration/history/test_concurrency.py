@@ -24,7 +24,7 @@ from moto import mock_aws
 
 from lambdas.common.event import Event
 from lambdas.history import exports, reading
-from lambdas.history.archiving import seal_partitions
+from lambdas.history.archiving import archive_recorded_events, seal_partitions
 from lambdas.history.database import Connection, Database, DatabaseSettings
 from lambdas.history.migrations import migrate
 from lambdas.history.queries import query
@@ -41,13 +41,11 @@ BATCH = 20
 STREAMERS = ("1", "2")
 BUCKET = "exports"
 
-# As a recorder would have it that took its stamp long before it came to insert.
+# As a recorder would have it that took its stamp, as it does after the ids, long before it came to insert.
+SEE = "insert into seen_events select unnest(%s::text[]) on conflict do nothing returning id"
 LATE = """
-    with fresh as (
-        insert into seen_events (id) values (%(id)s) on conflict do nothing returning id
-    )
     insert into events (id, streamer_id, streamer_name, event_type, occurred_at, created_at, payload)
-    select id, %(streamer_id)s, %(streamer_name)s, %(event_type)s, now(), %(stamp)s, '{}' from fresh
+    values (%(id)s, %(streamer_id)s, %(streamer_name)s, %(event_type)s, now(), %(stamp)s, '{}')
 """
 
 
@@ -113,11 +111,13 @@ class Writer:
         """Insert into a partition that ended, and may have been closed, since the transaction began."""
         try:
             with connection.transaction():
+                fresh = {row["id"] for row in connection.execute(SEE, [[event.id for event in events]])}
                 present = connection.execute("select clock_timestamp() as stamp").fetchone()
                 assert present is not None
                 self._sleep_over_a_boundary()
                 for event in events:
-                    connection.execute(LATE, {**dataclasses.asdict(event), **present, "payload": None})
+                    if event.id in fresh:
+                        connection.execute(LATE, {**dataclasses.asdict(event), **present, "payload": None})
         except psycopg.errors.CheckViolation:
             self.refused += 1
             record(connection, events)
@@ -180,16 +180,19 @@ class Archiver:
     """Does what the archiver function does, over and over; archives are rolled up a few at a time."""
 
     def __init__(self, database: Database, s3: Any, stop: threading.Event) -> None:
-        self.sealed = self.rolled_up = self.dropped = 0
+        self.sealed = self.archived = self.rolled_up = self.dropped = 0
         self._database, self._s3, self._stop = database, s3, stop
 
     def run(self) -> None:
         while not self._stop.is_set():
-            for step in (self._seal, self._roll_up, self._expire):
+            for step in (self._archive, self._seal, self._archive, self._roll_up, self._expire):
                 # A lock that was not to be had, or a connection that was killed: next time.
                 with contextlib.suppress(psycopg.Error):
                     self._database.run(lambda connection: ensure_partitions(connection, PARTITION_SECONDS))
                     self._database.run(step)
+
+    def _archive(self, connection: Connection) -> None:
+        self.archived += archive_recorded_events(connection)
 
     def _seal(self, connection: Connection) -> None:
         self.sealed += seal_partitions(connection).partitions
@@ -289,6 +292,7 @@ def test_counts_are_right_all_the_time_and_in_the_end(
         "late": sum(writer.refused for writer in writers),
         "read": sum(reader.read for reader in readers),
         "sealed": sum(archiver.sealed for archiver in archivers),
+        "archived": sum(archiver.archived for archiver in archivers),
         "rolled up": sum(archiver.rolled_up for archiver in archivers),
         "dropped": sum(archiver.dropped for archiver in archivers),
     }

@@ -15,7 +15,7 @@ from lambdas.history.recording import record
 from lambdas.history.upkeep import erase_streamer
 
 MakeEvents = Callable[..., list[Event]]
-TABLES = ("events", "archived_events", "archived_totals", "streamers")
+TABLES = ("events", "archived_events", "archived_totals", "archived_leaders", "streamers")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -42,6 +43,43 @@ class TestRecorder:
         first, second = (event.to_json() for event in make_events(2))
         assert recorder.handler(batch(first, first, second), lambda_context) == {"batchItemFailures": []}
         assert metrics(capsys) == {"EventsRecorded": [2.0], "EventsDuplicate": [1.0]}
+
+    def test_what_was_recorded_is_archived_now_and_then(
+        self,
+        load_handler: LoadHandler,
+        lambda_context: SimpleNamespace,
+        make_events: MakeEvents,
+        connection: Connection,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        recorder = load_handler("recorder")
+
+        def archived_until() -> datetime:
+            """The watermark after one more event was recorded."""
+            message = make_events()[0].to_json()
+            assert recorder.handler(batch(message), lambda_context) == {"batchItemFailures": []}
+            row = connection.execute("select archived_until from watermark").fetchone()
+            assert row is not None
+            watermark: datetime = row["archived_until"]
+            return watermark
+
+        first = archived_until()
+        assert datetime.now(UTC) - first < timedelta(minutes=1)
+        assert archived_until() == first, "it is not time"
+        monkeypatch.setattr(recorder, "_next_archiving", 0.0)
+        assert archived_until() > first
+
+    def test_a_batch_is_recorded_though_it_cannot_be_archived(
+        self,
+        load_handler: LoadHandler,
+        lambda_context: SimpleNamespace,
+        make_events: MakeEvents,
+        connection: Connection,
+    ) -> None:
+        connection.execute("drop function archive_recorded_events")
+        message = make_events()[0].to_json()
+        assert load_handler("recorder").handler(batch(message), lambda_context) == {"batchItemFailures": []}
+        assert connection.execute("select count(*) from events").fetchone() == {"count": 1}
 
     def test_only_messages_that_cannot_be_recorded_are_reported(
         self,

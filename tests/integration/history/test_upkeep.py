@@ -81,6 +81,7 @@ def test_a_partition_has_the_indexes_of_the_table(fresh: Connection) -> None:
     indexes = fresh.execute("select indexdef from pg_indexes where tablename = %s", [name])
     columns = sorted(row["indexdef"].partition(" USING ")[2] for row in indexes)
     assert columns == [
+        "brin (created_at) WITH (pages_per_range='16', autosummarize='on')",
         "btree (streamer_id, created_at DESC, id DESC)",
         "btree (streamer_id, event_type, created_at)",
     ]

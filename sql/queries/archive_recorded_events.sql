@@ -1,0 +1,1 @@
+select archive_recorded_events() as event_count
