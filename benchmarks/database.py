@@ -117,9 +117,31 @@ def fill_partition(connection: Connection, lower: datetime, upper: datetime, cou
             autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 20000
         )
     """)
+    _insert_events(
+        connection,
+        name,
+        count,
+        "%(lower)s + (%(end)s - %(lower)s) * (number / %(count)s::float)",
+        {"lower": lower, "end": end},
+    )
+    connection.execute(
+        f"alter table events attach partition {name} "
+        f"for values from ('{lower}', minvalue, minvalue) to ('{upper}', minvalue, minvalue)"
+    )
+    connection.execute("select create_archive(%s)", [upper])
+
+
+def add_newest(connection: Connection, count: int) -> None:
+    """Add events of this moment, as if they had just been recorded."""
+    _insert_events(connection, "events", count, "clock_timestamp()", {})
+
+
+def _insert_events(
+    connection: Connection, table: str, count: int, created_at: str, parameters: dict[str, object]
+) -> None:
     connection.execute(
         f"""
-        insert into {name}
+        insert into {table}
         select
             gen_random_uuid()::text,
             (100000 + streamer)::text,
@@ -133,15 +155,11 @@ def fill_partition(connection: Connection, lower: datetime, upper: datetime, cou
                 number,
                 floor({STREAMERS} * random() ^ 3)::int as streamer,
                 random() * 100 as kind,
-                %(lower)s + (%(end)s - %(lower)s) * (number / %(count)s::float) as created_at
+                {created_at} as created_at
             from generate_series(0, %(count)s - 1) as number
         ) as numbered
         """,  # noqa: S608 -- constants of this module
-        {"lower": lower, "end": end, "count": count},
-    )
-    connection.execute(
-        f"alter table events attach partition {name} "
-        f"for values from ('{lower}', minvalue, minvalue) to ('{upper}', minvalue, minvalue)"
+        {**parameters, "count": count},
     )
 
 

@@ -82,9 +82,8 @@ create table archived_totals (
     primary key (streamer_id, event_type)
 ) with (fillfactor = 50);
 
-create index archived_totals_first on archived_totals (event_type, event_count desc, streamer_id);
-
--- The sum of archived_totals by streamer.
+-- The sum of archived_totals by streamer, with the index that makes updates slow for one row instead of one
+-- a type.
 create table archived_leaders (
     streamer_id text primary key,
     event_count bigint not null

@@ -12,6 +12,9 @@ from lambdas.history.queries import query
 #: How often a lock is asked for, a few hundred milliseconds each, before it is left to the next run.
 LOCK_ATTEMPTS: Final = 20
 
+#: How often a recorder archives what was recorded: what came since has to be counted whenever somebody asks.
+ARCHIVE_EVERY_SECONDS: Final = 10
+
 
 @dataclasses.dataclass(frozen=True)
 class Sealed:

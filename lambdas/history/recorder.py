@@ -9,13 +9,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from lambdas.common.event import Event, MalformedEventError
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
-from lambdas.history.archiving import archive_recorded_events
+from lambdas.history.archiving import ARCHIVE_EVERY_SECONDS, archive_recorded_events
 from lambdas.history.credentials import password_source
 from lambdas.history.database import Database, DatabaseSettings
 from lambdas.history.recording import record
 
-#: How often what was recorded is archived, while something is: in between it has to be counted for who asks.
-ARCHIVE_EVERY_SECONDS: Final = 10
+#: How long archiving is left to others after it failed.
+ARCHIVE_AGAIN_SECONDS: Final = 600
 
 SETTINGS = from_environment(DatabaseSettings)
 DATABASE = Database(
@@ -67,4 +67,6 @@ def _archive_if_it_is_time() -> None:
     try:
         DATABASE.run(archive_recorded_events)
     except psycopg.Error:
+        # It may take longer than a recorder has: the archiver has more time.
+        _next_archiving += ARCHIVE_AGAIN_SECONDS
         logger.warning("Not archived: another time", exc_info=True)

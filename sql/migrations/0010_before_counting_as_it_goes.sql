@@ -9,7 +9,8 @@ on archived_events (streamer_id, utc_day, event_type, streamer_name, max_timesta
 
 drop index archived_events_streamers;
 
--- The sum of archived_totals by streamer.
+-- The sum of archived_totals by streamer, with the index that makes updates slow for one row instead of one
+-- a type.
 create table archived_leaders (
     streamer_id text primary key,
     event_count bigint not null
@@ -23,8 +24,6 @@ select
     sum(event_count) as event_count
 from archived_totals
 group by streamer_id;
-
-create index archived_totals_first on archived_totals (event_type, event_count desc, streamer_id);
 
 -- Adds the partition of events that ends at upper_bound, and its archive. They are made first and attached
 -- then, which, unlike "create table ... partition of", leaves reading and writing free to go on.
