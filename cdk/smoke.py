@@ -327,7 +327,8 @@ class Smoke:
 
     def _connect(self) -> contextlib.AbstractContextManager[ClientConnection]:
         url = f"{self.stage.outputs['WebSocketUrl']}?{urlencode({'ticket': self.ticket})}"
-        return connect(url, proxy=None)
+        # As long as API Gateway has patience with functions that start first.
+        return connect(url, proxy=None, open_timeout=29)
 
     def _recorded(self) -> list[str]:
         path = f"/api/channels/{self.channel.login}/events"

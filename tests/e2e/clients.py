@@ -178,4 +178,5 @@ class Viewer:
 
 def connect_with_ticket(websocket_url: str, ticket: str) -> ClientConnection:
     """Open the WebSocket as the page does; the connection counts once the handshake has been answered."""
-    return connect(f"{websocket_url}?{urlencode({'ticket': ticket})}", proxy=None)
+    # As long as API Gateway has patience with functions that start first.
+    return connect(f"{websocket_url}?{urlencode({'ticket': ticket})}", proxy=None, open_timeout=29)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import boto3
 import psycopg
@@ -15,7 +16,7 @@ from cdk.destroy import Resource, empty_buckets
 from cdk.smoke import Smoke
 from cdk.stage import DeployedStage
 from local.environment import ROOT, aws_variables
-from tests.e2e.clients import Cloud
+from tests.e2e.clients import Cloud, eventually
 from tests.e2e.grants import without_grant
 
 
@@ -52,12 +53,18 @@ def test_the_smoke_test_passes_and_leaves_nothing_behind(
     assert run.run() == 0, capsys.readouterr().out
     answer = cloud.get(f"api/channels/{run.channel.login}/counts").json()
     assert (answer["total"], answer["streamer_id"]) == (0, None)
-    registered = cloud.aws("dynamodb").query(
-        TableName="fanfare-local-connections",
-        KeyConditionExpression="streamer_id = :streamer_id",
-        ExpressionAttributeValues={":streamer_id": {"S": run.channel.id}},
-    )
-    assert registered["Items"] == []
+
+    def registered() -> list[Any]:
+        answer = cloud.aws("dynamodb").query(
+            TableName="fanfare-local-connections",
+            KeyConditionExpression="streamer_id = :streamer_id",
+            ExpressionAttributeValues={":streamer_id": {"S": run.channel.id}},
+        )
+        items: list[Any] = answer["Items"]
+        return items
+
+    # API Gateway tells of a connection's end after it.
+    eventually("the connection is not registered any more", lambda: not registered())
 
 
 def test_a_wrong_webhook_secret_is_named(
