@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import boto3
 from botocore.config import Config
 
-from benchmarks.broadcast_aws import event
+from benchmarks.aws import event
 
 
 def _boto3(viewers: int, threads: int) -> dict[str, float]:

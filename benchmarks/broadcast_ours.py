@@ -7,10 +7,11 @@ import os
 import resource
 import sys
 import time
+from typing import Any
 
 import urllib3
 
-from benchmarks.broadcast_aws import event
+from benchmarks.aws import event
 from lambdas.live.broadcaster import handler
 
 BURST, BURST_BATCH = 1_000, 10
@@ -35,6 +36,8 @@ class _Meter:
         self.cpu = self.seconds = 0.0
         self.posts = 0
         self._server = urllib3.PoolManager(ca_certs=os.environ["AWS_CA_BUNDLE"])
+        # What came before was somebody else's.
+        self._seen()
 
     def invoke(self, bodies: list[str]) -> list[str]:
         """Invoke the handler with a batch; returns the messages that it sent, when all posts are counted."""
@@ -46,10 +49,15 @@ class _Meter:
         self.seconds += time.perf_counter() - started
         if answer != {"batchItemFailures": []}:
             raise AssertionError(answer)
-        seen = self._server.request("GET", f"{os.environ['AWS_ENDPOINT_URL']}/seen").json()
+        seen = self._seen()
         self.posts += seen["posts"]
         sent: list[str] = seen["sent"]
         return sent
+
+    def _seen(self) -> dict[str, Any]:
+        """What has come to the server since the last time."""
+        seen: dict[str, Any] = self._server.request("GET", f"{os.environ['AWS_ENDPOINT_URL']}/seen").json()
+        return seen
 
 
 def _fan_out(viewers: int) -> dict[str, float]:

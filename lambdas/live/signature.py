@@ -13,6 +13,8 @@ from urllib.parse import quote
 from lambdas.common.aws import Credentials
 
 SERVICE = "execute-api"
+# What a path consists of, encoded: faster than ``quote``.
+QUOTED = {code: quote(chr(code), safe="/~") for code in range(128)}
 
 
 class Signer:
@@ -24,15 +26,21 @@ class Signer:
         self._credentials = credentials
         self._second = 0
 
-    def headers(self, path: str, sha256: str, now: float) -> list[str]:
+    def headers(self, path: str, sha256: str, now: float) -> list[bytes]:
         """The headers that sign a post to ``path`` (as it is sent) whose body has this SHA-256 (hex)."""
         if int(now) != self._second:
             self._prepare(int(now))
         # The path is encoded once more than it is when it is sent.
-        canonical = f"POST\n{quote(path, safe='/~')}\n\n{self._canonical_headers}{sha256}"
+        canonical = f"POST\n{path.translate(QUOTED)}\n\n{self._canonical_headers}{sha256}"
         to_sign = self._to_sign + hashlib.sha256(canonical.encode()).hexdigest()
-        signature = hmac.digest(self._key, to_sign.encode(), "sha256").hex()
-        return [self._authorization + signature, *self._others]
+        return [f"{self._authorization}{self._hmac(to_sign.encode())}".encode(), *self._others]
+
+    def _hmac(self, message: bytes) -> str:
+        """HMAC-SHA256 in hexadecimal digits; begun with the key once, it takes a quarter of the time."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.hexdigest()
 
     def _prepare(self, second: int) -> None:
         """Make what all requests of this second (Unix time) have in common."""
@@ -47,11 +55,15 @@ class Signer:
         lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
         self._canonical_headers = f"{lines}\n{signed}\n"
         self._to_sign = f"AWS4-HMAC-SHA256\n{at}\n{scope}\n"
-        self._key = f"AWS4{known.secret_access_key}".encode()
+        key = f"AWS4{known.secret_access_key}".encode()
         for part in scope.split("/"):
-            self._key = hmac.digest(self._key, part.encode(), "sha256")
+            key = hmac.digest(key, part.encode(), "sha256")
+        # https://datatracker.ietf.org/doc/html/rfc2104#section-2
+        block = key.ljust(64, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
         self._authorization = (
             f"Authorization: AWS4-HMAC-SHA256 Credential={known.access_key_id}/{scope}, "
             f"SignedHeaders={signed}, Signature="
         )
-        self._others = [f"{name}: {value}" for name, value in headers.items() if name != "host"]
+        self._others = [f"{name}: {value}".encode() for name, value in headers.items() if name != "host"]

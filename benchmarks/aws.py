@@ -1,7 +1,8 @@
-"""The AWS that the broadcaster calls, as a server on loopback: @connections, DynamoDB's Query, SQS.
+"""The AWS that the functions call, as a server on loopback.
 
-Run by granian, which speaks TLS and HTTP/2 fast enough not to be what is measured. A hundredth of the
-connections is gone, and another is throttled once.
+@connections, DynamoDB's Query and SQS for the broadcaster, Secrets Manager and SNS for the webhook. Run by
+granian, which speaks TLS and HTTP/2 fast enough not to be what is measured. A hundredth of the connections is
+gone, and another is throttled once.
 """
 
 import json
@@ -14,6 +15,9 @@ ERRORS = {
     410: [("x-amzn-errortype", "GoneException")],
     429: [("x-amzn-errortype", "LimitExceededException")],
 }
+PUBLISHED = b"<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>"
+# What Twitch signs with.
+WEBHOOK_KEY = "a-webhook-key"
 GONE, THROTTLED = "-gone%3D", "-busy%3D"
 
 
@@ -75,8 +79,12 @@ class Server:
             status = self.post(path)
             protocol.response_empty(status, ERRORS.get(status, []))
             return
-        body = json.loads(await protocol() or b"{}")
-        answer = self.call(scope.headers.get("x-amz-target", path), body)
+        action, body = scope.headers.get("x-amz-target"), await protocol()
+        if action is None and body:
+            # SNS takes a form and answers in XML.
+            protocol.response_bytes(200, [("content-type", "text/xml")], PUBLISHED)
+            return
+        answer = self.call(action or path, json.loads(body or b"{}"))
         protocol.response_bytes(200, [("content-type", "application/x-amz-json-1.0")], answer)
 
     def post(self, path: str) -> int:
@@ -90,7 +98,7 @@ class Server:
         return 200
 
     def call(self, action: str, body: dict[str, Any]) -> bytes:
-        """Answer a call of DynamoDB or SQS, or the benchmark's own question what has come so far."""
+        """Answer a call of a service that speaks JSON, or a benchmark's question what has come."""
         match action.rpartition(".")[2]:
             case "Query":
                 # The channel's name says how many watch it.
@@ -100,6 +108,8 @@ class Server:
                 return page(first, min(first + body.get("Limit", 5_000), total), total)
             case "SendMessage":
                 self.sent.append(body["MessageBody"])
+            case "GetSecretValue":
+                return json.dumps({"SecretString": WEBHOOK_KEY, "VersionId": "1"}).encode()
             case "/seen":
                 seen = {"posts": self.posts, "sent": self.sent}
                 self.posts, self.sent, self.throttled = 0, [], set()

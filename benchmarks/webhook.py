@@ -1,0 +1,123 @@
+"""What the webhook function takes to start and answer, beside boto3 and Powertools' full set; and once warm.
+
+A start is a fresh interpreter that loads the handler and answers a signed notification: it reads the secret
+and publishes, both over TLS with a server on loopback (``aws``). Bytecode is kept from start to start for
+both, as a function's package and runtime have it.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from benchmarks import aws, server
+from benchmarks.result import Result, limit
+from lambdas.ingest.signature import sign
+
+OURS, BOTO3 = "lambdas.ingest.webhook", "benchmarks.webhook_boto3"
+STARTS = 15
+NOTIFICATIONS = 5_000
+SETTINGS = {
+    "EVENTS_TOPIC_ARN": f"arn:aws:sns:{server.REGION}:123456789012:events",
+    "WEBHOOK_SECRET_ARN": f"arn:aws:secretsmanager:{server.REGION}:123456789012:secret:webhook",
+    "POWERTOOLS_SERVICE_NAME": "webhook",
+    "POWERTOOLS_METRICS_NAMESPACE": "Fanfare",
+}
+
+
+def measure() -> list[Result]:
+    """Start both by turns, so that a busy moment of the machine is not one's alone; the medians."""
+    with server.running() as settings, tempfile.TemporaryDirectory() as bytecode:
+        environment = {**settings, **SETTINGS, "PYTHONPYCACHEPREFIX": bytecode}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        runs: dict[str, list[dict[str, float]]] = {OURS: [], BOTO3: []}
+        for _ in range(1 + STARTS):
+            for module, figures in runs.items():
+                figures.append(_run(environment, "start", module))
+        warm = _run(environment, "warm", OURS, NOTIFICATIONS)
+
+    def median(module: str, figure: str) -> float:
+        # The first one has compiled what it loaded.
+        return statistics.median(run[figure] for run in runs[module][1:])
+
+    ours, theirs = (median(module, "answered_ms") for module in (OURS, BOTO3))
+    return [
+        Result(
+            name="webhook: fresh interpreter to first answer",
+            unit="ms",
+            ours=ours,
+            baseline_name="boto3, all of Powertools",
+            baseline=theirs,
+            ratio=ours / theirs,
+            target=0.3,
+            better="lower",
+        ),
+        limit("webhook: imports", "ms", median(OURS, "imports_ms"), 150, "lower"),
+        limit("webhook: CPU a notification, publishing aside", "ms", warm["cpu_ms"], 0.3, "lower"),
+    ]
+
+
+def notification() -> dict[str, Any]:
+    """What the HTTP API hands over for one of Twitch's notifications (payload 2.0)."""
+    now = datetime.now(UTC).isoformat()
+    event = {
+        "broadcaster_user_id": "1337",
+        "broadcaster_user_login": "cool_user",
+        "broadcaster_user_name": "Cool_User",
+        "title": "Best stream ever",
+        "language": "en",
+        "category_id": "12453",
+        "category_name": "Grand Theft Auto",
+        "content_classification_labels": ["MatureGame"],
+    }
+    subscription = {
+        "id": "f1c2a387-161a-49f9-a165-0f21d7a4e1c4",
+        "type": "channel.update",
+        "version": "2",
+        "status": "enabled",
+        "cost": 0,
+        "condition": {"broadcaster_user_id": "1337"},
+        "created_at": now,
+        "transport": {"method": "webhook", "callback": "https://fanfare.example/webhooks/twitch"},
+    }
+    body, id_ = json.dumps({"subscription": subscription, "event": event}), str(uuid.uuid4())
+    return {
+        "version": "2.0",
+        "routeKey": "POST /webhooks/twitch",
+        "rawPath": "/webhooks/twitch",
+        "rawQueryString": "",
+        "headers": {
+            "content-type": "application/json",
+            "host": "fanfare.example",
+            "twitch-eventsub-message-id": id_,
+            "twitch-eventsub-message-retry": "0",
+            "twitch-eventsub-message-type": "notification",
+            "twitch-eventsub-message-signature": sign(id_, now, body.encode(), aws.WEBHOOK_KEY.encode()),
+            "twitch-eventsub-message-timestamp": now,
+            "twitch-eventsub-subscription-type": "channel.update",
+            "twitch-eventsub-subscription-version": "2",
+        },
+        "requestContext": {
+            "http": {"method": "POST", "path": "/webhooks/twitch", "protocol": "HTTP/1.1"},
+            "stage": "$default",
+            "requestId": "a-request",
+        },
+        "body": body,
+        "isBase64Encoded": False,
+    }
+
+
+def _run(environment: dict[str, str], *arguments: object) -> dict[str, float]:
+    """Run ``webhook_run`` from this moment on; its figures."""
+    event = json.dumps(notification())
+    command = [sys.executable, "-m", "benchmarks.webhook_run", str(time.monotonic()), *map(str, arguments)]
+    done = subprocess.run(
+        command, env=environment, check=True, input=event, stdout=subprocess.PIPE, text=True
+    )
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures

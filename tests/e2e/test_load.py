@@ -1,0 +1,178 @@
+"""A thousand real WebSockets: half of them watch one channel, whose every event reaches each of them."""
+
+import asyncio
+import functools
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+
+from cdk.smoke import request
+from lambdas.common import tickets
+from lambdas.common.aws import Client
+from tests.e2e.clients import Cloud, Viewer, eventually
+
+pytestmark = pytest.mark.measured  # `make load`
+
+VIEWERS, LATE, STRANGERS, CHANNELS = 480, 20, 500, 10
+EVENTS, PER_SECOND = 200, 20
+KILLED = 100
+# Handshakes at once: each invokes two functions, which the emulator runs one after the other.
+HANDSHAKES = 16
+# As the site does after a connection opened.
+CATCH_UP_SECONDS = 15
+
+
+@functools.lru_cache(maxsize=256)
+def events(frame: str | bytes) -> list[tuple[str, float]]:
+    """The ids of a frame's events, with when (Unix time) Twitch sent them. Everybody gets the same frames."""
+    content = json.loads(frame)
+    return [
+        (event["id"], datetime.fromisoformat(event["occurred_at"]).timestamp())
+        for event in content.get("events", [])
+    ]
+
+
+class Line:
+    """One viewer's WebSocket, and what came over it."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.seconds: dict[str, float] = {}
+        """How long it took from Twitch's timestamp, by event id."""
+        self.frames = self.copies = 0
+        self.reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        async for frame in self.socket:
+            now = time.time()
+            for event_id, sent_at in events(frame):
+                self.copies += event_id in self.seconds
+                self.seconds.setdefault(event_id, now - sent_at)
+            self.frames += 1
+
+
+class Crowd:
+    """Opens WebSockets with tickets of its own making: `watch` would answer a thousand for too long."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._dynamodb = Client(
+            "dynamodb",
+            {
+                "AWS_ENDPOINT_URL": cloud.aws_endpoint,
+                "AWS_REGION": "us-east-1",
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": "test",
+            },
+        )
+        self._turn = asyncio.Semaphore(HANDSHAKES)
+
+    async def join(self, count: int, streamer_ids: list[str]) -> list[Line]:
+        """So many viewers, of these channels by turns."""
+        joining = [self._join(streamer_ids[number % len(streamer_ids)]) for number in range(count)]
+        return await asyncio.gather(*joining)
+
+    async def _join(self, streamer_id: str) -> Line:
+        async with self._turn:
+            ticket = tickets.issue(
+                self._dynamodb,
+                "fanfare-local-tickets",
+                viewer_id=secrets.token_hex(4),
+                streamer_id=streamer_id,
+                streamer_name="of_many",
+                now=datetime.now(UTC),
+            )
+            url = f"{self._cloud.websocket}?{urlencode({'ticket': ticket.value})}"
+            return Line(await connect(url, proxy=None, compression=None, ping_interval=None, open_timeout=60))
+
+
+def recorded(cloud: Cloud, login: str) -> set[str]:
+    """The ids of all the channel's events, read page by page as the site does."""
+    ids: set[str] = set()
+    before: str | None = None
+    while True:
+        query = urlencode({"limit": 100} | ({"before": before} if before else {}))
+        page = request("GET", f"{cloud.api.rstrip('/')}/api/channels/{login}/events?{query}").json()
+        ids |= {event["id"] for event in page["events"]}
+        before = page["next"]
+        if before is None:
+            return ids
+
+
+def percentiles(seconds: Iterable[float]) -> str:
+    ordered = sorted(seconds)
+    p50, p99 = (ordered[round(part * (len(ordered) - 1))] for part in (0.5, 0.99))
+    return f"p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, at most {ordered[-1] * 1000:.0f} ms"
+
+
+async def test_a_thousand_viewers_get_every_event_of_their_channel_and_no_other(
+    cloud: Cloud, viewer: Viewer, channel: str
+) -> None:
+    answer = await asyncio.to_thread(viewer.watch, channel)
+    assert answer.status == 200, answer.data
+    streamer_id = answer.json()["channel"]["id"]
+    await asyncio.to_thread(cloud.until_subscribed, channel)
+
+    crowd = Crowd(cloud)
+    started = time.monotonic()
+    early, strangers = await asyncio.gather(
+        crowd.join(VIEWERS, [streamer_id]),
+        crowd.join(STRANGERS, [f"9{number:09}" for number in range(CHANNELS)]),
+    )
+    print(f"\n{VIEWERS + STRANGERS} WebSockets opened in {time.monotonic() - started:.0f} s")
+
+    sending = asyncio.create_task(
+        asyncio.to_thread(cloud.simulate, "channel.update", channel, count=EVENTS, per_second=PER_SECOND)
+    )
+    # Who comes when a part of the events has been sent reads the record for what was before.
+    await until("a part of the events is there", lambda: len(early[0].seconds) >= EVENTS // 4)
+    late = await crowd.join(LATE, [streamer_id])
+    joined = time.monotonic()
+    deliveries = await sending
+    assert [delivery["status"] for delivery in deliveries] == [204] * EVENTS
+    sent = {delivery["message_id"] for delivery in deliveries}
+    assert len(sent) == EVENTS
+
+    await until("all have all", lambda: all(set(line.seconds) == sent for line in early), 60)
+    await asyncio.sleep(max(joined + CATCH_UP_SECONDS - time.monotonic(), 0))
+    caught_up = await asyncio.to_thread(recorded, cloud, channel)
+    assert caught_up == sent
+    for line in late:
+        assert set(line.seconds) < sent, "who was late needed the record"
+        assert set(line.seconds) | caught_up == sent
+    assert [line.frames for line in strangers] == [0] * STRANGERS
+    everybody = [*early, *late]
+    print(
+        f"{EVENTS} events at {PER_SECOND}/s to {len(everybody)} viewers: "
+        f"{percentiles(seconds for line in early for seconds in line.seconds.values())} to the viewer; "
+        f"{sum(line.frames for line in early) / len(early):.1f} frames and "
+        f"{sum(line.copies for line in early) / len(early):.2f} repeated events a viewer"
+    )
+    assert not any(line.reader.done() for line in [*everybody, *strangers]), "nobody lost the connection"
+
+    for line in everybody[:KILLED]:
+        line.socket.transport.abort()
+    await asyncio.to_thread(cloud.simulate, "channel.raid", channel)
+    await asyncio.to_thread(
+        eventually,
+        "whoever was killed is forgotten, and nobody else",
+        lambda: len(cloud.connections(channel)) == len(everybody) - KILLED,
+        60,
+    )
+    alive = everybody[KILLED:]
+    await until("the others live on", lambda: all(len(set(line.seconds) - sent) == 1 for line in alive))
+    await asyncio.gather(*(line.socket.close() for line in [*alive, *strangers]))
+
+
+async def until(what: str, probe: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until the probe says so, and let the WebSockets be read meanwhile."""
+    deadline = time.monotonic() + seconds
+    while not probe():
+        assert time.monotonic() < deadline, f"after {seconds} s still not: {what}"
+        await asyncio.sleep(0.05)
