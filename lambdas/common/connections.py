@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocke
 
 import dataclasses
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from lambdas.common.aws import Client
 
@@ -19,10 +19,10 @@ _BATCH = 25
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Connection:
-    """One viewer's open WebSocket; ``renewed_at`` (UTC) is when it was last stored."""
+    """One viewer's open WebSocket; ``renewed_at`` (Unix time, seconds) is when it was last stored."""
 
     id: str
-    renewed_at: datetime
+    renewed_at: int
 
 
 def put(
@@ -87,11 +87,9 @@ def read(
     if after:
         query["ExclusiveStartKey"] = _key(streamer_id, after)
     answer = client.call("Query", query)
+    lifetime = int(LIFETIME.total_seconds())
     found = [
-        Connection(
-            id=item["connection_id"]["S"],
-            renewed_at=datetime.fromtimestamp(int(item["expires_at"]["N"]), UTC) - LIFETIME,
-        )
+        Connection(item["connection_id"]["S"], int(item["expires_at"]["N"]) - lifetime)
         for item in answer["Items"]
     ]
     return found, answer.get("LastEvaluatedKey", {}).get("connection_id", {}).get("S", "")

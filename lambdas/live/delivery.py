@@ -11,7 +11,6 @@ import random
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlsplit
 
 import pycurl
@@ -24,7 +23,7 @@ from lambdas.live.signature import Signer
 
 # A connection is stored while its handshake still runs, and until that is over @connections says 410 for it.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-route-keys-connect-disconnect.html
-HANDSHAKE = timedelta(seconds=5)
+HANDSHAKE_SECONDS = 5
 # Enough to keep API Gateway busy for the time that an answer takes, few enough to notice a 429 early.
 POSTS_AT_ONCE = 200
 # They are sent after so many, so that the other side works while more are made.
@@ -120,32 +119,31 @@ class Courier:
             if not self._busy and run.is_over():
                 break
             self._wait(run, until)
-        for handle in self._busy:
-            self._multi.remove_handle(handle)
-        run.outcome.left += [*self._busy.values(), *run.rest()]
-        self._idle += self._busy
-        self._busy.clear()
+        unanswered = [self._release(handle)[0] for handle in list(self._busy)]
+        run.outcome.left += [*unanswered, *run.rest()]
         return run.outcome
 
     def _post(self, delivery: Delivery) -> None:
-        handle = self._idle.pop() if self._idle else self._handle()
+        handle = self._idle.pop() if self._idle and not delivery.timeouts else self._handle(delivery.timeouts)
         frame = delivery.frames[delivery.posted]
         path = self._path + delivery.connection.id.translate(QUOTED)
         headers = self._signer.headers(path, frame.sha256, time.time())
         handle.setopt(pycurl.URL, self._origin + path)
         handle.setopt(pycurl.HTTPHEADER, headers + HEADERS)
         handle.setopt(pycurl.POSTFIELDS, frame.data)
-        handle.setopt(pycurl.TIMEOUT_MS, PATIENCE_MS << delivery.timeouts)
-        # The silence may be that of a dead socket.
-        handle.setopt(pycurl.FRESH_CONNECT, delivery.timeouts > 0)
-        # Rather a stream of a socket that is being opened than one more socket, unless there are no streams.
-        handle.setopt(pycurl.PIPEWAIT, self._multiplexes is not False)
+        if not self._multiplexes:
+            # Rather a stream of a socket that is being opened than one more socket, unless there are none.
+            handle.setopt(pycurl.PIPEWAIT, self._multiplexes is None)
         self._busy[handle] = delivery
         self._multi.add_handle(handle)
 
-    def _handle(self) -> pycurl.Curl:
+    def _handle(self, timeouts: int) -> pycurl.Curl:
+        """A handle for posts to connections with which there was silence so many times."""
         handle = new_handle()
         handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
+        handle.setopt(pycurl.TIMEOUT_MS, PATIENCE_MS << timeouts)
+        # The silence may have been that of a dead socket.
+        handle.setopt(pycurl.FRESH_CONNECT, timeouts > 0)
         answer: list[bytes] = []
         handle.setopt(pycurl.WRITEFUNCTION, answer.append)
         self._answers[handle] = answer
@@ -174,12 +172,17 @@ class Courier:
                 run.retry(delivery, message)
 
     def _release(self, handle: pycurl.Curl) -> tuple[Delivery, bytes]:
+        """The handle is free again: whom it posted to, and the answer's body as far as it has come."""
         self._multi.remove_handle(handle)
-        self._idle.append(handle)
-        answer = self._answers[handle]
+        delivery, answer = self._busy.pop(handle), self._answers[handle]
         text = b"".join(answer)
-        answer.clear()
-        return self._busy.pop(handle), text
+        if delivery.timeouts:
+            # It is more patient than most deserve.
+            del self._answers[handle]
+        else:
+            answer.clear()
+            self._idle.append(handle)
+        return delivery, text
 
     def _wait(self, run: "_Run", until: float) -> None:
         """Wait for an answer, for the time of the next try, or for the rate to let another post go."""
@@ -247,7 +250,7 @@ class _Run:
         said = re.split(r"\\n|\n", answer.decode(errors="replace"))[0][:200]
         problem = f"HTTP {status} {said}".rstrip()
         if status == GONE:
-            if datetime.now(UTC) - delivery.connection.renewed_at > HANDSHAKE:
+            if time.time() - delivery.connection.renewed_at > HANDSHAKE_SECONDS:
                 self.outcome.gone.append(delivery)
             else:
                 self.retry(delivery, problem)

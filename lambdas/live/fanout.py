@@ -6,7 +6,6 @@ registry on: what an invocation hands over that could not finish reading.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any, Self
 
 from lambdas.common.connections import Connection
@@ -30,8 +29,7 @@ class Chunk:
 
     def messages(self) -> Iterator[str]:
         """The chunk as queue messages: one, unless its frames need several."""
-        # Whole seconds, which is how the registry keeps them.
-        connections = [[each.id, int(each.renewed_at.timestamp())] for each in self.connections]
+        connections = [[each.id, each.renewed_at] for each in self.connections]
         return _messages("chunk", self.streamer_id, self.frames, connections=connections)
 
     @classmethod
@@ -40,7 +38,7 @@ class Chunk:
         return cls(
             content["streamer_id"],
             [Frame.from_dict(frame) for frame in content["frames"]],
-            [Connection(id_, datetime.fromtimestamp(at, UTC)) for id_, at in content["connections"]],
+            [Connection(id_, int(renewed_at)) for id_, renewed_at in content["connections"]],
         )
 
 

@@ -39,7 +39,10 @@ def test_a_channel_has_its_own_connections_only(registry: Client) -> None:
 
 def test_a_connection_says_when_it_was_renewed(registry: Client) -> None:
     put(registry, "a")
-    assert connections.read(registry, CONNECTIONS, "1337", NOW, limit=1) == ([Connection("a", NOW)], "")
+    assert connections.read(registry, CONNECTIONS, "1337", NOW, limit=1) == (
+        [Connection("a", int(NOW.timestamp()))],
+        "",
+    )
 
 
 def test_a_removed_connection_is_gone_and_removing_it_again_is_no_error(registry: Client) -> None:

@@ -80,7 +80,7 @@ def test_gathered_events_are_told_from_new_ones() -> None:
 
 def test_what_another_invocation_handed_over_is_kept_by_message() -> None:
     frames = list(pack([event(0, "1")]))
-    chunk, remainder = Chunk("1", frames, [Connection("a", TIME)]), Remainder("2", frames, "b")
+    chunk, remainder = Chunk("1", frames, [Connection("a", 1_800_000_000)]), Remainder("2", frames, "b")
     messages = [*chunk.messages(), *remainder.messages()]
     batch = sort_out(record(number, message) for number, message in enumerate(messages))
     assert batch.chunks["message-0"].connections == chunk.connections
