@@ -60,7 +60,7 @@ class Broadcaster:
             except AwsError:
                 # One channel's trouble is not the others'.
                 logger.exception("Viewers were not reached.", extra={"streamer_id": audience.streamer_id})
-                failed += message_ids
+                failed += self._put_off(message_ids, audience, batch.remainders)
         outcome = self._courier.deliver(deliveries, until)
         self._forget(outcome.gone)
         failed += self._hand_back(outcome.left, batch.chunks)
@@ -105,6 +105,23 @@ class Broadcaster:
             self._hand_over(chunk)
         if after:
             self._hand_over(Remainder(audience.streamer_id, audience.frames, after))
+        return []
+
+    def _put_off(
+        self, message_ids: list[str], audience: Remainder, remainders: dict[str, Remainder]
+    ) -> list[str]:
+        """Hand an audience over that was not reached: the queue would bring the message again much later.
+
+        Returns the ids of the messages that must come again: what has been put off before does, so that the
+        queue counts how often that happens.
+        """
+        if message_ids[0] in remainders:
+            return message_ids
+        try:
+            self._hand_over(audience, LEFT_DELAY_SECONDS)
+        except AwsError:
+            logger.exception("What was not reached comes again.", extra={"streamer_id": audience.streamer_id})
+            return message_ids
         return []
 
     def _read(self, audience: Remainder) -> tuple[Chunk, str]:

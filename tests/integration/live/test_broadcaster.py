@@ -391,13 +391,36 @@ def test_what_cannot_be_handed_over_comes_again(
     assert failed(broadcaster(batch(event("1"), event("2", "42"), event("3")))) == ["1", "3"]
 
 
-def test_a_registry_that_cannot_be_read_fails_the_messages(
-    dynamodb: "DynamoDBClient", broadcaster: Function
+def test_an_audience_that_cannot_be_read_is_put_off_for_a_moment_before_its_message_fails(
+    dynamodb: "DynamoDBClient", broadcaster: Function, queues: Queues
 ) -> None:
+    """Whose message fails waits for the queue's visibility timeout, which is a minute and a half."""
     dynamodb.delete_table(TableName=CONNECTIONS)
-    assert failed(broadcaster(batch(event("1"), event("2", "42")))) == ["1", "2"]
+    assert failed(broadcaster(batch(event("1"), event("2", "42")))) == []
     errors = [line for line in broadcaster.log_lines() if line["level"] == "ERROR"]
     assert {line["streamer_id"] for line in errors} == {"1337", "42"}
+    put_off = queues.take("fan-out")
+    assert len(put_off) == 2
+    assert failed(broadcaster(batch(*put_off))) == put_off
+
+
+def test_a_registry_that_fails_for_a_moment_costs_nobody_the_event(
+    registry: Client,
+    connections_api: ConnectionsApi,
+    broadcaster: Function,
+    queues: Queues,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watch(registry, "1337", "a", "b")
+    with monkeypatch.context() as outage:
+        outage.setattr(broadcaster.module.BROADCASTER, "_table", "no-such-table")
+        assert failed(broadcaster(batch(event("1")))) == []
+    assert connections_api.posted == {}
+    assert failed(broadcaster(batch(*queues.take("fan-out")))) == []
+    assert {id_: ids(frames) for id_, frames in connections_api.posted.items()} == {
+        "a": [["1"]],
+        "b": [["1"]],
+    }
 
 
 def test_a_poisonous_message_fails_alone(
