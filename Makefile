@@ -96,6 +96,10 @@ stress: $(VENV) ## Record, archive, read and drop at once for a minute, while co
 rollover: $(VENV) $(TOOLS) $(SITE) ## Test the deployed local cloud over the ends of some one-minute partitions
 	FANFARE_PARTITION_SECONDS=60 FANFARE_RETENTION_SECONDS=60 $(PYTEST) -m measured tests/e2e/test_rollover.py
 
+.PHONY: load
+load: $(VENV) $(TOOLS) $(SITE) ## Test the deployed local cloud with a thousand WebSockets, and print how late events are
+	$(PYTEST) -s -m measured tests/e2e/test_load.py
+
 .PHONY: flood
 flood: $(VENV) $(TOOLS) $(SITE) ## Measure the watch page for a minute at 50 events a second (.artifacts/site/flood.json)
 	$(PYTEST) -m measured tests/e2e/site

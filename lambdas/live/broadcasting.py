@@ -62,6 +62,8 @@ class Broadcaster:
                 logger.exception("Viewers were not reached.", extra={"streamer_id": audience.streamer_id})
                 failed += self._put_off(message_ids, audience, batch.remainders)
         outcome = self._courier.deliver(deliveries, until)
+        for streamer_id in {delivery.streamer_id for delivery in deliveries}:
+            self._pace.served(streamer_id, time.monotonic())
         self._forget(outcome.gone)
         failed += self._hand_back(outcome.left, batch.chunks)
         return outcome, list(dict.fromkeys(failed))

@@ -27,3 +27,7 @@ class Pace:
             self._sent = {id_: sent for id_, sent in self._sent.items() if now - sent < INTERVAL_SECONDS}
         self._sent[streamer_id] = now
         return True
+
+    def served(self, streamer_id: str, now: float) -> None:
+        """The channel's frames have reached its viewers by now: when that takes long, more events gather."""
+        self._sent[streamer_id] = now

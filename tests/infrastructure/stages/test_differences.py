@@ -146,12 +146,12 @@ ADDRESSES["Subscriptions/Watch"]["Environment.Variables.WEBSOCKET_URL"] = (
 
 @pytest.fixture(scope="module")
 def in_aws(tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    """The local stage as it would be in AWS: its database and log level, and AWS's defaults for the rest."""
-    database = LOCAL_SETTINGS["database"]
+    """The local stage as it would be in AWS: its own settings, and AWS's defaults for the rest."""
+    own = {"log_level": "DEBUG", "broadcast_concurrency": 2, "database": LOCAL_SETTINGS["database"]}
     return synthesise(
         "local",
         tmp_path_factory.mktemp("in-aws"),
-        **{"settings-file": None, "stages": {"local": {"log_level": "DEBUG", "database": database}}},
+        **{"settings-file": None, "stages": {"local": own}},
     )
 
 

@@ -11,6 +11,14 @@ def test_the_first_event_is_at_once_and_the_next_is_not_before_the_interval_has_
     assert pace.is_quiet("1", 100.0 + INTERVAL_SECONDS)
 
 
+def test_the_interval_begins_when_the_frames_have_arrived() -> None:
+    pace = Pace()
+    assert pace.is_quiet("1", 100.0)
+    pace.served("1", 103.0)
+    assert not pace.is_quiet("1", 103.0 + 0.9 * INTERVAL_SECONDS)
+    assert pace.is_quiet("1", 103.0 + INTERVAL_SECONDS)
+
+
 def test_events_that_wait_do_not_make_others_wait_longer() -> None:
     pace = Pace()
     sent = [pace.is_quiet("1", tick * INTERVAL_SECONDS / 4) for tick in range(9)]
