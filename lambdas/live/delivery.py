@@ -104,7 +104,7 @@ class Courier:
 
         A connection gets the next frame when it has got the one before. 410 means that it is gone, unless
         its handshake may still be under way. 429, 5xx, resets and silence are tried again, ever more
-        rarely, and 429 slows all posts down. 403 stops everything: it is about us, not about a connection.
+        rarely; 429 and silence slow all posts down. 403 stops everything: it is about us, not a connection.
         """
         run = _Run(deliveries)
         while (now := time.monotonic()) < until and not run.outcome.forbidden:
@@ -168,7 +168,10 @@ class Courier:
                     run.refused(delivery, status, answer)
             for handle, code, message in broken:
                 delivery, _ = self._release(handle)
-                delivery.timeouts += code == pycurl.E_OPERATION_TIMEDOUT
+                if code == pycurl.E_OPERATION_TIMEDOUT:
+                    delivery.timeouts += 1
+                    # An API that has too much to do may fall silent before it says so.
+                    self._rate.answered(throttled=True)
                 run.retry(delivery, message)
 
     def _release(self, handle: pycurl.Curl) -> tuple[Delivery, bytes]:
