@@ -11,6 +11,7 @@ BIN := .venv/bin
 VENV := .venv/.installed
 TOOLS := node_modules/.installed
 SITE := frontend/node_modules/.installed
+LIGHTHOUSE := tests/e2e/lighthouse
 PYTEST := $(BIN)/python -m pytest
 CDK := PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/cdk
 # The local stage is in the running local cloud, any other one in the account of your credentials.
@@ -51,6 +52,11 @@ $(TOOLS): package.json package-lock.json | node
 $(SITE): frontend/package.json frontend/package-lock.json | node
 	@echo "Installing the site's packages …"
 	@cd frontend && npm ci --silent --no-progress
+	@touch $@
+
+$(LIGHTHOUSE)/node_modules/.installed: $(LIGHTHOUSE)/package.json $(LIGHTHOUSE)/package-lock.json | node
+	@echo "Installing Lighthouse …"
+	@cd $(LIGHTHOUSE) && npm ci --silent --no-progress
 	@touch $@
 
 # -- the local cloud ------------------------------------------------------------------------------------------
@@ -112,10 +118,13 @@ infrastructure: $(VENV) $(TOOLS) $(SITE) ## Test the synthesised templates and t
 e2e: $(VENV) $(TOOLS) $(SITE) ## Test the deployed local cloud in a headless browser (screenshots: .artifacts/)
 	$(PYTEST) tests/e2e
 
+.PHONY: lighthouse
+lighthouse: $(VENV) $(TOOLS) $(SITE) $(LIGHTHOUSE)/node_modules/.installed ## Let Lighthouse judge the deployed local cloud's pages (.artifacts/site/lighthouse.json)
+	$(PYTEST) -m measured $(LIGHTHOUSE)
+
 .PHONY: screenshots
-screenshots: $(VENV) $(TOOLS) $(SITE) ## Take the README's picture anew, from the deployed local cloud
-	$(PYTEST) tests/e2e -k readme
-	cp .artifacts/e2e/readme.png docs/images/watch.png
+screenshots: $(VENV) $(TOOLS) $(SITE) ## Take the documentation's pictures anew, from the deployed local cloud (docs/images)
+	$(PYTEST) -m measured tests/e2e/test_pictures.py
 
 .PHONY: bench
 bench: $(VENV) $(TOOLS) ## Measure, print a table and write benchmarks/results/*.json
@@ -182,6 +191,6 @@ lock: $(VENV) ## Pin the Python requirements anew (add UPGRADE=--upgrade for new
 
 .PHONY: clean
 clean: ## Remove everything that the targets made, the local cloud's data included
-	rm -rf .venv .local .build .cache .artifacts cdk.out node_modules frontend/node_modules frontend/dist
+	rm -rf .venv .local .build .cache .artifacts cdk.out node_modules frontend/node_modules frontend/dist $(LIGHTHOUSE)/node_modules
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -91,6 +91,6 @@ describe("a burst in words", () => {
   });
 
   test("is summarised for those who listen", () => {
-    expect(summarise([...follows(1, 2), happened("channel.raid", 3)])).toBe("2 new followers, 1 raid");
+    expect(summarise(new Map([["channel.follow", 2], ["channel.raid", 1]]))).toBe("2 new followers, 1 raid");
   });
 });

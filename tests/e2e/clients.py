@@ -74,11 +74,12 @@ class Cloud:
 
     def until_subscribed(self, login: str) -> None:
         """Wait until Twitch has verified every subscription of a channel: only then does it send events."""
-        statuses = ["enabled"] * 6
-        eventually(
-            f"{login} is subscribed",
-            lambda: [s["status"] for s in self.subscriptions(login)] == statuses,
-        )
+
+        def all_enabled() -> bool:
+            statuses = [subscription["status"] for subscription in self.subscriptions(login)]
+            return len(statuses) >= 6 and set(statuses) == {"enabled"}
+
+        eventually(f"{login} is subscribed", all_enabled)
 
     def revoke(self, login: str, event_type: str, reason: str) -> None:
         """Let the simulated Twitch revoke a channel's subscription."""

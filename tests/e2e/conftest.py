@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.e2e.clients import Cloud, Viewer
 
@@ -71,13 +71,18 @@ def viewer(cloud: Cloud) -> Viewer:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium: an installed Chrome where there is one, else the one that npm brings (Linux x64)."""
-    path, arguments = _chromium()
+def playwright() -> Iterator[Playwright]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield browser
-        browser.close()
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """Headless Chromium."""
+    path, arguments = chromium()
+    browser = playwright.chromium.launch(executable_path=path, args=arguments)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture
@@ -107,7 +112,8 @@ def channel() -> str:
     return f"channel_{secrets.token_hex(4)}"
 
 
-def _chromium() -> tuple[str, list[str]]:
+def chromium() -> tuple[str, list[str]]:
+    """An installed Chrome where there is one, else the one that npm brings (Linux x64), and its arguments."""
     quiet = [
         "--no-sandbox",
         "--disable-gpu",

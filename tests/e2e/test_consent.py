@@ -34,6 +34,16 @@ def granted(cloud: Cloud, login: str) -> list[str]:
     return list(scopes)
 
 
+def give_consent(page: Page, cloud: Cloud, channel: str) -> None:
+    """Watch one's own channel and let Fanfare read everything of it."""
+    watch(page, cloud, channel, channel)
+    page.get_by_test_id("sign-in-streamer").click()
+    page.locator("#login").fill(channel)
+    expect(page.locator("main")).to_contain_text("moderator:read:followers")
+    page.locator("#sign-in").click()
+    page.wait_for_url(urljoin(cloud.site, f"watch/{channel}"))
+
+
 def test_a_streamers_consent_comes_and_goes_on_the_open_page(
     page: Page, browser: Browser, cloud: Cloud, channel: str
 ) -> None:
@@ -46,12 +56,7 @@ def test_a_streamers_consent_comes_and_goes_on_the_open_page(
     own = browser.new_context(viewport={"width": 1280, "height": 900})
     own.set_default_timeout(15_000)
     streamer = own.new_page()
-    watch(streamer, cloud, channel, channel)
-    streamer.get_by_test_id("sign-in-streamer").click()
-    streamer.locator("#login").fill(channel)
-    expect(streamer.locator("main")).to_contain_text("moderator:read:followers")
-    streamer.locator("#sign-in").click()
-    streamer.wait_for_url(urljoin(cloud.site, f"watch/{channel}"))
+    give_consent(streamer, cloud, channel)
     for viewed in (streamer, page):
         eventually("everything is live", lambda: len(topics(viewed, "live")) == EVERY_TOPIC, seconds=30)  # noqa: B023
         expect(viewed.get_by_test_id("sign-in-streamer")).to_have_count(0)

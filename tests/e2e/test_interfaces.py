@@ -1,6 +1,8 @@
 """The deployed contracts: the webhook, the reads and the WebSocket, refused and answered as promised."""
 
+import gzip
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urljoin
@@ -119,6 +121,14 @@ def test_the_site_is_served_with_deep_links_and_security_headers(cloud: Cloud) -
     assert "unsafe" not in policy
     assert index.headers["X-Content-Type-Options"] == "nosniff"
     assert "Strict-Transport-Security" in index.headers
+
+
+def test_the_site_is_sent_compressed(cloud: Cloud) -> None:
+    (script,) = re.findall(r'src="/(assets/[^"]+\.js)"', cloud.get("").data.decode())
+    headers = {"Accept-Encoding": "gzip"}
+    compressed = request("GET", urljoin(cloud.site, script), headers=headers, decode_content=False)
+    assert compressed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(compressed.data) == cloud.get(script).data
 
 
 def test_watch_needs_a_sign_in_and_a_channel_that_exists(cloud: Cloud, viewer: Viewer) -> None:

@@ -3,7 +3,6 @@
 import re
 import time
 from statistics import median
-from typing import Any
 from urllib.parse import urljoin
 
 import pytest
@@ -185,23 +184,4 @@ def test_it_fits_small_and_large_screens_in_light_and_dark(
     assert overflow <= 0, "no sideways scrolling"
     eventually("nothing slides any more", lambda: not page.evaluate(MOVING))
     page.screenshot(path=ARTIFACTS / f"watch-{width}-{theme}.png", full_page=True)
-    context.close()
-
-
-def test_a_lively_channel_looks_as_the_readme_shows(browser: Browser, cloud: Cloud) -> None:
-    context = browser.new_context(viewport={"width": 1440, "height": 810}, color_scheme="dark")
-    page = context.new_page()
-    watch(page, cloud, "night_owl_arcade", "vera_viewer")
-    happenings: list[tuple[str, dict[str, Any]]] = [
-        ("stream.online", {}),
-        ("channel.update", {"title": "Any% practice, then games with chat", "category_name": "Celeste"}),
-        ("channel.raid", {"viewers": 18}),
-        ("user.update", {"description": "Speedruns, slowly."}),
-        ("channel.raid", {"viewers": 1240}),
-    ]
-    for event_type, event in happenings:
-        cloud.simulate(event_type, "night_owl_arcade", event=event)
-    expect(page.locator(EVENTS).first).to_contain_text("1,240 viewers")
-    eventually("nothing slides any more", lambda: not page.evaluate(MOVING))
-    screenshot(page, "readme")
     context.close()

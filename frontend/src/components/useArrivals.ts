@@ -1,7 +1,6 @@
 import { onScopeDispose, ref, shallowRef, watch, type Ref } from "vue";
 
 import { summarise } from "../feed/bursts";
-import type { ChannelEvent } from "../live/events";
 import type { FeedItem } from "../live/feed";
 
 /** Events that come together are announced together, so that a burst does not flood a screen reader. */
@@ -23,7 +22,8 @@ export function useArrivals(
   const arrived = shallowRef<ReadonlySet<string>>(new Set());
   const announcement = ref("");
   const timers = new Set<ReturnType<typeof setTimeout>>();
-  let unannounced: ChannelEvent[] = [];
+  /** How many of each type, not which: in a flood that would be thousands of events. */
+  const unannounced = new Map<string, number>();
   let announcedAt = -Infinity;
   let announcing = false;
 
@@ -39,7 +39,7 @@ export function useArrivals(
     announcing = false;
     announcedAt = Date.now();
     announcement.value = summarise(unannounced);
-    unannounced = [];
+    unannounced.clear();
   }
 
   watch([feed, settled] as const, ([items], [before, wasSettled]) => {
@@ -48,12 +48,13 @@ export function useArrivals(
       .filter((item) => !shown.has(item.event.id) && (wasSettled || item.source === "live"))
       .map((item) => item.event);
     if (news.length === 0) return;
-    const ids = news.map((event) => event.id);
-    arrived.value = new Set([...arrived.value, ...ids]);
+    const held = new Set(items.map((item) => item.event.id));
+    const ids = new Set(news.map((event) => event.id));
+    arrived.value = new Set([...[...arrived.value].filter((id) => held.has(id)), ...ids]);
     later(FRESH_FOR, () => {
-      arrived.value = new Set([...arrived.value].filter((id) => !ids.includes(id)));
+      arrived.value = new Set([...arrived.value].filter((id) => !ids.has(id)));
     });
-    unannounced.push(...news);
+    for (const { event_type } of news) unannounced.set(event_type, (unannounced.get(event_type) ?? 0) + 1);
     if (announcing) return;
     announcing = true;
     later(Math.max(ANNOUNCE_AFTER, announcedAt + ANNOUNCE_EVERY - Date.now()), announce);

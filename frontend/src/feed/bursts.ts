@@ -79,9 +79,7 @@ export function rowsOf(bursts: readonly Burst[]): Row[] {
   return rows.reverse();
 }
 
-/** What happened, for those who listen: "12 new followers, 1 raid". */
-export function summarise(events: readonly ChannelEvent[]): string {
-  const counts = new Map<string, number>();
-  for (const { event_type } of events) counts.set(event_type, (counts.get(event_type) ?? 0) + 1);
+/** What happened, for those who listen, from how many there were of each type: "12 new followers, 1 raid". */
+export function summarise(counts: ReadonlyMap<string, number>): string {
   return [...counts].map(([eventType, n]) => tally(n, eventType)).join(", ");
 }

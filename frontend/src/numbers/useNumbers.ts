@@ -12,15 +12,15 @@ const CLOCK = 5_000;
 
 /**
  * A channel's numbers: read from the record, moved at once by what arrives live, and read again when it is quiet.
- * `state` is whether they have been read; `reads` grows with every reading.
+ * `state` is whether they have been read; `rereads` grows whenever they have been read again.
  */
 export function useNumbers(
   login: string,
   feed: () => readonly FeedItem[],
-): { numbers: Readonly<Ref<Numbers>>; state: Ref<"loading" | "read" | "failed">; reads: Ref<number> } {
+): { numbers: Readonly<Ref<Numbers>>; state: Ref<"loading" | "read" | "failed">; rereads: Ref<number> } {
   const numbers = shallowRef(nothing(Date.now()));
   const state = ref<"loading" | "read" | "failed">("loading");
-  const reads = ref(0);
+  const rereads = ref(0);
   let lastArrival = -Infinity;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let stopped = false;
@@ -32,8 +32,8 @@ export function useNumbers(
       const [counts, minutes] = await Promise.all([readCounts(login), readMinutelyCounts(login)]);
       const settled = lastArrival < asked - SETTLED_AFTER;
       numbers.value = reconcile(numbers.value, { counts, minutes }, settled, Date.now());
+      if (state.value !== "loading") rereads.value += 1;
       state.value = "read";
-      reads.value += 1;
     } catch {
       // What is shown stays: it still moves with what arrives.
       if (state.value === "loading") state.value = "failed";
@@ -71,5 +71,5 @@ export function useNumbers(
     clearInterval(clock);
   });
   void readAgain();
-  return { numbers, state, reads };
+  return { numbers, state, rereads };
 }

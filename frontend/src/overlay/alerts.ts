@@ -10,6 +10,9 @@ const GAP = 400;
 /** Older ones give way: what happened minutes ago is no alert any more. */
 const MOST_WAITING = 200;
 
+/** Of so many events it is known that they were announced: more than the feed holds, so that none comes back to it. */
+const MOST_REMEMBERED = 1_000;
+
 /** While so many alerts wait, each stays for a shorter time, down to this part of it. */
 const HURRY_FROM = 3;
 const HURRY = 0.5;
@@ -42,7 +45,16 @@ export class AlertQueue {
 
   /** Events that happened before the overlay was there are no alerts. */
   ignore(events: readonly ChannelEvent[]): void {
-    for (const { id } of events) this.#seen.add(id);
+    for (const { id } of events) {
+      // Added anew, so that the first of the set are those that were not heard of for longest.
+      this.#seen.delete(id);
+      this.#seen.add(id);
+    }
+    // OBS may show an overlay for days.
+    for (const id of this.#seen) {
+      if (this.#seen.size <= MOST_REMEMBERED) break;
+      this.#seen.delete(id);
+    }
   }
 
   stop(): void {

@@ -180,6 +180,9 @@ class StandIn:
                 web.get("/config.json", self._config),
                 web.get("/socket", self._socket),
                 web.post("/api/channels/{login}/watch", self._watch),
+                web.post("/api/overlays/{login}/watch", self._watch),
+                web.post("/api/overlays/{login}/key", self._make_key),
+                web.delete("/api/overlays/{login}/key", self._end_key),
                 web.get("/api/channels/{login}/events", self._events),
                 web.get("/api/channels/{login}/counts", self._counts),
                 web.get("/api/channels/{login}/counts/daily", self._daily),
@@ -266,6 +269,12 @@ class StandIn:
                 "expires_at": "2030-01-01T00:00:00Z",
             }
         )
+
+    async def _make_key(self, _request: web.Request) -> web.Response:
+        return web.json_response({"key": f"{secrets.token_hex(8)}.{secrets.token_urlsafe(32)}"})
+
+    async def _end_key(self, _request: web.Request) -> web.Response:
+        return web.Response(status=204)
 
     async def _events(self, request: web.Request) -> web.Response:
         wanted = set(filter(None, request.query.get("event_type", "").split(",")))

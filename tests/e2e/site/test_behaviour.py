@@ -6,9 +6,10 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.e2e.access import OVERFLOW
 from tests.e2e.site.conftest import OpenPage
 from tests.e2e.site.stand_in import StandIn, event
-from tests.e2e.site.test_states import OVERFLOW, SHOTS
+from tests.e2e.site.test_states import SHOTS
 
 #: How long the flood is measured.
 MEASURED_SECONDS = 60

@@ -5,27 +5,20 @@ Screenshots: ``.artifacts/site/<width>-<theme>/<state>.png``.
 
 import json
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.e2e.access import AXE, problems, views
 from tests.e2e.conftest import REPOSITORY
 from tests.e2e.site.conftest import OpenPage
 from tests.e2e.site.stand_in import CONSENTED, OPEN, StandIn, event
 
 SHOTS = REPOSITORY / ".artifacts" / "site"
-AXE = REPOSITORY / "node_modules" / "axe-core" / "axe.min.js"
-WIDTHS = (360, 1024, 1920)
-HEIGHT = 900
-THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-CHECKED = {(360, "dark"), (1024, "light")}
+WIDTH, HEIGHT = 360, 900
 TITLE = "Any% practice, then games with chat"
 NAMES = ("ada", "isolde", "cleo", "benedikt", "ottoline", "pixelpaul", "cozy_kim", "wren")
-
-RUN_AXE = """axe.run(document, {iframes: false, resultTypes: ["violations"]}).then(({violations}) =>
-    violations.flatMap(({id, nodes}) => nodes.map(node => `${id}: ${node.html} ${node.failureSummary}`)))"""
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
 def _place(login: str, favourite: bool) -> dict[str, Any]:
@@ -84,7 +77,7 @@ class Visit:
         self.page: Page
 
     def open(self, path: str, *, signed_in: bool = False, storage: str = "") -> Page:
-        viewport = {"width": WIDTHS[0], "height": HEIGHT}
+        viewport = {"width": WIDTH, "height": HEIGHT}
         self.page = self._open_page(
             path,
             signed_in=signed_in,
@@ -97,6 +90,12 @@ class Visit:
     def watch(self) -> Page:
         page = self.open("/watch/marlowe", signed_in=True)
         expect(page.get_by_test_id("connection-state")).to_have_attribute("data-state", "live")
+        return page
+
+    def overlay(self, query: str = "duration=30") -> Page:
+        """Open the overlay as OBS does: alerts stay for long enough to be looked at at every width."""
+        page = self.open(f"/overlay/marlowe?{query}#key=id.secret")
+        expect(page.get_by_test_id("overlay")).to_have_attribute("data-status", "live")
         return page
 
 
@@ -254,6 +253,115 @@ def watch_refused(visit: Visit) -> None:
     expect(page.locator("[data-error=refused]")).to_be_visible()
 
 
+def overlay_waiting(visit: Visit) -> None:
+    lively(visit.stand_in)
+    page = visit.overlay()
+    expect(page.get_by_test_id("alert")).to_have_count(0)
+
+
+def overlay_alert(visit: Visit) -> None:
+    page = visit.overlay()
+    visit.stand_in.happen(event("channel.raid", viewer="cozy_kim", viewers=120))
+    expect(page.get_by_test_id("alert")).to_contain_text("120 viewers")
+
+
+def overlay_burst(visit: Visit) -> None:
+    page = visit.overlay("position=bottom-right&size=large&duration=30")
+    visit.stand_in.happen(*(event("channel.follow", viewer=name) for name in NAMES))
+    expect(page.get_by_test_id("alert")).to_contain_text("8 new followers")
+
+
+def overlay_long_message(visit: Visit) -> None:
+    page = visit.overlay("position=bottom-left&size=small&duration=30")
+    visit.stand_in.happen(
+        event("channel.cheer", viewer="isolde", bits=500, message="W" * 200 + " so well" * 40)
+    )
+    expect(page.get_by_test_id("alert")).to_be_visible()
+
+
+def overlay_options_that_cannot_be_read(visit: Visit) -> None:
+    page = visit.overlay("types=nonsense&position=nowhere&size=huge&duration=never")
+    visit.stand_in.happen(event("channel.update", title=TITLE), event("channel.raid", viewers=5))
+    expect(page.get_by_test_id("alert")).to_have_attribute("data-event-type", "channel.raid")
+
+
+def overlay_reconnecting(visit: Visit) -> None:
+    page = visit.overlay()
+    visit.stand_in.sockets_refused = True
+    visit.stand_in.break_off()
+    expect(page.get_by_test_id("overlay")).to_have_attribute("data-status", "reconnecting")
+
+
+def overlay_key_ended(visit: Visit) -> None:
+    visit.stand_in.failing["watch"] = 401
+    page = visit.open("/overlay/marlowe#key=id.secret")
+    expect(page.get_by_test_id("problem")).to_be_visible()
+
+
+def overlay_without_a_key(visit: Visit) -> None:
+    page = visit.open("/overlay/marlowe")
+    expect(page.get_by_test_id("problem")).to_be_visible()
+
+
+def overlay_of_no_channel(visit: Visit) -> None:
+    page = visit.open("/overlay/not%20a%20channel#key=id.secret")
+    expect(page.get_by_test_id("problem")).to_be_visible()
+
+
+def overlay_setup(visit: Visit) -> None:
+    page = visit.open("/watch/marlowe/overlay", signed_in=True)
+    expect(page.get_by_test_id("make-key")).to_be_visible()
+
+
+def overlay_setup_signed_out(visit: Visit) -> None:
+    page = visit.open("/watch/marlowe/overlay")
+    expect(page.get_by_test_id("sign-in")).to_be_visible()
+
+
+def overlay_setup_of_no_channel(visit: Visit) -> None:
+    page = visit.open("/watch/not%20a%20channel/overlay")
+    expect(page.locator("[data-error=unknown-channel]")).to_be_visible()
+
+
+def overlay_setup_test_alert(visit: Visit) -> None:
+    overlay_setup(visit)
+    page = visit.page
+    page.get_by_test_id("seconds").fill("30")
+    page.get_by_test_id("position").select_option("bottom-right")
+    page.get_by_test_id("test-subs").click()
+    expect(page.get_by_test_id("alert")).to_contain_text("14 months")
+    page.get_by_test_id("preview").scroll_into_view_if_needed()
+
+
+def overlay_setup_test_burst(visit: Visit) -> None:
+    overlay_setup(visit)
+    page = visit.page
+    page.get_by_test_id("seconds").fill("30")
+    page.get_by_test_id("size").select_option("large")
+    page.get_by_test_id("test-burst").click()
+    expect(page.get_by_test_id("alert")).to_contain_text("12 new followers")
+    page.evaluate("scrollTo(0, 0)")
+
+
+def overlay_setup_address(visit: Visit) -> None:
+    overlay_setup(visit)
+    visit.page.get_by_test_id("make-key").click()
+    expect(visit.page.get_by_test_id("address")).to_be_visible()
+
+
+def overlay_setup_address_ended(visit: Visit) -> None:
+    overlay_setup_address(visit)
+    visit.page.get_by_test_id("revoke-key").click()
+    expect(visit.page.get_by_test_id("revoked")).to_be_visible()
+
+
+def overlay_setup_failed(visit: Visit) -> None:
+    overlay_setup(visit)
+    visit.stand_in.failing["key"] = 503
+    visit.page.get_by_test_id("make-key").click()
+    expect(visit.page.get_by_role("alert")).to_be_visible()
+
+
 def unknown_channel(visit: Visit) -> None:
     page = visit.open("/watch/nosuch_channel", signed_in=True)
     expect(page.locator("[data-error=unknown-channel]")).to_be_visible()
@@ -305,6 +413,23 @@ STATES: tuple[State, ...] = (
     watch_offline,
     watch_asked_to_wait,
     watch_refused,
+    overlay_waiting,
+    overlay_alert,
+    overlay_burst,
+    overlay_long_message,
+    overlay_options_that_cannot_be_read,
+    overlay_reconnecting,
+    overlay_key_ended,
+    overlay_without_a_key,
+    overlay_of_no_channel,
+    overlay_setup,
+    overlay_setup_signed_out,
+    overlay_setup_of_no_channel,
+    overlay_setup_test_alert,
+    overlay_setup_test_burst,
+    overlay_setup_address,
+    overlay_setup_address_ended,
+    overlay_setup_failed,
     unknown_channel,
     signed_out,
     sign_in_failed,
@@ -321,15 +446,7 @@ def test_a_state_fits_and_can_be_used_by_everybody(
     state(visit)
     page = visit.page
     found = []
-    for width in WIDTHS:
-        page.set_viewport_size({"width": width, "height": HEIGHT})
-        for theme in THEMES:
-            page.emulate_media(color_scheme=theme)
-            if (overflow := page.evaluate(OVERFLOW)) > 0:
-                found.append(f"{width} {theme}: {overflow} px wider than the window")
-            # Each theme and each layout once: what the rules look at depends on little more.
-            if (width, theme) in CHECKED:
-                found += page.evaluate(RUN_AXE)
-            name = f"{state.__name__.replace('_', '-')}.png"
-            page.screenshot(path=SHOTS / f"{width}-{theme}" / name)
+    for view in views(page, HEIGHT):
+        found += problems(page, view)
+        page.screenshot(path=SHOTS / view / f"{state.__name__.replace('_', '-')}.png")
     assert found == []
