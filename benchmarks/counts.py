@@ -132,10 +132,16 @@ def _add_older_days(connection: Connection, today: datetime) -> None:
     as on the oldest sealed one; and partitions of those days, empty.
     """
     oldest = today - timedelta(days=SEALED_DAYS)
+    connection.execute(
+        "create temporary table like_that_day as "
+        "select streamer_id, streamer_name, event_type, event_count from archived_events "
+        "where utc_day = %s and streamer_id::int %% 20 = 0",
+        [oldest.date()],
+    )
     for first in range(0, OLDER_DAYS, 90):
         with connection.transaction():
             for day in range(first, first + 90):
-                _add_older_day(connection, oldest, oldest - timedelta(days=day))
+                _add_older_day(connection, oldest - timedelta(days=day))
     connection.execute(
         "update archived_totals set event_count = counted.event_count from (select streamer_id, event_type, "
         "sum(event_count) as event_count from archived_events group by streamer_id, event_type) as counted "
@@ -148,14 +154,14 @@ def _add_older_days(connection: Connection, today: datetime) -> None:
     )
 
 
-def _add_older_day(connection: Connection, like: datetime, upper: datetime) -> None:
+def _add_older_day(connection: Connection, upper: datetime) -> None:
     lower = upper - timedelta(days=1)
     connection.execute("select create_events_partition(%s, %s)", [lower, upper])
+    # Into the partition itself: the statement then is not planned with a thousand of them.
     connection.execute(
-        "insert into archived_events "
-        "select streamer_id, streamer_name, event_type, event_count, %(day)s, %(upper)s "
-        "from archived_events where utc_day = %(like)s and streamer_id::int %% 20 = 0",
-        {"day": lower.date(), "upper": upper, "like": like.date()},
+        f"insert into archived_events_{int(upper.timestamp())} "  # noqa: S608 -- a number
+        "select streamer_id, streamer_name, event_type, event_count, %s, %s from like_that_day",
+        [lower.date(), upper],
     )
 
 

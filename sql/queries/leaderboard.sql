@@ -39,19 +39,16 @@ recent as (
 
 leaders as (
     select
+        recent.streamer_id,
+        recent.event_count + coalesce(archived.event_count, 0) as event_count
+    from recent
+    left join archived on recent.streamer_id = archived.streamer_id
+    union all
+    select
         streamer_id,
-        cast(sum(event_count) as bigint) as event_count
-    from (
-        select * from first_in_archives
-        union all
-        select * from recent
-        union all
-        select archived.*
-        from recent
-        inner join archived on recent.streamer_id = archived.streamer_id
-        where recent.streamer_id not in (select first_in_archives.streamer_id from first_in_archives)
-    ) as counts
-    group by streamer_id
+        event_count
+    from first_in_archives
+    where streamer_id not in (select recent.streamer_id from recent)
     order by event_count desc, streamer_id asc
     limit %(page_size)s
 )
