@@ -7,7 +7,7 @@ from typing import Any
 from tests.infrastructure.template import Resource, Stage
 
 # Names that CDK derives from the stack's.
-DERIVED = re.compile(r"Fanfare(?:prod|local)\w+|aws-cdk:cr-owned:\w+")
+DERIVED = re.compile(r"Fanfare(?:prod|local)(\w*?)(?:[0-9A-F]{8})?\b|aws-cdk:cr-owned:\w+")
 STAGE = re.compile(r"(?<=fanfare[-/])(?:prod|local)\b")
 
 
@@ -57,4 +57,4 @@ def _name(item: Any, index: int) -> str:
 
 
 def _neutral(text: str) -> str:
-    return DERIVED.sub("…", STAGE.sub("<stage>", text))
+    return DERIVED.sub(r"…\1", STAGE.sub("<stage>", text))

@@ -188,6 +188,14 @@ def test_local_and_prod_differ_further_in_these_settings_only(
     permissions = found.pop("AWS::Lambda::Permission FunctionName")
     assert {path.split("/")[0] for path in permissions} == {"HttpApi", "Live"}
     assert found == {
+        # a name that CDK makes of the stack's and cuts off
+        "AWS::CloudFront::OriginAccessControl OriginAccessControlConfig.Name": {
+            "Site/Distribution/Origin1/S3OriginAccessControl"
+        },
+        # broadcast_concurrency
+        "AWS::Lambda::EventSourceMapping ScalingConfig.MaximumConcurrency": {
+            "Live/Broadcaster/SqsEventSource:…AppLiveFeedQueue"
+        },
         # retain_data
         "AWS::DynamoDB::Table DeletionPolicy": tables,
         "AWS::DynamoDB::Table DeletionProtectionEnabled": tables,
