@@ -21,8 +21,8 @@ T = TypeVar("T")
 
 EVENTS: Final = 10_000_000
 LIVE_EVENTS: Final = 200_000
-#: Of the live ones, those that are not archived yet: ten seconds of 86 million events a day.
-NEWEST_EVENTS: Final = 10_000
+#: Of the live ones, those that are not archived yet: six seconds of 86 million events a day.
+NEWEST_EVENTS: Final = 6_000
 SEALED_DAYS: Final = 90
 OLDER_DAYS: Final = 810
 
@@ -123,7 +123,7 @@ def _fill(server: Postgres, connection: Connection, today: datetime) -> None:
 
 
 def _archive(connection: Connection, today: datetime, until: datetime) -> None:
-    """What recorders do every ten seconds; but up to a given time, so that a number of events is left."""
+    """What recorders do every few seconds; but up to a given time, so that a number of events is left."""
     connection.execute("select archive_events(%s, %s)", [today + timedelta(days=1), until])
 
 

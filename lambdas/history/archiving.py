@@ -13,7 +13,7 @@ from lambdas.history.queries import query
 LOCK_ATTEMPTS: Final = 20
 
 #: How often a recorder archives what was recorded: what came since has to be counted whenever somebody asks.
-ARCHIVE_EVERY_SECONDS: Final = 10
+ARCHIVE_EVERY_SECONDS: Final = 5
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final, TypeVar
+from weakref import WeakKeyDictionary
 
 from lambdas.common.event import Event
 from lambdas.history.cursors import START, Position
@@ -54,17 +55,15 @@ def newest_events(
 
     Only those of some ``event_types``, if any are named.
     """
-    streamer = _find_streamer(connection, login)
-    if streamer is None:
-        return Page([], None)
     statement = query("newest_events_by_type" if event_types else "newest_events")
     wanted = limit + 1  # one more tells whether the list goes on
     rows: list[dict[str, Any]] = []
+    is_known = False
     for after, until in _spans_before(before.created_at, datetime.now(UTC)):
         rows += connection.execute(
             statement,
             {
-                "streamer_id": streamer["streamer_id"],
+                "streamer_name": login,
                 "event_types": sorted(set(event_types)),
                 "after": after,
                 "until": until,
@@ -75,6 +74,10 @@ def newest_events(
         )
         if len(rows) == wanted:
             break
+        # Whoever has no events has none in any span.
+        is_known = is_known or _find_streamer(connection, login) is not None
+        if not is_known:
+            break
     events = [Event(**row) for row in rows[:limit]]
     last = Position(events[-1].created_at, events[-1].id) if len(rows) > limit else None
     return Page(events, last)
@@ -82,12 +85,14 @@ def newest_events(
 
 def count_events(connection: Connection, login: str) -> ChannelCounts:
     """All events of the channel now named ``login``, those under its earlier names included."""
-    streamer = _find_streamer(connection, login)
-    if streamer is None:
+    rows = connection.execute(
+        query("count_events"), {"streamer_name": login, "archived_until": _archived_until(connection)}
+    ).fetchall()
+    if not rows:
         return ChannelCounts(None, login, {})
-    rows = connection.execute(query("count_events"), streamer)
+    _watermarks[connection] = rows[0]["archived_until"]
     counts = {row["event_type"]: row["event_count"] for row in rows}
-    return ChannelCounts(streamer["streamer_id"], login, counts)
+    return ChannelCounts(rows[0]["streamer_id"], login, counts)
 
 
 def count_events_daily(connection: Connection, login: str, days: int, today: date) -> dict[date, Counts]:
@@ -136,6 +141,19 @@ def leaderboard(
         {**watermark, "event_type": event_type, "since": since, "page_size": limit},
     )
     return [Leader(**row) for row in rows]
+
+
+#: The watermark as it was read last on a connection. It only rises: an old one lets the planner leave fewer
+#: partitions out, and changes no count.
+_watermarks: WeakKeyDictionary[Connection, datetime] = WeakKeyDictionary()
+
+
+def _archived_until(connection: Connection) -> datetime:
+    if connection not in _watermarks:
+        row = connection.execute(query("read_watermark")).fetchone()
+        assert row is not None  # noqa: S101  # the schema brings the row
+        _watermarks[connection] = row["archived_until"]
+    return _watermarks[connection]
 
 
 def _find_streamer(connection: Connection, login: str) -> dict[str, Any] | None:

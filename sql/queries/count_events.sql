@@ -1,24 +1,35 @@
--- A streamer's events by event type: those in the archives, and those from the watermark on.
+-- A streamer's events by event type: those in the archives, and those from the watermark on. The streamer
+-- is the one who was seen with the name last.
 --
 -- The parameter archived_until is the watermark as somebody read it before. It may have risen since, so it is
 -- the subquery that divides what is archived from what is not, in this statement's snapshot; the parameter
 -- only lets the planner leave sealed partitions out.
+with streamer as (
+    select streamers.streamer_id
+    from streamers
+    where streamers.streamer_name = %(streamer_name)s
+    order by streamers.named_at desc, streamers.streamer_id asc
+    limit 1
+)
+
 select
     event_type,
-    cast(sum(event_count) as bigint) as event_count
+    cast(sum(event_count) as bigint) as event_count,
+    (select streamer.streamer_id from streamer) as streamer_id,
+    (select watermark.archived_until from watermark) as archived_until
 from (
     select
         event_type,
         event_count
     from archived_totals
-    where streamer_id = %(streamer_id)s
+    where streamer_id = (select streamer.streamer_id from streamer)
     union all
     select
         event_type,
         count(*) as event_count
     from events
     where
-        streamer_id = %(streamer_id)s
+        streamer_id = (select streamer.streamer_id from streamer)
         and created_at >= %(archived_until)s
         and created_at >= (select watermark.archived_until from watermark)
     group by event_type

@@ -1,12 +1,21 @@
--- A streamer's events before a position (created_at, id), newest first, within a span of time.
+-- A streamer's events before a position (created_at, id), newest first, within a span of time. The
+-- streamer is the one who was seen with the name last.
 --
 -- The page is ordered by created_at alone, the leading partition key: partitions are then read one after the
 -- other, newest first, and only until the page is full. Ties at its end are put in order afterwards.
-with page as (
+with streamer as (
+    select streamers.streamer_id
+    from streamers
+    where streamers.streamer_name = %(streamer_name)s
+    order by streamers.named_at desc, streamers.streamer_id asc
+    limit 1
+),
+
+page as (
     select *
     from events
     where
-        streamer_id = %(streamer_id)s
+        streamer_id = (select streamer.streamer_id from streamer)
         and created_at > %(after)s
         and created_at <= %(until)s
         and (created_at, id) < (%(before_created_at)s, %(before_id)s)

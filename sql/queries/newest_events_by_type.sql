@@ -1,15 +1,24 @@
--- A streamer's events of some types before a position (created_at, id), newest first, within a span of time.
+-- A streamer's events of some types before a position (created_at, id), newest first, within a span of
+-- time. The streamer is the one who was seen with the name last.
 --
 -- Each type fills a page of its own from its end of the index, so that a rare type among many events is found
 -- as quickly as a common one; the page is the newest of those. Only a subquery can be lateral.
-with page as (
+with streamer as (
+    select streamers.streamer_id
+    from streamers
+    where streamers.streamer_name = %(streamer_name)s
+    order by streamers.named_at desc, streamers.streamer_id asc
+    limit 1
+),
+
+page as (
     select newest.*
     from unnest(%(event_types)s::text[]) as wanted (event_type)
     cross join lateral (  -- noqa: ST05
         select events.*
         from events
         where
-            events.streamer_id = %(streamer_id)s
+            events.streamer_id = (select streamer.streamer_id from streamer)
             and events.event_type = wanted.event_type
             and events.created_at > %(after)s
             and events.created_at <= %(until)s

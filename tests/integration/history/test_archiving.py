@@ -232,6 +232,16 @@ class TestCountingAsItGoes:
                 "now() - interval '1 minute', '{}')"
             )
 
+    def test_a_reader_that_saw_an_older_watermark_counts_the_same(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        record_earlier(connection, make_events(2))
+        assert reading.count_events(connection, "ana").counts == {"channel.raid": 2}
+        archive_recorded_events(connection)
+        record(connection, make_events(3))
+        assert reading.count_events(connection, "ana").counts == {"channel.raid": 5}
+        assert reading.count_events(connection, "ana").counts == {"channel.raid": 5}
+
     def test_a_clock_behind_the_watermark_loses_nothing(
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
@@ -357,7 +367,7 @@ def test_a_sealed_partition_is_not_read_for_counts(connection: Connection, name:
     assert row is not None
     plan = connection.execute(
         b"explain (costs off) " + query(name),
-        {"streamer_id": "1001", "event_type": None, "since": today() - 9 * DAY, "page_size": 10, **row},
+        {"streamer_name": "ana", "event_type": None, "since": today() - 9 * DAY, "page_size": 10, **row},
     )
     text = "\n".join(line["QUERY PLAN"] for line in plan)
     sealed, present = (int((today() + days * DAY).timestamp()) for days in (0, 1))

@@ -106,7 +106,7 @@ class TestPaging:
         plan = connection.execute(
             b"explain (costs off) " + query(name),
             {
-                "streamer_id": "1001",
+                "streamer_name": "ana",
                 "event_types": ["channel.raid"],
                 "after": midnight - timedelta(hours=1),
                 "until": midnight - timedelta(minutes=1),
