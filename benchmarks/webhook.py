@@ -21,7 +21,7 @@ from lambdas.ingest.signature import sign
 
 OURS, BOTO3 = "lambdas.ingest.webhook", "benchmarks.webhook_boto3"
 STARTS = 15
-NOTIFICATIONS = 5_000
+WARM_RUNS, NOTIFICATIONS = 5, 2_000
 SETTINGS = {
     "EVENTS_TOPIC_ARN": f"arn:aws:sns:{server.REGION}:123456789012:events",
     "WEBHOOK_SECRET_ARN": f"arn:aws:secretsmanager:{server.REGION}:123456789012:secret:webhook",
@@ -39,7 +39,8 @@ def measure() -> list[Result]:
         for _ in range(1 + STARTS):
             for module, figures in runs.items():
                 figures.append(_run(environment, "start", module))
-        warm = _run(environment, "warm", OURS, NOTIFICATIONS)
+        # What else the machine does can only add to it.
+        warm = min(_run(environment, "warm", OURS, NOTIFICATIONS)["cpu_ms"] for _ in range(WARM_RUNS))
 
     def median(module: str, figure: str) -> float:
         # The first one has compiled what it loaded.
@@ -58,7 +59,7 @@ def measure() -> list[Result]:
             better="lower",
         ),
         limit("webhook: imports", "ms", median(OURS, "imports_ms"), 150, "lower"),
-        limit("webhook: CPU a notification, publishing aside", "ms", warm["cpu_ms"], 0.3, "lower"),
+        limit("webhook: CPU a notification, publishing aside", "ms", warm, 0.3, "lower"),
     ]
 
 
