@@ -1,15 +1,22 @@
 """The migrations: in order, each exactly once, nothing half-done, and their sum is schema.sql."""
 
 import itertools
+import shutil
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from lambdas.common.event import Event
+from lambdas.history import reading
+from lambdas.history.archiving import archive_recorded_events
 from lambdas.history.database import ROOT, Connection, DatabaseSettings
 from lambdas.history.migrations import MigrationError, migrate, migration_files
+from lambdas.history.reading import Leader
+from lambdas.history.recording import record
 from local import postgres
 
 Connect = Callable[[DatabaseSettings], Connection]
@@ -147,3 +154,42 @@ def test_a_misnamed_migration_is_refused_before_anything_runs(
 def test_a_package_without_migrations_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MigrationError, match="incomplete"):
         migration_files(tmp_path)
+
+
+def test_what_was_archived_before_the_watermark_followed_the_clock_is_counted_on(
+    empty_settings: DatabaseSettings,
+    connect: Connect,
+    tmp_path: Path,
+    make_events: Callable[..., list[Event]],
+) -> None:
+    for file in migration_files():
+        if file.name < "0010":
+            shutil.copy(file, tmp_path)
+    connection = connect(empty_settings)
+    migrate(connection, directory=tmp_path)
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    day = timedelta(days=1)
+    for lower in (today - day, today, today + day):
+        connection.execute("select create_events_partition(%s, %s)", [lower, lower + day])
+    record(connection, [*make_events(3), *make_events(2, streamer_id="2", streamer_name="bo")])
+    connection.execute("update events set created_at = created_at - interval '1 day'")
+    connection.execute("select close_events_partition(%s)", [today])
+    connection.execute("select seal_events_partition(%s)", [today])
+    record(connection, make_events(4))
+    connection.execute(
+        "update events set created_at = greatest(created_at - interval '2 seconds', %s) "
+        "where created_at > %s",
+        [today, today],
+    )
+
+    def answers() -> list[object]:
+        return [
+            reading.count_events(connection, "ana").counts,
+            reading.leaderboard(connection, None, None, 9),
+        ]
+
+    migrate(connection)
+    expected = [{"channel.raid": 7}, [Leader("1001", "ana", 7), Leader("2", "bo", 2)]]
+    assert answers() == expected
+    assert archive_recorded_events(connection) == 4
+    assert answers() == expected
