@@ -1,12 +1,14 @@
 """Twitch over loopback and the tables in moto."""
 
+import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 import urllib3
 from moto import mock_aws
+from moto.core.botocore_stubber import BotocoreStubber
 
 from lambdas.subscriptions.channels import ChannelsTable
 from lambdas.subscriptions.helix import Credentials, Helix
@@ -72,6 +74,14 @@ def tables() -> Iterator["DynamoDBClient"]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         for variable, value in aws_variables("").items():
             monkeypatch.setenv(variable, value)
+        # DynamoDB serialises the writes of an item; moto, when threads call it, does not.
+        process, one_at_a_time = BotocoreStubber.process_request, threading.Lock()
+
+        def process_alone(stubber: BotocoreStubber, request: Any) -> Any:
+            with one_at_a_time:
+                return process(stubber, request)
+
+        monkeypatch.setattr(BotocoreStubber, "process_request", process_alone)
         with mock_aws():
             client = boto3.client("dynamodb")
             create_tables(client)
