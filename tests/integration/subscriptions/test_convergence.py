@@ -256,7 +256,9 @@ def test_subscriptions_keep_themselves_right(tables: "DynamoDBClient") -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
+            # The same few in every run; others each time when more are asked for.
             max_examples=int(os.environ.get("FANFARE_PROPERTY_EXAMPLES", "12")),
+            derandomize="FANFARE_PROPERTY_EXAMPLES" not in os.environ,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
