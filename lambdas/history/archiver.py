@@ -8,7 +8,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
-from lambdas.history.archiving import archive_recorded_events, roll_up_archives, seal_partitions
+from lambdas.history.archiving import archive_recorded_events, roll_up_archives
 from lambdas.history.credentials import password_source
 from lambdas.history.database import Database, DatabaseSettings
 from lambdas.history.retention import expire_partitions
@@ -46,9 +46,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
         return
     ahead = DATABASE.run(lambda connection: ensure_partitions(connection, SETTINGS.partition_seconds))
     _measure(PartitionsAhead=ahead)
-    sealed = DATABASE.run(seal_partitions)
     archived = DATABASE.run(archive_recorded_events)
-    _measure(PartitionsSealed=sealed.partitions, EventsArchived=sealed.events + archived)
+    _measure(PartitionsSealed=archived.partitions, EventsArchived=archived.events)
     rolled_up = DATABASE.run(roll_up_archives)
     _measure(ArchivesRolledUp=rolled_up)
     if DATABASE.run(forget_seen_events):

@@ -17,14 +17,14 @@ ARCHIVE_EVERY_SECONDS: Final = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Sealed:
-    """How many partitions were sealed, and how many events they hold."""
+class Archived:
+    """How many partitions were sealed, and how many events were counted into archives."""
 
     partitions: int
     events: int
 
 
-def seal_partitions(connection: Connection) -> Sealed:
+def seal_partitions(connection: Connection) -> Archived:
     """Archive the counts of all partitions that have ended, the oldest first.
 
     Each is closed to writers in one transaction and counted in the next, so that nobody waits while it is
@@ -46,19 +46,19 @@ def seal_partitions(connection: Connection) -> Sealed:
             break
         sealed += 1
         events += row["event_count"]
-    return Sealed(sealed, events)
+    return Archived(sealed, events)
 
 
-def archive_recorded_events(connection: Connection) -> int:
+def archive_recorded_events(connection: Connection) -> Archived:
     """Archive the counts of what was recorded up to a second ago: who counts then has little left to count.
 
-    Partitions that have ended are sealed first. Answers with how many events were archived; 0 too if others
-    are at it, or if a transaction stays open that may still write. Raises what ``seal_partitions`` raises.
+    Partitions that have ended are sealed first. Nothing is archived if others are at it, or if a transaction
+    stays open that may still write. Raises what ``seal_partitions`` raises.
     """
     sealed = seal_partitions(connection)
     row = connection.execute(query("archive_recorded_events")).fetchone()
     assert row is not None  # noqa: S101  # a function always answers
-    return sealed.events + (row["event_count"] or 0)
+    return Archived(sealed.partitions, sealed.events + (row["event_count"] or 0))
 
 
 def roll_up_archives(connection: Connection) -> int:

@@ -33,14 +33,13 @@ class Signer:
         # The path is encoded once more than it is when it is sent.
         canonical = f"POST\n{path.translate(QUOTED)}\n\n{self._canonical_headers}{sha256}"
         to_sign = self._to_sign + hashlib.sha256(canonical.encode()).hexdigest()
-        return [f"{self._authorization}{self._hmac(to_sign.encode())}".encode(), *self._others]
+        return [f"{self._authorization}{self._hmac(to_sign)}".encode(), *self._others]
 
-    def _hmac(self, message: bytes) -> str:
-        """HMAC-SHA256 in hexadecimal digits; begun with the key once, it takes a quarter of the time."""
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(message)
-        outer.update(inner.digest())
-        return outer.hexdigest()
+    def _hmac(self, message: str) -> str:
+        """HMAC-SHA256 in hexadecimal digits; begun with the key once, it takes half of the time."""
+        begun = self._begun.copy()
+        begun.update(message.encode())
+        return begun.hexdigest()
 
     def _prepare(self, second: int) -> None:
         """Make what all requests of this second (Unix time) have in common."""
@@ -58,10 +57,7 @@ class Signer:
         key = f"AWS4{known.secret_access_key}".encode()
         for part in scope.split("/"):
             key = hmac.digest(key, part.encode(), "sha256")
-        # https://datatracker.ietf.org/doc/html/rfc2104#section-2
-        block = key.ljust(64, b"\0")
-        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
-        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+        self._begun = hmac.new(key, digestmod="sha256")
         self._authorization = (
             f"Authorization: AWS4-HMAC-SHA256 Credential={known.access_key_id}/{scope}, "
             f"SignedHeaders={signed}, Signature="

@@ -9,7 +9,7 @@ import pytest
 
 from lambdas.common.event import Event
 from lambdas.history import reading
-from lambdas.history.archiving import Sealed, archive_recorded_events, roll_up_archives, seal_partitions
+from lambdas.history.archiving import Archived, archive_recorded_events, roll_up_archives, seal_partitions
 from lambdas.history.database import Connection, DatabaseSettings
 from lambdas.history.queries import query
 from lambdas.history.recording import record
@@ -96,7 +96,7 @@ def past(connection: Connection, make_events: MakeEvents) -> None:
 @pytest.mark.usefixtures("past")
 class TestSealing:
     def test_the_counts_of_ended_partitions_are_archived(self, connection: Connection) -> None:
-        assert seal_partitions(connection) == Sealed(partitions=2, events=10)
+        assert seal_partitions(connection) == Archived(partitions=2, events=10)
         first, second = (int((today() - days * DAY).timestamp()) for days in (2, 0))
         assert archives(connection) == [f"archived_events_{first}", f"archived_events_{second}"]
         assert archived(connection) == [
@@ -112,7 +112,7 @@ class TestSealing:
 
     def test_sealing_again_does_nothing(self, connection: Connection) -> None:
         seal_partitions(connection)
-        assert seal_partitions(connection) == Sealed(partitions=0, events=0)
+        assert seal_partitions(connection) == Archived(partitions=0, events=0)
 
     def test_several_at_once_seal_each_partition_once(
         self, connection: Connection, settings: DatabaseSettings, connect: Connect
@@ -154,7 +154,7 @@ class TestCountingAsItGoes:
         record_earlier(connection, make_events(2, streamer_id="2", streamer_name="bo"))
         record(connection, make_events(3, event_type="stream.online"))
         before = everything(connection)
-        assert archive_recorded_events(connection) == 7
+        assert archive_recorded_events(connection) == Archived(partitions=0, events=7)
         assert everything(connection) == before
         assert archived(connection) == [
             ("1001", "ana", "channel.raid", 5, today().date()),
@@ -185,7 +185,7 @@ class TestCountingAsItGoes:
         record_at(connection, today() - DAY, make_events(4))
         record_earlier(connection, make_events(1))
         before = everything(connection)
-        assert archive_recorded_events(connection) == 5
+        assert archive_recorded_events(connection) == Archived(partitions=1, events=5)
         assert len(archives(connection)) == 1
         assert everything(connection) == before
 
@@ -196,9 +196,9 @@ class TestCountingAsItGoes:
         writer = connect(settings)
         with writer.transaction():
             record(writer, make_events(2))
-            assert archive_recorded_events(connection) == 0
+            assert archive_recorded_events(connection).events == 0
             assert watermark(connection) == datetime(1970, 1, 1, tzinfo=UTC)
-        assert archive_recorded_events(connection) >= 1
+        assert archive_recorded_events(connection).events >= 1
         assert reading.count_events(connection, "ana").counts == {"channel.raid": 3}
 
     def test_an_open_transaction_that_reads_does_not_stop_it(
@@ -209,7 +209,7 @@ class TestCountingAsItGoes:
         with reader.transaction():
             reader.execute("set transaction isolation level repeatable read")
             reader.execute("select from events")
-            assert archive_recorded_events(connection) == 1
+            assert archive_recorded_events(connection).events == 1
 
     def test_only_one_does_it_at_a_time(
         self, connection: Connection, settings: DatabaseSettings, connect: Connect, make_events: MakeEvents
@@ -218,7 +218,7 @@ class TestCountingAsItGoes:
         with ThreadPoolExecutor() as pool:
             counted = list(pool.map(archive_recorded_events, [connect(settings) for _ in range(4)]))
         counted.append(archive_recorded_events(connection))
-        assert sum(counted) == 5
+        assert sum(archived.events for archived in counted) == 5
         assert reading.count_events(connection, "ana").counts == {"channel.raid": 5}
 
     def test_events_of_before_the_watermark_are_refused(
@@ -250,7 +250,7 @@ class TestCountingAsItGoes:
         connection.execute("update watermark set archived_until = %s", [ahead])
         record(connection, make_events(2))
         assert reading.count_events(connection, "ana").counts == {"channel.raid": 2}
-        assert archive_recorded_events(connection) == 0
+        assert archive_recorded_events(connection).events == 0
 
     def test_the_leaderboard_is_exact_though_it_looks_at_few(
         self, connection: Connection, make_events: MakeEvents
@@ -301,7 +301,7 @@ class TestWritersOfAClosingPartition:
                 )
                 while observer.execute(waiting).fetchone() is None:
                     assert not sealing.done()
-            assert sealing.result() == Sealed(partitions=1, events=1)
+            assert sealing.result() == Archived(partitions=1, events=1)
 
     def test_those_who_come_later_are_refused(self, connection: Connection) -> None:
         connection.execute("select close_events_partition(%s)", [today()])

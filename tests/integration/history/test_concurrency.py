@@ -192,7 +192,7 @@ class Archiver:
                     self._database.run(step)
 
     def _archive(self, connection: Connection) -> None:
-        self.archived += archive_recorded_events(connection)
+        self.archived += archive_recorded_events(connection).events
 
     def _seal(self, connection: Connection) -> None:
         self.sealed += seal_partitions(connection).partitions
