@@ -1,4 +1,4 @@
-import table from "../../lambdas/subscriptions/topics.json";
+import table from "../../lambdas/subscription_types.json";
 import type { ChannelEvent } from "./live/events";
 
 /**

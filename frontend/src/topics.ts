@@ -1,4 +1,4 @@
-import table from "../../lambdas/subscriptions/topics.json";
+import table from "../../lambdas/subscription_types.json";
 import type { Topic } from "./live/api";
 
 /** How a topic stands, in the order in which the page tells of it. */
