@@ -3,10 +3,10 @@ import { createApp } from "vue";
 import App from "./App.vue";
 import { ConfigError, loadConfig } from "./config";
 import StartupError from "./pages/StartupError.vue";
-import { configKey, sessionKey } from "./provided";
+import { configKey, sessionKey } from "./composables/injected";
 import { createSiteRouter } from "./router";
-import { Session } from "./session";
-import { restoreTheme } from "./useTheme";
+import { Session } from "./session/session";
+import { restoreTheme } from "./composables/useTheme";
 
 import "./styles/tokens.css";
 import "./styles/base.css";

@@ -1,5 +1,5 @@
-import { answer } from "./live/api";
-import { isChannelEvent, type ChannelEvent } from "./live/events";
+import { answer } from "./api";
+import { isChannelEvent, type ChannelEvent } from "./events/channelEvent";
 
 /** How often each event type occurred. */
 export type Counts = Readonly<Record<string, number>>;

@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 
-import { ApiError, readRecord, retryAfter, viewerWatchUrl, watch } from "../src/live/api";
+import { ApiError, readRecord, retryAfter, viewerWatchUrl, watch } from "../src/api";
 import { backoff } from "../src/live/backoff";
 import { event } from "./events";
 

@@ -1,10 +1,10 @@
 import { beforeEach, describe, expect, test } from "vitest";
 
-import { viewerWatchUrl } from "../src/live/api";
+import { viewerWatchUrl } from "../src/api";
 import { LiveConnection, type LiveState } from "../src/live/connection";
-import type { ChannelEvent } from "../src/live/events";
+import type { ChannelEvent } from "../src/events/channelEvent";
 import { event } from "./events";
-import { FakeClock, FakeSocket, MINUTE, SECOND, settle } from "./surroundings";
+import { FakeClock, FakeSocket, MINUTE, SECOND, settle } from "./fakeEnvironment";
 
 let clock: FakeClock;
 let sockets: FakeSocket[];

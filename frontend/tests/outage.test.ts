@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 
-import { viewerWatchUrl } from "../src/live/api";
+import { viewerWatchUrl } from "../src/api";
 import { LiveConnection, type LiveStatus } from "../src/live/connection";
-import { FakeClock, FakeSocket, MINUTE, SECOND, settle } from "./surroundings";
+import { FakeClock, FakeSocket, MINUTE, SECOND, settle } from "./fakeEnvironment";
 
 const VIEWERS = 10_000;
 

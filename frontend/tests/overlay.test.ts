@@ -3,8 +3,8 @@ import { describe, expect, it } from "vitest";
 
 import type { Row } from "../src/feed/bursts";
 import type { Clock } from "../src/live/connection";
-import type { ChannelEvent } from "../src/live/events";
-import { AlertQueue } from "../src/overlay/alerts";
+import type { ChannelEvent } from "../src/events/channelEvent";
+import { AlertQueue } from "../src/overlay/alertQueue";
 import { formatOptions, keyOf, overlayAddress, parseOptions, POSITIONS, SIZES, USUAL } from "../src/overlay/options";
 
 describe("the options in an overlay's address", () => {

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
-import { kindOf } from "../src/kinds";
-import { KNOWN_TYPES, plainText, sentence } from "../src/sentences";
+import { kindOf } from "../src/events/eventTypes";
+import { KNOWN_TYPES, plainText, sentence } from "../src/events/sentences";
 import { event } from "./events";
 
 const broadcaster = { broadcaster_user_id: "1", broadcaster_user_login: "marlowe", broadcaster_user_name: "Marlowe" };

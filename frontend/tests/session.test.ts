@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test, vi, type MockInstance } from "vitest";
 
-import { Session } from "../src/session";
+import { Session } from "../src/session/session";
 
 const ORIGIN = "https://fanfare.example";
 const identity = {

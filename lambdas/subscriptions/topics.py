@@ -9,7 +9,7 @@ The table is ``topics.json``, which the site reads, too. Adding a topic means ad
 * ``consent`` is whose grant of ``scope`` Twitch asks for: ``none``, the ``streamer``'s, or that of the
   streamer or a ``moderator``.
 * ``priority`` orders topics when the cost budget is short: 1 goes last.
-* ``sentence`` is how an event of the topic reads; ``frontend/src/sentences.ts`` says how it is written.
+* ``sentence`` is how an event of the topic reads; ``frontend/src/events/sentences.ts`` says how it is written.
 
 https://dev.twitch.tv/docs/eventsub/eventsub-subscription-types/
 """

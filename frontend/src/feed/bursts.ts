@@ -1,5 +1,5 @@
-import { kindOf, tally } from "../kinds";
-import type { ChannelEvent } from "../live/events";
+import { kindOf, tally } from "../events/eventTypes";
+import type { ChannelEvent } from "../events/channelEvent";
 
 /** Events of a type that follow the first of them within this time belong to one burst. */
 const WINDOW = 60_000;

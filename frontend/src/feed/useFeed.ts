@@ -1,8 +1,8 @@
 import { computed, onScopeDispose, ref, shallowRef, watch, type ComputedRef, type Ref } from "vue";
 
-import { kindOf, typesOf, type Family } from "../kinds";
-import type { ChannelEvent } from "../live/events";
-import { FEED_SIZE, merge, type FeedItem } from "../live/feed";
+import { kindOf, typesOf, type Family } from "../events/eventTypes";
+import type { ChannelEvent } from "../events/channelEvent";
+import { FEED_SIZE, merge, type FeedItem } from "../live/mergeEvents";
 import { readEvents } from "../reads";
 import { rowsOf, sortIntoBursts, type Burst, type Row } from "./bursts";
 

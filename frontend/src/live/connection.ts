@@ -1,8 +1,8 @@
-import { ApiError, readRecord, watch, type Channel, type Topic, type Watch } from "./api";
+import { ApiError, readRecord, watch, type Channel, type Topic, type Watch } from "../api";
 import { backoff, LOSS } from "./backoff";
-import { isChannelEvent } from "./events";
-import { merge, type FeedItem } from "./feed";
-import { Line } from "./line";
+import { isChannelEvent } from "../events/channelEvent";
+import { merge, type FeedItem } from "./mergeEvents";
+import { Line } from "./heartbeatSocket";
 
 const MINUTE = 60_000;
 

@@ -1,4 +1,4 @@
-import type { ChannelEvent } from "../live/events";
+import type { ChannelEvent } from "../events/channelEvent";
 import type { Counts } from "../reads";
 
 export const MINUTE = 60_000;

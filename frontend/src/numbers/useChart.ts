@@ -1,6 +1,6 @@
 import { onBeforeUnmount, onMounted, watch, type ShallowRef } from "vue";
 
-import { useTheme } from "../useTheme";
+import { useTheme } from "../composables/useTheme";
 import uPlot from "./uplot";
 
 /** The page's colours, as a canvas needs them. */

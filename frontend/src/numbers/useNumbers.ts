@@ -1,6 +1,6 @@
 import { onScopeDispose, ref, shallowRef, watch, type Ref } from "vue";
 
-import type { FeedItem } from "../live/feed";
+import type { FeedItem } from "../live/mergeEvents";
 import { readCounts, readMinutelyCounts } from "../reads";
 import { add, at, nothing, reconcile, type Numbers } from "./numbers";
 

@@ -1,4 +1,4 @@
-import { answer } from "../live/api";
+import { answer } from "../api";
 
 const base = (login: string): string => `/api/overlays/${encodeURIComponent(login)}`;
 

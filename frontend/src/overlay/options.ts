@@ -1,4 +1,4 @@
-import { FAMILIES, type Family } from "../kinds";
+import { FAMILIES, type Family } from "../events/eventTypes";
 
 export const POSITIONS = ["top-left", "top", "top-right", "bottom-left", "bottom", "bottom-right"] as const;
 export const SIZES = ["small", "medium", "large"] as const;

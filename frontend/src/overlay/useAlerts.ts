@@ -1,8 +1,8 @@
 import { onScopeDispose, shallowRef, type ShallowRef } from "vue";
 
 import type { Row } from "../feed/bursts";
-import { clock } from "../live/browser";
-import { AlertQueue } from "./alerts";
+import { clock } from "../live/environment";
+import { AlertQueue } from "./alertQueue";
 import type { OverlayOptions } from "./options";
 
 /** A queue of alerts for as long as the component lives, and the one that is shown. */

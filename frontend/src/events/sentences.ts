@@ -1,0 +1,164 @@
+import table from "../../../lambdas/subscriptions/topics.json";
+import type { ChannelEvent } from "./channelEvent";
+
+/**
+ * A piece of a sentence: our own words as they are; what people wrote on Twitch (names, titles, messages) apart, so
+ * that it can be isolated from ours. Its direction, its markup and its length are theirs.
+ */
+export type Part = string | { written: string; as: "name" | "quote" };
+export type Sentence = readonly Part[];
+
+type Fields = Record<string, unknown>;
+
+/**
+ * How an event of a topic reads: the `text` of the first entry of the topic's `sentence` whose `when` holds (fields
+ * with the values they must have). In a text
+ *
+ * - `{field}` is a field of the event, `{message.text}` one inside another; a number is grouped (1,234);
+ * - `“{field}”` is what somebody wrote, as a quotation;
+ * - `{field?1:viewer|viewers}` chooses words by the field's value, the last ones for every other value;
+ * - `[…]` is left out when one of the fields in it is missing, empty or zero.
+ *
+ * Where `{user_name}` (or another `…user_name`) is missing or anonymous, it is "someone". Beside Twitch's fields there
+ * are those of {@link told}.
+ */
+interface Variant {
+  when?: Fields;
+  text: string;
+}
+
+interface Row {
+  event_type: string;
+  condition: Record<string, string>;
+  sentence: Variant[];
+}
+
+const ROWS: readonly Row[] = table;
+const TOKENS = /“\{([\w.]+)\}”|\{([\w.]+)(?:\?([^}]*))?\}|\[([^\]]*)\]/g;
+
+const count = new Intl.NumberFormat("en");
+
+function object(value: unknown): Fields {
+  return typeof value === "object" && value !== null ? (value as Fields) : {};
+}
+
+function list(value: unknown): Fields[] {
+  return Array.isArray(value) ? value.map(object) : [];
+}
+
+function valueOf(fields: Fields, path: string): unknown {
+  return path.split(".").reduce<unknown>((value, key) => {
+    const inside = object(value);
+    return Object.hasOwn(inside, key) ? inside[key] : undefined;
+  }, fields);
+}
+
+/** A field as text, empty if it is missing: names fall back to logins, numbers are grouped. */
+function textOf(fields: Fields, path: string): string {
+  const value = valueOf(fields, path);
+  if (typeof value === "number" && Number.isFinite(value)) return value === 0 ? "" : count.format(value);
+  const text = typeof value === "string" ? value.trim() : "";
+  if (!path.endsWith("user_name")) return text;
+  if (fields.is_anonymous === true) return "";
+  return text === "" ? textOf(fields, path.replace(/name$/, "login")) : text;
+}
+
+/**
+ * What a sentence may tell that Twitch's fields do not say outright:
+ *
+ * - `changed`: the one field (ids apart) that differs from the channel's event of the same type before it, if it is one;
+ * - `winner`: the title of the poll's choice with most votes (none when two have as many) or of the prediction's outcome;
+ * - `most_votes`: how many votes the best choice of a poll has.
+ */
+function told(fields: Fields, before?: ChannelEvent): Fields {
+  const choices = list(fields.choices).map((choice) => (typeof choice.votes === "number" ? choice.votes : 0));
+  const most_votes = Math.max(0, ...choices);
+  const [best, ...others] = list(fields.choices).filter((_, index) => choices[index] === most_votes);
+  const outcome = list(fields.outcomes).find(({ id }) => id !== undefined && id === fields.winning_outcome_id);
+  const winner = outcome ?? (others.length === 0 ? best : undefined);
+  const differing = Object.keys(before ? fields : {}).filter(
+    (key) => !key.endsWith("_id") && JSON.stringify(fields[key]) !== JSON.stringify(before?.payload[key]),
+  );
+  return { changed: differing.length === 1 ? differing[0] : null, winner: winner?.title ?? null, most_votes };
+}
+
+/** The parts of a text; null if a field of it has nothing to say and `whole` forbids that. */
+function fill(text: string, fields: Fields, whole: boolean): Part[] | null {
+  const parts: Part[] = [];
+  let end = 0;
+  for (const token of text.matchAll(TOKENS)) {
+    const [all, quoted, field, choices, optional] = token;
+    parts.push(text.slice(end, token.index));
+    end = token.index + all.length;
+    if (optional !== undefined) {
+      parts.push(...(fill(optional, fields, true) ?? []));
+    } else if (field !== undefined && choices !== undefined) {
+      parts.push(choose(choices, valueOf(fields, field)));
+    } else {
+      const path = quoted ?? field ?? "";
+      const value = textOf(fields, path);
+      if (value === "" && whole) return null;
+      if (typeof valueOf(fields, path) === "number") parts.push(value === "" ? "0" : value);
+      else if (value !== "") parts.push({ written: value, as: quoted === undefined ? "name" : "quote" });
+      else if (path.endsWith("user_name")) parts.push(token.index === 0 ? "Someone" : "someone");
+    }
+  }
+  parts.push(text.slice(end));
+  return parts;
+}
+
+function choose(choices: string, value: unknown): string {
+  const words = choices.split("|");
+  const other = words.pop() ?? "";
+  // Not every object has a text, and none is a choice.
+  const chosen = typeof value === "object" ? "" : String(value);
+  const fitting = words.find((word) => word.startsWith(`${chosen}:`));
+  return fitting === undefined ? other : fitting.slice(fitting.indexOf(":") + 1);
+}
+
+/** Neighbouring words as one part, and none that is empty. */
+function joined(parts: readonly Part[]): Part[] {
+  return parts.reduce<Part[]>((sentence, part) => {
+    const last = sentence.at(-1);
+    if (typeof part === "string" && typeof last === "string") return [...sentence.slice(0, -1), last + part];
+    return part === "" ? sentence : [...sentence, part];
+  }, []);
+}
+
+/** The topic that an event is of: where one type has several, the one whose condition names the channel. */
+function rowOf({ event_type, streamer_id, payload }: ChannelEvent): Row | undefined {
+  const rows = ROWS.filter((row) => row.event_type === event_type);
+  return (
+    rows.find(({ condition }) =>
+      Object.entries(condition).every(([field, role]) => role !== "streamer" || payload[field] === streamer_id),
+    ) ?? rows[0]
+  );
+}
+
+/** The types of event that have a sentence of their own. */
+export const KNOWN_TYPES = [...new Set(ROWS.map((row) => row.event_type))];
+
+/** `channel.guest_star_session.begin` as words: a type that Twitch adds later still reads sensibly. */
+function words(eventType: string): string {
+  const text = eventType.replace(/^channel\./, "").replace(/[._]+/g, " ").trim();
+  return text === "" ? "Something happened" : text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/**
+ * What happened, for people. `before` is the channel's previous event of the same type, if known.
+ * Never throws: fields that Twitch left out or changed make the sentence shorter, not the page break.
+ */
+export function sentence(event: ChannelEvent, before?: ChannelEvent): Sentence {
+  const fields = { ...event.payload, ...told(event.payload, before) };
+  const variant = rowOf(event)?.sentence.find(({ when = {} }) =>
+    Object.entries(when).every(([path, value]) => valueOf(fields, path) === value),
+  );
+  return variant ? joined(fill(variant.text, fields, false) ?? []) : [words(event.event_type)];
+}
+
+/** A sentence as one line of text. */
+export function plainText(parts: Sentence): string {
+  return parts
+    .map((part) => (typeof part === "string" ? part : part.as === "quote" ? `“${part.written}”` : part.written))
+    .join("");
+}

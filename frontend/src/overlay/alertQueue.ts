@@ -1,0 +1,82 @@
+import { rowsOf, sortIntoBursts, type Row } from "../feed/bursts";
+import { kindOf } from "../events/eventTypes";
+import type { Clock } from "../live/connection";
+import type { ChannelEvent } from "../events/channelEvent";
+import type { OverlayOptions } from "./options";
+
+/** Between two alerts, so that a viewer sees that there are two. */
+const GAP = 400;
+
+/** Older ones give way: what happened minutes ago is no alert any more. */
+const MOST_WAITING = 200;
+
+/** Of so many events it is known that they were announced: more than the feed holds, so that none comes back to it. */
+const MOST_REMEMBERED = 1_000;
+
+/** While so many alerts wait, each stays for a shorter time, down to this part of it. */
+const HURRY_FROM = 3;
+const HURRY = 0.5;
+
+/**
+ * Shows alerts one after the other, each once. Those that wait are kept together in bursts ("12 new followers"), so
+ * that a wave of followers takes the time of one alert, and alerts do not lag behind the stream.
+ */
+export class AlertQueue {
+  #waiting: ChannelEvent[] = [];
+  #seen = new Set<string>();
+  #cancel: (() => void) | null = null;
+
+  /** `show` is told what to show, and null when there is nothing. */
+  constructor(
+    private readonly clock: Clock,
+    private readonly options: Pick<OverlayOptions, "families" | "seconds">,
+    private readonly show: (alert: Row | null) => void,
+  ) {}
+
+  /** Takes events in, newest first, as the feed holds them; those that it has had already are left out. */
+  push(events: readonly ChannelEvent[]): void {
+    const fresh = events.filter(
+      ({ id, event_type }) => !this.#seen.has(id) && this.options.families.has(kindOf(event_type).family),
+    );
+    this.ignore(events);
+    this.#waiting = [...fresh, ...this.#waiting].slice(0, MOST_WAITING);
+    if (!this.#cancel) this.#next();
+  }
+
+  /** Events that happened before the overlay was there are no alerts. */
+  ignore(events: readonly ChannelEvent[]): void {
+    for (const { id } of events) {
+      // Added anew, so that the first of the set are those that were not heard of for longest.
+      this.#seen.delete(id);
+      this.#seen.add(id);
+    }
+    // OBS may show an overlay for days.
+    for (const id of this.#seen) {
+      if (this.#seen.size <= MOST_REMEMBERED) break;
+      this.#seen.delete(id);
+    }
+  }
+
+  stop(): void {
+    this.#cancel?.();
+    this.#cancel = null;
+    this.#waiting = [];
+  }
+
+  #next(): void {
+    this.#cancel = null;
+    const rows = rowsOf(sortIntoBursts(this.#waiting));
+    const alert = rows.pop();
+    if (alert === undefined) return;
+    const shown = new Set(alert.events.map(({ id }) => id));
+    this.#waiting = this.#waiting.filter(({ id }) => !shown.has(id));
+    this.show(alert);
+    const stays = this.options.seconds * 1_000 * (rows.length >= HURRY_FROM ? HURRY : 1);
+    this.#cancel = this.clock.after(stays, () => {
+      this.show(null);
+      this.#cancel = this.clock.after(GAP, () => {
+        this.#next();
+      });
+    });
+  }
+}
