@@ -11,6 +11,8 @@ export default defineConfig({
   test: {
     environment: "happy-dom",
     include: ["tests/**/*.test.ts"],
+    // A test reads which tones there are.
+    css: { include: [/tokens\.css/] },
     restoreMocks: true,
     unstubGlobals: true,
   },

@@ -63,7 +63,7 @@ export function parseConfig(value: unknown): SiteConfig {
 }
 
 /** Fetches and checks `/config.json`; throws {@link ConfigError}. */
-export async function loadConfig(fetch: typeof globalThis.fetch): Promise<SiteConfig> {
+export async function loadConfig(): Promise<SiteConfig> {
   let body: unknown;
   try {
     const response = await fetch("/config.json", { cache: "no-cache" });

@@ -1,3 +1,10 @@
+const NUMBER = new Intl.NumberFormat("en");
+
+/** "1,234". */
+export function formatNumber(n: number): string {
+  return NUMBER.format(n);
+}
+
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;

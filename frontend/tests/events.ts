@@ -1,4 +1,4 @@
-import type { ChannelEvent } from "../src/events/channelEvent";
+import type { ChannelEvent } from "../src/api";
 
 /** An event as the server tells it; only what a test is about needs to be said. */
 export function event(change: Partial<ChannelEvent> = {}): ChannelEvent {

@@ -1,4 +1,5 @@
-import type { Clock } from "../src/live/connection";
+import { watchChannel } from "../src/api";
+import type { Clock, Environment } from "../src/live/environment";
 
 export const SECOND = 1_000;
 export const MINUTE = 60 * SECOND;
@@ -74,6 +75,24 @@ export class FakeClock implements Clock {
 /** When the timer in this place is due; never, if there is none. */
 function at(timers: Timer[], place: number): number {
   return timers[place]?.at ?? Infinity;
+}
+
+/** An environment in which all is well; the API is what `fetch` is stubbed to be. */
+export function fakeEnvironment(
+  clock: Clock,
+  openWebSocket: (url: string) => FakeSocket,
+  change: Partial<Environment> = {},
+): Environment {
+  return {
+    clock,
+    random: () => 0.5,
+    openWebSocket: (url) => openWebSocket(url) as unknown as WebSocket,
+    watch: watchChannel,
+    accessToken: () => Promise.resolve("token"),
+    online: () => true,
+    pauseAfter: 10 * MINUTE,
+    ...change,
+  };
 }
 
 export class FakeSocket {

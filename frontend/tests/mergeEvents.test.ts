@@ -2,7 +2,6 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import { FEED_SIZE, merge, type FeedItem } from "../src/live/mergeEvents";
-import { isChannelEvent } from "../src/events/channelEvent";
 import { event } from "./events";
 
 const at = (second: number): string => new Date(Date.UTC(2026, 0, 1) + second * 1_000).toISOString();
@@ -84,22 +83,5 @@ describe("the feed", () => {
         },
       ),
     );
-  });
-});
-
-describe("an event from the network", () => {
-  test("is recognised by its shape", () => {
-    expect(isChannelEvent(event())).toBe(true);
-  });
-
-  test.each([
-    [null],
-    ["event"],
-    [{ ...event(), id: 7 }],
-    [{ ...event(), created_at: "yesterday" }],
-    [{ ...event(), payload: null }],
-    [{ id: "e1" }],
-  ])("is refused otherwise (%#)", (value) => {
-    expect(isChannelEvent(value)).toBe(false);
   });
 });

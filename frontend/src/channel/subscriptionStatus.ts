@@ -1,14 +1,14 @@
-import table from "../../../lambdas/subscriptions/topics.json";
-import type { Topic } from "../api";
+import type { Subscription } from "../api";
+import { SUBSCRIPTION_TYPES } from "../events/subscriptionTypes";
 
-/** How a topic stands, in the order in which the page tells of it. */
+/** The groups that the page shows subscriptions in, in its order. */
 export const STANDINGS = ["live", "starting", "consent", "limited", "stopped"] as const;
 export type Standing = (typeof STANDINGS)[number];
 
 /** Twitch's reasons for ending a subscription whose consent is gone. */
 const CONSENT_GONE = ["authorization_revoked", "moderator_removed"];
 
-/** What else ended or kept away a topic, for people; anything new is shown as Twitch and the API call it. */
+/** Other reasons why there is no subscription, for people; a new one is shown as Twitch or the API calls it. */
 const REASONS: Record<string, string> = {
   notification_failures_exceeded: "Twitch could not deliver it for a while",
   twitch_unavailable: "Twitch does not answer right now",
@@ -19,7 +19,7 @@ const REASONS: Record<string, string> = {
   webhook_callback_verification_failed: "Twitch could not reach Fanfare",
 };
 
-export function standingOf({ status, reason }: Topic): Standing {
+export function standingOf({ status, reason }: Subscription): Standing {
   if (status === "enabled") return "live";
   if (reason === "consent_required" || CONSENT_GONE.includes(reason ?? "")) return "consent";
   if (reason === "limited") return "limited";
@@ -27,29 +27,29 @@ export function standingOf({ status, reason }: Topic): Standing {
   return "stopped";
 }
 
-/** The topics of each standing that there is any of. */
-export function byStanding(topics: readonly Topic[]): { standing: Standing; topics: Topic[] }[] {
+/** The subscriptions by standing, without those standings that none has. */
+export function byStanding(subscriptions: readonly Subscription[]): { standing: Standing; subscriptions: Subscription[] }[] {
   return STANDINGS.map((standing) => ({
     standing,
-    topics: topics.filter((topic) => standingOf(topic) === standing),
-  })).filter((group) => group.topics.length > 0);
+    subscriptions: subscriptions.filter((one) => standingOf(one) === standing),
+  })).filter((group) => group.subscriptions.length > 0);
 }
 
-/** Why a topic stands as it does, if there is more to say of it than that. */
-export function why(topic: Topic): string | null {
-  switch (standingOf(topic)) {
+/** Why a subscription has its standing, if there is more to say than that. */
+export function why(subscription: Subscription): string | null {
+  switch (standingOf(subscription)) {
     case "live":
     case "starting":
     case "limited":
       return null;
     case "consent":
-      return CONSENT_GONE.includes(topic.reason ?? "")
+      return CONSENT_GONE.includes(subscription.reason ?? "")
         ? "the consent was taken back"
-        : moderatorsToo(topic.event_type)
+        : moderatorsToo(subscription.event_type)
           ? "a moderator’s consent is enough"
           : null;
     case "stopped": {
-      const reason = topic.reason ?? "";
+      const reason = subscription.reason ?? "";
       const known = Object.hasOwn(REASONS, reason) ? REASONS[reason] : undefined;
       return known ?? (reason === "" ? null : reason.replaceAll("_", " "));
     }
@@ -57,5 +57,5 @@ export function why(topic: Topic): string | null {
 }
 
 function moderatorsToo(eventType: string): boolean {
-  return table.some((row) => row.event_type === eventType && row.consent === "moderator");
+  return SUBSCRIPTION_TYPES.some((row) => row.event_type === eventType && row.consent === "moderator");
 }

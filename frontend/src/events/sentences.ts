@@ -1,42 +1,17 @@
-import table from "../../../lambdas/subscriptions/topics.json";
-import type { ChannelEvent } from "./channelEvent";
+import type { ChannelEvent } from "../api";
+import { formatNumber } from "../format";
+import { SUBSCRIPTION_TYPES, type SubscriptionType } from "./subscriptionTypes";
 
 /**
- * A piece of a sentence: our own words as they are; what people wrote on Twitch (names, titles, messages) apart, so
- * that it can be isolated from ours. Its direction, its markup and its length are theirs.
+ * A piece of a sentence: our own words, or what people wrote on Twitch (names, titles, messages), which is isolated
+ * from ours because its direction, markup and length can be anything.
  */
 export type Part = string | { written: string; as: "name" | "quote" };
 export type Sentence = readonly Part[];
 
 type Fields = Record<string, unknown>;
 
-/**
- * How an event of a topic reads: the `text` of the first entry of the topic's `sentence` whose `when` holds (fields
- * with the values they must have). In a text
- *
- * - `{field}` is a field of the event, `{message.text}` one inside another; a number is grouped (1,234);
- * - `“{field}”` is what somebody wrote, as a quotation;
- * - `{field?1:viewer|viewers}` chooses words by the field's value, the last ones for every other value;
- * - `[…]` is left out when one of the fields in it is missing, empty or zero.
- *
- * Where `{user_name}` (or another `…user_name`) is missing or anonymous, it is "someone". Beside Twitch's fields there
- * are those of {@link told}.
- */
-interface Variant {
-  when?: Fields;
-  text: string;
-}
-
-interface Row {
-  event_type: string;
-  condition: Record<string, string>;
-  sentence: Variant[];
-}
-
-const ROWS: readonly Row[] = table;
 const TOKENS = /“\{([\w.]+)\}”|\{([\w.]+)(?:\?([^}]*))?\}|\[([^\]]*)\]/g;
-
-const count = new Intl.NumberFormat("en");
 
 function object(value: unknown): Fields {
   return typeof value === "object" && value !== null ? (value as Fields) : {};
@@ -56,7 +31,7 @@ function valueOf(fields: Fields, path: string): unknown {
 /** A field as text, empty if it is missing: names fall back to logins, numbers are grouped. */
 function textOf(fields: Fields, path: string): string {
   const value = valueOf(fields, path);
-  if (typeof value === "number" && Number.isFinite(value)) return value === 0 ? "" : count.format(value);
+  if (typeof value === "number" && Number.isFinite(value)) return value === 0 ? "" : formatNumber(value);
   const text = typeof value === "string" ? value.trim() : "";
   if (!path.endsWith("user_name")) return text;
   if (fields.is_anonymous === true) return "";
@@ -64,13 +39,13 @@ function textOf(fields: Fields, path: string): string {
 }
 
 /**
- * What a sentence may tell that Twitch's fields do not say outright:
+ * What a sentence may say that is in no field of Twitch's:
  *
  * - `changed`: the one field (ids apart) that differs from the channel's event of the same type before it, if it is one;
  * - `winner`: the title of the poll's choice with most votes (none when two have as many) or of the prediction's outcome;
  * - `most_votes`: how many votes the best choice of a poll has.
  */
-function told(fields: Fields, before?: ChannelEvent): Fields {
+function derivedFields(fields: Fields, before?: ChannelEvent): Fields {
   const choices = list(fields.choices).map((choice) => (typeof choice.votes === "number" ? choice.votes : 0));
   const most_votes = Math.max(0, ...choices);
   const [best, ...others] = list(fields.choices).filter((_, index) => choices[index] === most_votes);
@@ -82,7 +57,20 @@ function told(fields: Fields, before?: ChannelEvent): Fields {
   return { changed: differing.length === 1 ? differing[0] : null, winner: winner?.title ?? null, most_votes };
 }
 
-/** The parts of a text; null if a field of it has nothing to say and `whole` forbids that. */
+/**
+ * The parts of a text; null if a field of it has nothing to say and `whole` forbids that.
+ *
+ * How an event reads is the `text` of the first entry of its subscription type's `sentence` whose `when` holds (fields
+ * with the values they must have). In a text
+ *
+ * - `{field}` is a field of the event, `{message.text}` one inside another; a number is grouped (1,234);
+ * - `“{field}”` is what somebody wrote, as a quotation;
+ * - `{field?1:viewer|viewers}` chooses words by the field's value, the last ones for every other value;
+ * - `[…]` is left out when one of the fields in it is missing, empty or zero.
+ *
+ * Where `{user_name}` (or another `…user_name`) is missing or anonymous, it is "someone". There are
+ * Twitch's fields and those of {@link derivedFields}.
+ */
 function fill(text: string, fields: Fields, whole: boolean): Part[] | null {
   const parts: Part[] = [];
   let end = 0;
@@ -125,18 +113,15 @@ function joined(parts: readonly Part[]): Part[] {
   }, []);
 }
 
-/** The topic that an event is of: where one type has several, the one whose condition names the channel. */
-function rowOf({ event_type, streamer_id, payload }: ChannelEvent): Row | undefined {
-  const rows = ROWS.filter((row) => row.event_type === event_type);
+/** An event's subscription type: where its event type has several, the one whose condition names the channel. */
+function subscriptionTypeOf({ event_type, streamer_id, payload }: ChannelEvent): SubscriptionType | undefined {
+  const types = SUBSCRIPTION_TYPES.filter((type) => type.event_type === event_type);
   return (
-    rows.find(({ condition }) =>
+    types.find(({ condition }) =>
       Object.entries(condition).every(([field, role]) => role !== "streamer" || payload[field] === streamer_id),
-    ) ?? rows[0]
+    ) ?? types[0]
   );
 }
-
-/** The types of event that have a sentence of their own. */
-export const KNOWN_TYPES = [...new Set(ROWS.map((row) => row.event_type))];
 
 /** `channel.guest_star_session.begin` as words: a type that Twitch adds later still reads sensibly. */
 function words(eventType: string): string {
@@ -149,8 +134,8 @@ function words(eventType: string): string {
  * Never throws: fields that Twitch left out or changed make the sentence shorter, not the page break.
  */
 export function sentence(event: ChannelEvent, before?: ChannelEvent): Sentence {
-  const fields = { ...event.payload, ...told(event.payload, before) };
-  const variant = rowOf(event)?.sentence.find(({ when = {} }) =>
+  const fields = { ...event.payload, ...derivedFields(event.payload, before) };
+  const variant = subscriptionTypeOf(event)?.sentence.find(({ when = {} }) =>
     Object.entries(when).every(([path, value]) => valueOf(fields, path) === value),
   );
   return variant ? joined(fill(variant.text, fields, false) ?? []) : [words(event.event_type)];

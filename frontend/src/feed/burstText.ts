@@ -1,10 +1,9 @@
 import { tally } from "../events/eventTypes";
 import type { Sentence } from "../events/sentences";
+import { formatNumber } from "../format";
 import type { Row } from "./bursts";
 
 const NAMES = 3;
-
-const count = new Intl.NumberFormat("en");
 
 /** What a burst came to beside how many events it had: the field of each event, and what it counts. */
 const SUMS: Record<string, readonly [field: string, unit: string]> = {
@@ -19,7 +18,7 @@ export function burstTitle({ count: n, eventType, events }: Row): string {
   if (sum === undefined || events.length < n) return title;
   const [field, unit] = sum;
   const all = events.reduce((so_far, { payload }) => so_far + (Number(payload[field]) || 0), 0);
-  return `${title}, ${count.format(all)} ${unit}`;
+  return `${title}, ${formatNumber(all)} ${unit}`;
 }
 
 /** Who they were, the newest first: "Ada, Ben, Cleo and 9 more". Nobody, if they are not named. */
@@ -34,6 +33,6 @@ export function burstNames({ count: n, events }: Row): Sentence {
   return shown.flatMap((name, index) => [
     index === 0 ? "" : index === shown.length - 1 && others === 0 ? " and " : ", ",
     { written: name, as: "name" as const },
-    index === shown.length - 1 && others > 0 ? ` and ${count.format(others)} more` : "",
+    index === shown.length - 1 && others > 0 ? ` and ${formatNumber(others)} more` : "",
   ]);
 }

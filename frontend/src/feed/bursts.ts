@@ -1,5 +1,5 @@
-import { kindOf, tally } from "../events/eventTypes";
-import type { ChannelEvent } from "../events/channelEvent";
+import type { ChannelEvent } from "../api";
+import { displayOf, tally } from "../events/eventTypes";
 
 /** Events of a type that follow the first of them within this time belong to one burst. */
 const WINDOW = 60_000;
@@ -32,7 +32,7 @@ export function sortIntoBursts(events: readonly ChannelEvent[], before: readonly
     const at = Date.parse(event.occurred_at);
     const was = earlier.get(event.id);
     const open = bursts.get(newest.get(event.event_type) ?? "");
-    const joins = kindOf(event.event_type).bursts && open !== undefined && at - open.startedAt < WINDOW;
+    const joins = displayOf(event.event_type).bursts && open !== undefined && at - open.startedAt < WINDOW;
     const key = was?.key ?? (joins ? open.key : event.id);
     const burst = bursts.get(key);
     if (burst) {

@@ -1,7 +1,7 @@
 import { onScopeDispose, ref, shallowRef, watch, type Ref } from "vue";
 
-import { summarise } from "./bursts";
 import type { FeedItem } from "../live/mergeEvents";
+import { summarise } from "./bursts";
 
 /** Events that come together are announced together, so that a burst does not flood a screen reader. */
 const ANNOUNCE_AFTER = 2_000;

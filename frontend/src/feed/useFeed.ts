@@ -1,9 +1,8 @@
 import { computed, onScopeDispose, ref, shallowRef, watch, type ComputedRef, type Ref } from "vue";
 
-import { kindOf, typesOf, type Family } from "../events/eventTypes";
-import type { ChannelEvent } from "../events/channelEvent";
+import { readEvents, type ChannelEvent } from "../api";
+import { displayOf, typesOf, type Family } from "../events/eventTypes";
 import { FEED_SIZE, merge, type FeedItem } from "../live/mergeEvents";
-import { readEvents } from "../reads";
 import { rowsOf, sortIntoBursts, type Burst, type Row } from "./bursts";
 
 /** How many rows are shown while the feed follows what happens. */
@@ -51,7 +50,7 @@ export function useFeed(login: string, live: () => readonly FeedItem[]): Feed {
     },
     { immediate: true },
   );
-  const matches = (eventType: string): boolean => families.value.size === 0 || families.value.has(kindOf(eventType).family);
+  const matches = (eventType: string): boolean => families.value.size === 0 || families.value.has(displayOf(eventType).family);
   const shown = computed(() => (standing.value ? sortIntoBursts(eventsOf(standing.value), bursts.value) : bursts.value));
   const rows = computed(() => {
     const all = rowsOf(shown.value).filter((row) => matches(row.eventType));
@@ -103,7 +102,7 @@ export function useFeed(login: string, live: () => readonly FeedItem[]): Feed {
   return {
     rows,
     families,
-    present: computed(() => new Set(items.value.map((item) => kindOf(item.event.event_type).family))),
+    present: computed(() => new Set(items.value.map((item) => displayOf(item.event.event_type).family))),
     paused: computed(() => standing.value !== null),
     waiting,
     history,

@@ -1,4 +1,4 @@
-import type { Surroundings } from "./connection";
+import type { Environment } from "./environment";
 
 const MINUTE = 60_000;
 
@@ -9,39 +9,39 @@ const PONG_WITHIN = 10_000;
 /** A socket that neither opens nor fails by then is given up. */
 const OPEN_WITHIN = 15_000;
 
-/** What a {@link Line} tells. After `lost` it tells nothing more. */
+/** What a {@link HeartbeatSocket} reports. After `lost` it reports nothing more. */
 export interface Listener {
   opened(): void;
-  heard(data: unknown): void;
+  received(data: unknown): void;
   lost(): void;
 }
 
-/** One WebSocket: whether it lives is asked every few minutes, since a dead one does not say so. */
-export class Line {
+/** A WebSocket with a ping every few minutes, since a dead connection does not report itself. */
+export class HeartbeatSocket {
   #socket: WebSocket;
   #openedAt: number | null = null;
-  #cancelBeat: () => void;
+  #cancelPing: () => void;
   #cancelPong: (() => void) | null = null;
 
   constructor(
     url: string,
-    private readonly around: Surroundings,
+    private readonly environment: Environment,
     private readonly listener: Listener,
   ) {
-    this.#cancelBeat = around.clock.after(OPEN_WITHIN, () => {
+    this.#cancelPing = environment.clock.after(OPEN_WITHIN, () => {
       this.#lost();
     });
-    this.#socket = around.openWebSocket(url);
+    this.#socket = environment.openWebSocket(url);
     this.#socket.onopen = () => {
-      this.#openedAt = around.clock.now();
-      this.#beat();
+      this.#openedAt = environment.clock.now();
+      this.#schedulePing();
       listener.opened();
     };
     this.#socket.onmessage = (message: MessageEvent<unknown>) => {
       // Whatever arrives proves that the connection is alive.
       this.#cancelPong?.();
       this.#cancelPong = null;
-      listener.heard(message.data);
+      listener.received(message.data);
     };
     // An error is always followed by a close, and tells a page nothing more.
     this.#socket.onclose = () => {
@@ -51,30 +51,30 @@ export class Line {
 
   /** For how long it has been open, in milliseconds. */
   get age(): number {
-    return this.#openedAt === null ? 0 : this.around.clock.now() - this.#openedAt;
+    return this.#openedAt === null ? 0 : this.environment.clock.now() - this.#openedAt;
   }
 
-  /** Asks whether it still lives: without an answer it is lost. */
+  /** Asks whether the connection is alive: without an answer it is lost. */
   ping(): void {
     this.#socket.send(JSON.stringify({ action: "ping" }));
-    this.#cancelPong ??= this.around.clock.after(PONG_WITHIN, () => {
+    this.#cancelPong ??= this.environment.clock.after(PONG_WITHIN, () => {
       this.#lost();
     });
   }
 
-  /** Closes it and tells nothing more. */
+  /** Closes it; it reports nothing more. */
   close(): void {
-    this.#cancelBeat();
+    this.#cancelPing();
     this.#cancelPong?.();
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
     this.#socket.close();
   }
 
-  #beat(): void {
-    this.#cancelBeat();
-    this.#cancelBeat = this.around.clock.after(PING_EVERY, () => {
+  #schedulePing(): void {
+    this.#cancelPing();
+    this.#cancelPing = this.environment.clock.after(PING_EVERY, () => {
       this.ping();
-      this.#beat();
+      this.#schedulePing();
     });
   }
 

@@ -1,4 +1,4 @@
-import type { ChannelEvent } from "../events/channelEvent";
+import type { ChannelEvent } from "../api";
 
 /** How many events are held: more than the widget shows, so that a burst can be counted and a type be picked out. */
 export const FEED_SIZE = 300;

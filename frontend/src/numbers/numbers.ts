@@ -1,5 +1,4 @@
-import type { ChannelEvent } from "../events/channelEvent";
-import type { Counts } from "../reads";
+import type { ChannelEvent, Counts, MinuteCounts } from "../api";
 
 export const MINUTE = 60_000;
 export const MINUTES = 60;
@@ -15,7 +14,7 @@ export interface Numbers {
 /** What the read routes say of a channel. */
 export interface Recorded {
   counts: Counts;
-  minutes: readonly { start: string; counts: Counts }[];
+  minutes: readonly MinuteCounts[];
 }
 
 export const minuteOf = (time: number): number => Math.floor(time / MINUTE) * MINUTE;

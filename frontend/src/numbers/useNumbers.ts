@@ -1,7 +1,7 @@
 import { onScopeDispose, ref, shallowRef, watch, type Ref } from "vue";
 
+import { readCounts, readMinutelyCounts } from "../api";
 import type { FeedItem } from "../live/mergeEvents";
-import { readCounts, readMinutelyCounts } from "../reads";
 import { add, at, nothing, reconcile, type Numbers } from "./numbers";
 
 /** What arrived live is in every answer of the read routes by then: recording, and the shared cache's 12 s. */

@@ -1,7 +1,7 @@
+import type { ChannelEvent } from "../api";
+import { displayOf } from "../events/eventTypes";
 import { rowsOf, sortIntoBursts, type Row } from "../feed/bursts";
-import { kindOf } from "../events/eventTypes";
-import type { Clock } from "../live/connection";
-import type { ChannelEvent } from "../events/channelEvent";
+import type { Clock } from "../live/environment";
 import type { OverlayOptions } from "./options";
 
 /** Between two alerts, so that a viewer sees that there are two. */
@@ -36,7 +36,7 @@ export class AlertQueue {
   /** Takes events in, newest first, as the feed holds them; those that it has had already are left out. */
   push(events: readonly ChannelEvent[]): void {
     const fresh = events.filter(
-      ({ id, event_type }) => !this.#seen.has(id) && this.options.families.has(kindOf(event_type).family),
+      ({ id, event_type }) => !this.#seen.has(id) && this.options.families.has(displayOf(event_type).family),
     );
     this.ignore(events);
     this.#waiting = [...fresh, ...this.#waiting].slice(0, MOST_WAITING);

@@ -1,5 +1,5 @@
+import type { ChannelEvent } from "../api";
 import type { Family } from "../events/eventTypes";
-import type { ChannelEvent } from "../events/channelEvent";
 
 const USER = { user_id: "1", user_login: "ada_l", user_name: "Ada_L" };
 

@@ -1,7 +1,7 @@
 import { onScopeDispose, shallowRef, type ShallowRef } from "vue";
 
 import type { Row } from "../feed/bursts";
-import { clock } from "../live/environment";
+import { browserClock } from "../live/environment";
 import { AlertQueue } from "./alertQueue";
 import type { OverlayOptions } from "./options";
 
@@ -11,7 +11,7 @@ export function useAlerts(options: Pick<OverlayOptions, "families" | "seconds">)
   alerts: AlertQueue;
 } {
   const alert = shallowRef<Row | null>(null);
-  const alerts = new AlertQueue(clock, options, (shown) => {
+  const alerts = new AlertQueue(browserClock, options, (shown) => {
     alert.value = shown;
   });
   onScopeDispose(() => {

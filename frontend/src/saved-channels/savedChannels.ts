@@ -7,7 +7,7 @@ const KEY = "fanfare.channels";
 const RECENT = 12;
 
 /** A channel that was watched on this device. */
-export interface Place {
+export interface SavedChannel {
   login: string;
   displayName: string;
   avatarUrl: string;
@@ -15,7 +15,7 @@ export interface Place {
 }
 
 /** What storage holds, as far as it can be read: it may be of another version, or somebody's doing. */
-export function parsePlaces(stored: string | null): Place[] {
+export function parseSavedChannels(stored: string | null): SavedChannel[] {
   let value: unknown;
   try {
     value = JSON.parse(stored ?? "[]");
@@ -24,7 +24,7 @@ export function parsePlaces(stored: string | null): Place[] {
   }
   if (!Array.isArray(value)) return [];
   return value.flatMap((item: unknown) => {
-    const { login, displayName, avatarUrl, favourite } = (item ?? {}) as Partial<Record<keyof Place, unknown>>;
+    const { login, displayName, avatarUrl, favourite } = (item ?? {}) as Partial<Record<keyof SavedChannel, unknown>>;
     const parsed = typeof login === "string" ? parseChannel(login) : null;
     if (!parsed || !("login" in parsed)) return [];
     return [
@@ -39,52 +39,52 @@ export function parsePlaces(stored: string | null): Place[] {
 }
 
 /** The list with this channel first. Favourites stay; of the others, those that were watched last. */
-export function visited(places: readonly Place[], place: Omit<Place, "favourite">): Place[] {
-  const known = places.find(({ login }) => login === place.login);
+export function visited(channels: readonly SavedChannel[], channel: Omit<SavedChannel, "favourite">): SavedChannel[] {
+  const known = channels.find(({ login }) => login === channel.login);
   const all = [
-    { ...place, favourite: known?.favourite ?? false },
-    ...places.filter(({ login }) => login !== place.login),
+    { ...channel, favourite: known?.favourite ?? false },
+    ...channels.filter(({ login }) => login !== channel.login),
   ];
   const recent = all.filter(({ favourite }) => !favourite).slice(0, RECENT);
   return all.filter((one) => one.favourite || recent.includes(one));
 }
 
-const places = ref<Place[]>(parsePlaces(recall(KEY)));
+const channels = ref<SavedChannel[]>(parseSavedChannels(recall(KEY)));
 
-function keep(list: Place[]): void {
-  places.value = list;
+function keep(list: SavedChannel[]): void {
+  channels.value = list;
   remember(KEY, JSON.stringify(list));
 }
 
 // Another tab has changed the list.
 window.addEventListener("storage", (event) => {
-  if (event.key === KEY) places.value = parsePlaces(event.newValue);
+  if (event.key === KEY) channels.value = parseSavedChannels(event.newValue);
 });
 
-export interface Places {
+export interface SavedChannels {
   /** The favourites first, each part with the channel that was watched last first. */
-  places: ComputedRef<Place[]>;
+  channels: ComputedRef<SavedChannel[]>;
   isFavourite: (login: string) => boolean;
-  visit: (place: Omit<Place, "favourite">) => void;
+  visit: (channel: Omit<SavedChannel, "favourite">) => void;
   setFavourite: (login: string, favourite: boolean) => void;
   forget: (login: string) => void;
 }
 
 /** The channels of this device: kept here and nowhere else. */
-export function usePlaces(): Places {
+export function useSavedChannels(): SavedChannels {
   return {
-    places: computed(() => places.value.toSorted((a, b) => Number(b.favourite) - Number(a.favourite))),
-    isFavourite: (login) => places.value.some((place) => place.login === login && place.favourite),
-    visit(place) {
-      keep(visited(places.value, place));
+    channels: computed(() => channels.value.toSorted((a, b) => Number(b.favourite) - Number(a.favourite))),
+    isFavourite: (login) => channels.value.some((channel) => channel.login === login && channel.favourite),
+    visit(channel) {
+      keep(visited(channels.value, channel));
     },
     setFavourite(login, favourite) {
-      const known = places.value.some((place) => place.login === login);
-      const list = known ? places.value : visited(places.value, { login, displayName: login, avatarUrl: "" });
-      keep(list.map((place) => (place.login === login ? { ...place, favourite } : place)));
+      const known = channels.value.some((channel) => channel.login === login);
+      const list = known ? channels.value : visited(channels.value, { login, displayName: login, avatarUrl: "" });
+      keep(list.map((channel) => (channel.login === login ? { ...channel, favourite } : channel)));
     },
     forget(login) {
-      keep(places.value.filter((place) => place.login !== login));
+      keep(channels.value.filter((channel) => channel.login !== login));
     },
   };
 }
