@@ -13,6 +13,8 @@ export default defineConfig({
     include: ["tests/**/*.test.ts"],
     // A test reads which tones there are.
     css: { include: [/tokens\.css/] },
+    // For a machine that has much else to do: no test waits for real time.
+    testTimeout: 60_000,
     restoreMocks: true,
     unstubGlobals: true,
   },

@@ -59,7 +59,7 @@ export function retryAfter(header: string | null, now: number): number | null {
   return Number.isNaN(wait) ? null : Math.max(0, wait);
 }
 
-/** Whether a value from the network is an event: one that is not must not break the page. */
+/** Whether a value from the network is an event: a malformed one must not break the page. */
 export function isChannelEvent(value: unknown): value is ChannelEvent {
   if (typeof value !== "object" || value === null) return false;
   const event = value as Record<string, unknown>;

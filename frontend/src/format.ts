@@ -10,7 +10,7 @@ const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** How long ago something was, short enough for the margin of a list. Clocks that disagree make no future. */
+/** How long ago something was, in short. A time in the future, as of a clock that is fast, is "just now". */
 export function timeAgo(then: number, now: number): string {
   const ago = now - then;
   if (ago < 10 * SECOND) return "just now";

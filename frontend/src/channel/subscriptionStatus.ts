@@ -27,7 +27,7 @@ export function standingOf({ status, reason }: Subscription): Standing {
   return "stopped";
 }
 
-/** The subscriptions by standing, without those standings that none has. */
+/** The subscriptions by standing, without empty groups. */
 export function byStanding(subscriptions: readonly Subscription[]): { standing: Standing; subscriptions: Subscription[] }[] {
   return STANDINGS.map((standing) => ({
     standing,
@@ -35,7 +35,7 @@ export function byStanding(subscriptions: readonly Subscription[]): { standing: 
   })).filter((group) => group.subscriptions.length > 0);
 }
 
-/** Why a subscription has its standing, if there is more to say than that. */
+/** The reason for a subscription's standing, if there is one to show. */
 export function why(subscription: Subscription): string | null {
   switch (standingOf(subscription)) {
     case "live":

@@ -10,7 +10,7 @@ const ORDER: Theme[] = ["system", "light", "dark"];
 
 const theme = ref<Theme>("system");
 
-/** Takes up the choice that this device remembers. */
+/** Applies the choice that this device remembers. */
 export function restoreTheme(): void {
   const stored = recall(KEY);
   apply(ORDER.find((known) => known === stored) ?? "system");

@@ -2,7 +2,7 @@ import { formatNumber } from "../format";
 import { ICONS } from "./icons";
 import { SUBSCRIPTION_TYPES } from "./subscriptionTypes";
 
-/** What belongs together when the feed is filtered, in the order of the filter. */
+/** Groups of event types, as the feed is filtered by, in the order of the filter. */
 export const FAMILIES = {
   stream: "Stream",
   updates: "Title & category",
@@ -28,9 +28,9 @@ export interface Display {
   /** A colour of the palette: `.tone-<tone>` in styles/tokens.css. */
   tone: string;
   label: string;
-  /** One of it and several of it, in a running text. */
+  /** Singular and plural, in a running text. */
   noun: readonly [one: string, many: string];
-  /** Comes in bursts, where how many says more than each: the feed shows those together. */
+  /** Whether its events come in bursts, which the feed shows as one row. */
   bursts?: boolean;
 }
 

@@ -58,7 +58,7 @@ function derivedFields(fields: Fields, before?: ChannelEvent): Fields {
 }
 
 /**
- * The parts of a text; null if a field of it has nothing to say and `whole` forbids that.
+ * The parts of a text; null if a field in it is empty and it must be `whole`.
  *
  * How an event reads is the `text` of the first entry of its subscription type's `sentence` whose `when` holds (fields
  * with the values they must have). In a text
@@ -68,8 +68,8 @@ function derivedFields(fields: Fields, before?: ChannelEvent): Fields {
  * - `{field?1:viewer|viewers}` chooses words by the field's value, the last ones for every other value;
  * - `[…]` is left out when one of the fields in it is missing, empty or zero.
  *
- * Where `{user_name}` (or another `…user_name`) is missing or anonymous, it is "someone". There are
- * Twitch's fields and those of {@link derivedFields}.
+ * A `{user_name}` (or another `…user_name`) that is missing or anonymous is "someone". The fields are Twitch's and
+ * those of {@link derivedFields}.
  */
 function fill(text: string, fields: Fields, whole: boolean): Part[] | null {
   const parts: Part[] = [];
@@ -98,13 +98,13 @@ function fill(text: string, fields: Fields, whole: boolean): Part[] | null {
 function choose(choices: string, value: unknown): string {
   const words = choices.split("|");
   const other = words.pop() ?? "";
-  // Not every object has a text, and none is a choice.
+  // An object is none of the choices, and String() may throw for it.
   const chosen = typeof value === "object" ? "" : String(value);
   const fitting = words.find((word) => word.startsWith(`${chosen}:`));
   return fitting === undefined ? other : fitting.slice(fitting.indexOf(":") + 1);
 }
 
-/** Neighbouring words as one part, and none that is empty. */
+/** The parts without empty ones, neighbouring words joined. */
 function joined(parts: readonly Part[]): Part[] {
   return parts.reduce<Part[]>((sentence, part) => {
     const last = sentence.at(-1);
@@ -131,7 +131,7 @@ function words(eventType: string): string {
 
 /**
  * What happened, for people. `before` is the channel's previous event of the same type, if known.
- * Never throws: fields that Twitch left out or changed make the sentence shorter, not the page break.
+ * Never throws: fields that Twitch left out or changed make the sentence shorter.
  */
 export function sentence(event: ChannelEvent, before?: ChannelEvent): Sentence {
   const fields = { ...event.payload, ...derivedFields(event.payload, before) };

@@ -5,15 +5,15 @@ import { summarise } from "./bursts";
 
 /** Events that come together are announced together, so that a burst does not flood a screen reader. */
 const ANNOUNCE_AFTER = 2_000;
-/** In a busy time there is one announcement in so many ms. */
+/** The least time (ms) between two announcements. */
 const ANNOUNCE_EVERY = 15_000;
 
 /** How long an event counts as one that has just arrived. */
 const FRESH_FOR = 6_000;
 
 /**
- * Which of the shown events arrived while the viewer was looking, and what to tell those who cannot see them slide
- * in. What was there when the feed was first read is not news; `settled` says when that is done.
+ * Which of the shown events arrived while the viewer was looking, and what to announce to screen readers. Events that
+ * were there when the feed was first read are not new; `settled` is whether it has been read.
  */
 export function useArrivals(
   feed: () => readonly FeedItem[],
@@ -22,7 +22,7 @@ export function useArrivals(
   const arrived = shallowRef<ReadonlySet<string>>(new Set());
   const announcement = ref("");
   const timers = new Set<ReturnType<typeof setTimeout>>();
-  /** How many of each type, not which: in a flood that would be thousands of events. */
+  /** The number of each type, since in a flood there are thousands of events. */
   const unannounced = new Map<string, number>();
   let announcedAt = -Infinity;
   let announcing = false;

@@ -14,8 +14,8 @@ const RENEW_JITTER = 5 * MINUTE;
 const STABLE_AFTER = 60_000;
 
 /**
- * When to read the record after a connection opened. At once for what happened before; then again, because the
- * shared cache may answer up to 12 s late and the recorder needs a moment for what it got while nobody listened.
+ * When to read the recorded events after a connection opened: at once for what happened before, then again, because
+ * the shared cache may be 12 s old and the recorder needs a moment for the newest.
  */
 const CATCH_UP_AFTER = [0, 3_000, 15_000];
 
@@ -25,7 +25,7 @@ const EVENTS_PER_PAGE = 100;
 
 /**
  * `connecting`, `live`, `reconnecting`, `limited` (the server asked to wait), `offline` (the device says it has no
- * network) and `paused` (nobody has looked for long) pass by themselves; `signed-out`, `unknown-channel` and
+ * network) and `paused` (the page was hidden for long) end by themselves; `signed-out`, `unknown-channel` and
  * `refused` need the viewer.
  */
 export type LiveStatus =
@@ -39,7 +39,7 @@ export type LiveStatus =
   | "unknown-channel"
   | "refused";
 
-/** What only the viewer can change. */
+/** The states in which nothing is tried again by itself. */
 export const FINAL: readonly LiveStatus[] = ["signed-out", "unknown-channel", "refused"];
 
 export interface LiveState {
@@ -71,9 +71,9 @@ export const INITIAL_STATE: LiveState = {
  */
 export class LiveConnection {
   #state = INITIAL_STATE;
-  /** In a row, without a connection in between that lasted. */
+  /** Failures since the last connection that lasted. */
   #failures = 0;
-  /** Until when (ms since 1970) the server asked not to be asked. */
+  /** The server asked not to be asked before (ms since 1970). */
   #notBefore = 0;
   /** The connection in use, and the one that is to replace it. */
   #current: HeartbeatSocket | null = null;
@@ -83,7 +83,7 @@ export class LiveConnection {
   #cancelPause: (() => void) | null = null;
   /** Everything else that is scheduled for the connection in use. */
   #cancelTimers: (() => void)[] = [];
-  /** Whether an attempt is under way, and which one: an abandoned one may still wait for an answer. */
+  /** Whether an attempt is under way, and its number: an abandoned one may still wait for an answer. */
   #attempting = false;
   #attempt = 0;
   #stopped = false;

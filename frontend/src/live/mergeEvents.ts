@@ -1,6 +1,6 @@
 import type { ChannelEvent } from "../api";
 
-/** How many events are held: more than the widget shows, so that a burst can be counted and a type be picked out. */
+/** How many events are held: more than are shown, so that bursts can be counted and types be filtered. */
 export const FEED_SIZE = 300;
 
 /** Where an event was learnt from: the live socket, or the record of the channel's events. */
@@ -12,8 +12,8 @@ export interface FeedItem {
 }
 
 /**
- * Newest first by Twitch's clock: queues keep no order, so neither frames nor records need come in the order in which
- * things happened. Sub-millisecond digits matter to the order, so equal instants fall back to the strings.
+ * Newest first by Twitch's clock, since queues do not keep the order. Times of the same millisecond are compared as
+ * strings, for their finer digits.
  */
 function newestFirst(a: FeedItem, b: FeedItem): number {
   return (

@@ -1,5 +1,5 @@
-// uPlot formats numbers in navigator.language as soon as it is loaded. A browser that was started in the locale "C" names
-// a language there that is none (`en-US@posix`), which would throw, and leave the page without charts.
+// uPlot formats numbers in navigator.language when it is loaded. In a browser that was started in the locale "C" that is
+// no valid language (`en-US@posix`): uPlot would throw, and the page have no charts.
 try {
   new Intl.NumberFormat(navigator.language);
 } catch {

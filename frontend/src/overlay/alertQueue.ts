@@ -4,16 +4,16 @@ import { rowsOf, sortIntoBursts, type Row } from "../feed/bursts";
 import type { Clock } from "../live/environment";
 import type { OverlayOptions } from "./options";
 
-/** Between two alerts, so that a viewer sees that there are two. */
+/** The pause (ms) between two alerts, so that a viewer sees that there are two. */
 const GAP = 400;
 
-/** Older ones give way: what happened minutes ago is no alert any more. */
+/** If more wait, the oldest are dropped: what happened minutes ago is no alert any more. */
 const MOST_WAITING = 200;
 
-/** Of so many events it is known that they were announced: more than the feed holds, so that none comes back to it. */
+/** How many events are remembered as announced: more than the feed holds, so that none is announced twice. */
 const MOST_REMEMBERED = 1_000;
 
-/** While so many alerts wait, each stays for a shorter time, down to this part of it. */
+/** While so many alerts wait, each stays for this part of its time. */
 const HURRY_FROM = 3;
 const HURRY = 0.5;
 
@@ -26,14 +26,14 @@ export class AlertQueue {
   #seen = new Set<string>();
   #cancel: (() => void) | null = null;
 
-  /** `show` is told what to show, and null when there is nothing. */
+  /** `show` is called with each alert, and with null when it ends. */
   constructor(
     private readonly clock: Clock,
     private readonly options: Pick<OverlayOptions, "families" | "seconds">,
     private readonly show: (alert: Row | null) => void,
   ) {}
 
-  /** Takes events in, newest first, as the feed holds them; those that it has had already are left out. */
+  /** Adds events, newest first; those that were added or ignored before are left out. */
   push(events: readonly ChannelEvent[]): void {
     const fresh = events.filter(
       ({ id, event_type }) => !this.#seen.has(id) && this.options.families.has(displayOf(event_type).family),
@@ -43,14 +43,14 @@ export class AlertQueue {
     if (!this.#cancel) this.#next();
   }
 
-  /** Events that happened before the overlay was there are no alerts. */
+  /** Remembers events that are not to be announced, such as those from before the overlay was opened. */
   ignore(events: readonly ChannelEvent[]): void {
     for (const { id } of events) {
-      // Added anew, so that the first of the set are those that were not heard of for longest.
+      // Added again, so that the set is in the order of the last mention.
       this.#seen.delete(id);
       this.#seen.add(id);
     }
-    // OBS may show an overlay for days.
+    // OBS may show an overlay for days: the set must not grow for ever.
     for (const id of this.#seen) {
       if (this.#seen.size <= MOST_REMEMBERED) break;
       this.#seen.delete(id);

@@ -4,7 +4,7 @@ export const POSITIONS = ["top-left", "top", "top-right", "bottom-left", "bottom
 export const SIZES = ["small", "medium", "large"] as const;
 const SECONDS = { least: 2, most: 30, usual: 6 };
 
-/** How an overlay looks: the query of its address, so that a streamer can change it in OBS. */
+/** How an overlay looks. It is the query of its address, so that a streamer can change it in OBS. */
 export interface OverlayOptions {
   /** The families of events that are announced. */
   families: ReadonlySet<Family>;
@@ -14,14 +14,14 @@ export interface OverlayOptions {
   seconds: number;
 }
 
-/** What streams announce; the rest can be chosen. */
+/** The families that are announced by default. */
 export const USUAL: readonly Family[] = ["raids", "followers", "subs", "bits", "hype"];
 
 function oneOf<T extends string>(values: readonly T[], value: string | null, usual: T): T {
   return values.find((known) => known === value) ?? usual;
 }
 
-/** Reads an address's query. What is missing or cannot be read is as usual: nobody sees an error inside OBS. */
+/** Reads an address's query. What is missing or malformed is the default: nobody sees an error inside OBS. */
 export function parseOptions(query: URLSearchParams): OverlayOptions {
   const asked = query.get("types")?.split(",") ?? [];
   const families = (Object.keys(FAMILIES) as Family[]).filter((family) => asked.includes(family));

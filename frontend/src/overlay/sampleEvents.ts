@@ -1,9 +1,10 @@
 import type { ChannelEvent } from "../api";
 import type { Family } from "../events/eventTypes";
+import { sampleEvent } from "../events/sampleEvent";
 
 const USER = { user_id: "1", user_login: "ada_l", user_name: "Ada_L" };
 
-/** What a test alert of a family says, as Twitch would send it. */
+/** The event of each family's test alert, as Twitch would send it. */
 const SAMPLES: Partial<Record<Family, readonly [eventType: string, payload: Record<string, unknown>]>> = {
   raids: ["channel.raid", { from_broadcaster_user_name: "Grace_H", from_broadcaster_user_id: "2", viewers: 120 }],
   followers: ["channel.follow", USER],
@@ -27,17 +28,8 @@ const SAMPLES: Partial<Record<Family, readonly [eventType: string, payload: Reco
 /** The families that a test alert can be shown of. */
 export const SAMPLED = Object.keys(SAMPLES) as Family[];
 
-/** An event of the family that never happened, now. */
-export function sample(family: Family): ChannelEvent {
-  const [event_type, payload] = SAMPLES[family] ?? ["channel.follow", USER];
-  const now = new Date().toISOString();
-  return {
-    id: crypto.randomUUID(),
-    streamer_id: "0",
-    streamer_name: "test",
-    event_type,
-    occurred_at: now,
-    created_at: now,
-    payload,
-  };
+/** A test event of the family. */
+export function sampleOf(family: Family): ChannelEvent {
+  const [eventType, payload] = SAMPLES[family] ?? ["channel.follow", USER];
+  return sampleEvent(eventType, payload);
 }

@@ -1,4 +1,4 @@
-import { computed, ref, type ComputedRef } from "vue";
+import { computed, ref } from "vue";
 
 import { parseChannel } from "../channelName";
 import { recall, remember } from "../storage";
@@ -14,7 +14,7 @@ export interface SavedChannel {
   favourite: boolean;
 }
 
-/** What storage holds, as far as it can be read: it may be of another version, or somebody's doing. */
+/** What storage holds, as far as it can be read: another version or a person may have written it. */
 export function parseSavedChannels(stored: string | null): SavedChannel[] {
   let value: unknown;
   try {
@@ -49,9 +49,10 @@ export function visited(channels: readonly SavedChannel[], channel: Omit<SavedCh
   return all.filter((one) => one.favourite || recent.includes(one));
 }
 
+// Kept on this device and nowhere else.
 const channels = ref<SavedChannel[]>(parseSavedChannels(recall(KEY)));
 
-function keep(list: SavedChannel[]): void {
+function save(list: SavedChannel[]): void {
   channels.value = list;
   remember(KEY, JSON.stringify(list));
 }
@@ -61,30 +62,25 @@ window.addEventListener("storage", (event) => {
   if (event.key === KEY) channels.value = parseSavedChannels(event.newValue);
 });
 
-export interface SavedChannels {
-  /** The favourites first, each part with the channel that was watched last first. */
-  channels: ComputedRef<SavedChannel[]>;
-  isFavourite: (login: string) => boolean;
-  visit: (channel: Omit<SavedChannel, "favourite">) => void;
-  setFavourite: (login: string, favourite: boolean) => void;
-  forget: (login: string) => void;
+/** The channels of this device: the favourites first, each part with the channel that was watched last first. */
+export const savedChannels = computed(() =>
+  channels.value.toSorted((a, b) => Number(b.favourite) - Number(a.favourite)),
+);
+
+export function isFavourite(login: string): boolean {
+  return channels.value.some((channel) => channel.login === login && channel.favourite);
 }
 
-/** The channels of this device: kept here and nowhere else. */
-export function useSavedChannels(): SavedChannels {
-  return {
-    channels: computed(() => channels.value.toSorted((a, b) => Number(b.favourite) - Number(a.favourite))),
-    isFavourite: (login) => channels.value.some((channel) => channel.login === login && channel.favourite),
-    visit(channel) {
-      keep(visited(channels.value, channel));
-    },
-    setFavourite(login, favourite) {
-      const known = channels.value.some((channel) => channel.login === login);
-      const list = known ? channels.value : visited(channels.value, { login, displayName: login, avatarUrl: "" });
-      keep(list.map((channel) => (channel.login === login ? { ...channel, favourite } : channel)));
-    },
-    forget(login) {
-      keep(channels.value.filter((channel) => channel.login !== login));
-    },
-  };
+export function visit(channel: Omit<SavedChannel, "favourite">): void {
+  save(visited(channels.value, channel));
+}
+
+export function setFavourite(login: string, favourite: boolean): void {
+  const known = channels.value.some((channel) => channel.login === login);
+  const list = known ? channels.value : visited(channels.value, { login, displayName: login, avatarUrl: "" });
+  save(list.map((channel) => (channel.login === login ? { ...channel, favourite } : channel)));
+}
+
+export function forget(login: string): void {
+  save(channels.value.filter((channel) => channel.login !== login));
 }

@@ -34,7 +34,7 @@ export class Session {
     return this.#signedIn;
   }
 
-  /** The library comes with the first need of it: who only looks at the first page has none. */
+  /** The library is loaded when it is first needed: the first page does without it. */
   #load(): Promise<UserManager> {
     const { config, origin } = this;
     this.#manager ??= import("oidc-client-ts").then(
@@ -44,14 +44,14 @@ export class Session {
           client_id: config.client_id,
           redirect_uri: `${origin}/callback`,
           scope: "openid",
-          // Fixed paths of the pool's domain: naming them saves a discovery request to yet another host.
+          // Fixed paths of the pool's domain: naming them saves a discovery request to another host.
           // https://docs.aws.amazon.com/cognito/latest/developerguide/federation-endpoints.html
           metadata: {
             issuer: config.authority,
             authorization_endpoint: `${config.domain}/oauth2/authorize`,
             token_endpoint: `${config.domain}/oauth2/token`,
           },
-          // Tokens end with the tab: nothing stays on a shared computer.
+          // Tokens are gone when the tab is closed: nothing stays on a shared computer.
           userStore: new WebStorageStateStore({ store: sessionStorage }),
           stateStore: new WebStorageStateStore({ store: sessionStorage }),
           automaticSilentRenew: false,
@@ -60,9 +60,9 @@ export class Session {
     return this.#manager;
   }
 
-  /** Finds the sign-in that this tab still has. */
+  /** Restores this tab's sign-in, if it has one. */
   async restore(): Promise<void> {
-    // Where the library keeps it.
+    // The library's own key.
     if (sessionStorage.getItem(`oidc.user:${this.config.authority}:${this.config.client_id}`) === null) return;
     const user = await (await this.#load()).getUser();
     this.#signedIn.value = user !== null && (user.expired !== true || user.refresh_token !== undefined);
@@ -70,7 +70,7 @@ export class Session {
 
   /**
    * Leaves the page for the sign-in, which comes back to `/callback` and then to the channel. A viewer is asked for
-   * nothing but who they are; a streamer (or a moderator) for the consent that the channel's other topics need.
+   * nothing but who they are; a streamer (or a moderator) for the consent that other subscription types need.
    */
   async signIn(channel: string, as: "viewer" | "streamer" = "viewer"): Promise<void> {
     const provider = as === "viewer" ? this.config.provider : this.config.streamer_provider;
