@@ -2,10 +2,9 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import type { ChannelEvent } from "../src/api";
-import { plainText } from "../src/events/sentences";
 import { rowsOf, sortIntoBursts, summarise, type Burst } from "../src/feed/bursts";
 import { burstNames, burstTitle } from "../src/feed/burstText";
-import { event } from "./events";
+import { event, plainText } from "./events";
 
 const at = (second: number): string => new Date(Date.UTC(2026, 0, 1) + second * 1_000).toISOString();
 

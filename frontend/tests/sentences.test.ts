@@ -2,8 +2,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import { EVENT_TYPES } from "../src/events/eventTypes";
-import { plainText, sentence } from "../src/events/sentences";
-import { event } from "./events";
+import { sentence } from "../src/events/sentences";
+import { event, plainText } from "./events";
 
 const broadcaster = { broadcaster_user_id: "1", broadcaster_user_login: "marlowe", broadcaster_user_name: "Marlowe" };
 const user = { user_id: "2", user_login: "wren", user_name: "Wren" };

@@ -2,7 +2,7 @@ import type { Subscription } from "../api";
 import { SUBSCRIPTION_TYPES } from "../events/subscriptionTypes";
 
 /** The groups that the page shows subscriptions in, in its order. */
-export const STANDINGS = ["live", "starting", "consent", "limited", "stopped"] as const;
+const STANDINGS = ["live", "starting", "consent", "limited", "stopped"] as const;
 export type Standing = (typeof STANDINGS)[number];
 
 /** Twitch's reasons for ending a subscription whose consent is gone. */

@@ -140,10 +140,3 @@ export function sentence(event: ChannelEvent, before?: ChannelEvent): Sentence {
   );
   return variant ? joined(fill(variant.text, fields, false) ?? []) : [words(event.event_type)];
 }
-
-/** A sentence as one line of text. */
-export function plainText(parts: Sentence): string {
-  return parts
-    .map((part) => (typeof part === "string" ? part : part.as === "quote" ? `“${part.written}”` : part.written))
-    .join("");
-}

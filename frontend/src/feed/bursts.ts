@@ -5,7 +5,7 @@ import { displayOf, tally } from "../events/eventTypes";
 const WINDOW = 60_000;
 
 /** The least number that is shown as one row: two names say more than "2 new followers". */
-export const SHOWN_TOGETHER = 3;
+const SHOWN_TOGETHER = 3;
 
 /** Events of one type that came close together. Types that do not come in bursts have one event in each. */
 export interface Burst {

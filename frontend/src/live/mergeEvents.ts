@@ -4,7 +4,7 @@ import type { ChannelEvent } from "../api";
 export const FEED_SIZE = 300;
 
 /** Where an event was learnt from: the live socket, or the record of the channel's events. */
-export type Source = "live" | "recorded";
+type Source = "live" | "recorded";
 
 export interface FeedItem {
   readonly event: ChannelEvent;

@@ -12,12 +12,12 @@ export interface Numbers {
 }
 
 /** What the read routes say of a channel. */
-export interface Recorded {
+interface Recorded {
   counts: Counts;
   minutes: readonly MinuteCounts[];
 }
 
-export const minuteOf = (time: number): number => Math.floor(time / MINUTE) * MINUTE;
+const minuteOf = (time: number): number => Math.floor(time / MINUTE) * MINUTE;
 
 export function total(counts: Counts): number {
   return Object.values(counts).reduce((sum, n) => sum + n, 0);

@@ -4,7 +4,7 @@ import { useTheme } from "../composables/useTheme";
 import uPlot from "./uplot";
 
 /** The page's colours, as a canvas needs them. */
-export interface Palette {
+interface Palette {
   ink: string;
   line: string;
   accent: string;
