@@ -4,14 +4,14 @@ import { describe, expect, it } from "vitest";
 import type { ChannelEvent } from "../src/api";
 import type { Row } from "../src/feed/bursts";
 import { AlertQueue } from "../src/overlay/alertQueue";
-import { formatOptions, keyOf, overlayAddress, parseOptions, POSITIONS, SIZES, USUAL } from "../src/overlay/options";
+import { formatOptions, keyOf, overlayAddress, parseOptions, POSITIONS, SIZES, DEFAULT_FAMILIES } from "../src/overlay/overlayOptions";
 import { event } from "./events";
 import { FakeClock } from "./fakeEnvironment";
 
 describe("the options in an overlay's address", () => {
   it("are as usual when there are none, or none that can be read", () => {
     const usual = parseOptions(new URLSearchParams());
-    expect([...usual.families]).toEqual(expect.arrayContaining([...USUAL]));
+    expect([...usual.families]).toEqual(expect.arrayContaining([...DEFAULT_FAMILIES]));
     expect(usual).toMatchObject({ position: "top", size: "medium", seconds: 6 });
     expect(parseOptions(new URLSearchParams("types=nonsense&position=moon&size=9&duration=soon"))).toEqual(usual);
   });
@@ -24,7 +24,7 @@ describe("the options in an overlay's address", () => {
   it("come back as they were written", () => {
     fc.assert(
       fc.property(
-        fc.subarray([...USUAL], { minLength: 1 }),
+        fc.subarray([...DEFAULT_FAMILIES], { minLength: 1 }),
         fc.constantFrom(...POSITIONS),
         fc.constantFrom(...SIZES),
         fc.integer({ min: 2, max: 30 }),
@@ -56,7 +56,7 @@ function happened(event_type: string, at = 0): ChannelEvent {
   return event({ id: `event-${number}`, event_type, occurred_at, payload: { user_name: `User${number}` } });
 }
 
-function queue(families = new Set(USUAL), seconds = 5): { clock: FakeClock; alerts: AlertQueue; shown: (Row | null)[] } {
+function queue(families = new Set(DEFAULT_FAMILIES), seconds = 5): { clock: FakeClock; alerts: AlertQueue; shown: (Row | null)[] } {
   const clock = new FakeClock();
   const shown: (Row | null)[] = [];
   return { clock, shown, alerts: new AlertQueue(clock, { families, seconds }, (alert) => shown.push(alert)) };

@@ -2,7 +2,7 @@ import type { ChannelEvent } from "../api";
 import { displayOf } from "../events/eventTypes";
 import { rowsOf, sortIntoBursts, type Row } from "../feed/bursts";
 import type { Clock } from "../live/environment";
-import type { OverlayOptions } from "./options";
+import type { OverlayOptions } from "./overlayOptions";
 
 /** The pause (ms) between two alerts, so that a viewer sees that there are two. */
 const GAP = 400;

@@ -3,7 +3,7 @@ import { onScopeDispose, shallowRef, type ShallowRef } from "vue";
 import type { Row } from "../feed/bursts";
 import { browserClock } from "../live/environment";
 import { AlertQueue } from "./alertQueue";
-import type { OverlayOptions } from "./options";
+import type { OverlayOptions } from "./overlayOptions";
 
 /** A queue of alerts for as long as the component lives, and the one that is shown. */
 export function useAlerts(options: Pick<OverlayOptions, "families" | "seconds">): {

@@ -1,7 +1,7 @@
 import { onScopeDispose, ref, watch, type Ref } from "vue";
 
 /** Whether an element has ever been near the visible part of the page: until then it need not be drawn. */
-export function useSeen(element: Readonly<Ref<HTMLElement | null>>): Readonly<Ref<boolean>> {
+export function useHasBeenVisible(element: Readonly<Ref<HTMLElement | null>>): Readonly<Ref<boolean>> {
   const seen = ref(false);
   const observer = new IntersectionObserver(
     (entries) => {

@@ -2,7 +2,7 @@ import { FAMILIES, type Family } from "../events/eventTypes";
 
 export const POSITIONS = ["top-left", "top", "top-right", "bottom-left", "bottom", "bottom-right"] as const;
 export const SIZES = ["small", "medium", "large"] as const;
-const SECONDS = { least: 2, most: 30, usual: 6 };
+const SECONDS = { least: 2, most: 30, default: 6 };
 
 /** How an overlay looks. It is the query of its address, so that a streamer can change it in OBS. */
 export interface OverlayOptions {
@@ -15,10 +15,10 @@ export interface OverlayOptions {
 }
 
 /** The families that are announced by default. */
-export const USUAL: readonly Family[] = ["raids", "followers", "subs", "bits", "hype"];
+export const DEFAULT_FAMILIES: readonly Family[] = ["raids", "followers", "subs", "bits", "hype"];
 
-function oneOf<T extends string>(values: readonly T[], value: string | null, usual: T): T {
-  return values.find((known) => known === value) ?? usual;
+function oneOf<T extends string>(values: readonly T[], value: string | null, fallback: T): T {
+  return values.find((known) => known === value) ?? fallback;
 }
 
 /** Reads an address's query. What is missing or malformed is the default: nobody sees an error inside OBS. */
@@ -27,10 +27,10 @@ export function parseOptions(query: URLSearchParams): OverlayOptions {
   const families = (Object.keys(FAMILIES) as Family[]).filter((family) => asked.includes(family));
   const seconds = Number(query.get("duration") ?? Number.NaN);
   return {
-    families: new Set(families.length > 0 ? families : USUAL),
+    families: new Set(families.length > 0 ? families : DEFAULT_FAMILIES),
     position: oneOf(POSITIONS, query.get("position"), "top"),
     size: oneOf(SIZES, query.get("size"), "medium"),
-    seconds: Number.isFinite(seconds) ? Math.min(Math.max(seconds, SECONDS.least), SECONDS.most) : SECONDS.usual,
+    seconds: Number.isFinite(seconds) ? Math.min(Math.max(seconds, SECONDS.least), SECONDS.most) : SECONDS.default,
   };
 }
 
