@@ -14,6 +14,7 @@ SITE := frontend/node_modules/.installed
 LIGHTHOUSE := tests/e2e/lighthouse
 PYTEST := $(BIN)/python -m pytest
 CDK := PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/cdk
+OPENAPI := set -o pipefail; $(BIN)/python -m local.openapi
 # The local stage is in the running local cloud, any other one in the account of your credentials.
 ON_STAGE := $(if $(filter local,$(STAGE)),$(BIN)/python -m local exec --)
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
@@ -75,7 +76,7 @@ test: $(VENV) $(TOOLS) $(SITE) ## Run every check: lint, unit, integration, infr
 	@echo "All of lint, unit, integration, infrastructure and e2e passed."
 
 .PHONY: lint
-lint: $(VENV) $(SITE) ## Check format, rules, types, layering, SQL, workflows and the site's code
+lint: $(VENV) $(SITE) ## Check format, rules, types, layering, SQL, workflows, the site's code and its types of the API
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
@@ -84,6 +85,11 @@ lint: $(VENV) $(SITE) ## Check format, rules, types, layering, SQL, workflows an
 	$(BIN)/actionlint
 	$(BIN)/zizmor --offline --quiet .github
 	cd frontend && npm run --silent typecheck && npm run --silent lint
+	@$(OPENAPI) | (cd frontend && npm run --silent api-types -- --check >/dev/null) || { echo "frontend/src/api.types.ts is not what the API's description says: run make api-types"; exit 1; }
+
+.PHONY: api-types
+api-types: $(VENV) $(SITE) ## Write the site's types of the API anew, from its OpenAPI document
+	@$(OPENAPI) | (cd frontend && npm run --silent api-types)
 
 .PHONY: unit
 unit: $(VENV) $(SITE) ## Test decisions, without any service: Python and the site

@@ -4,8 +4,9 @@ import globals from "globals";
 import ts from "typescript-eslint";
 
 export default ts.config(
-  { ignores: ["dist/", "node_modules/"] },
+  { ignores: ["dist/", "node_modules/", "src/api.types.ts"] },
   js.configs.recommended,
+  { files: ["*.js"], languageOptions: { globals: globals.node } },
   {
     files: ["src/**", "tests/**"],
     extends: [...ts.configs.strictTypeChecked, ...ts.configs.stylisticTypeChecked, ...vue.configs["flat/recommended"]],

@@ -3,6 +3,8 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   plugins: [vue()],
+  // As code the table of subscription types is smaller than as JSON text.
+  json: { stringify: false },
   build: {
     target: "es2022",
     // The Content-Security-Policy knows no `data:` source, so every asset is a file.
@@ -11,6 +13,10 @@ export default defineConfig({
   test: {
     environment: "happy-dom",
     include: ["tests/**/*.test.ts"],
+    // A test reads which tones there are.
+    css: { include: [/tokens\.css/] },
+    // For a machine that has much else to do: no test waits for real time.
+    testTimeout: 60_000,
     restoreMocks: true,
     unstubGlobals: true,
   },

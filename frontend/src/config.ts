@@ -7,9 +7,9 @@ export interface SiteConfig {
     client_id: string;
     /** Base URL of the pool's sign-in domain, without a trailing slash. */
     domain: string;
-    /** Name of the identity provider to go to at once, so that nobody sees a choice of one. */
+    /** The identity provider to go to directly, without the pool's page that offers a choice. */
     provider: string;
-    /** The one that asks for a streamer's consent, too. */
+    /** The identity provider that asks for a streamer's consent, too. */
     streamer_provider: string;
   };
   twitch: {
@@ -63,7 +63,7 @@ export function parseConfig(value: unknown): SiteConfig {
 }
 
 /** Fetches and checks `/config.json`; throws {@link ConfigError}. */
-export async function loadConfig(fetch: typeof globalThis.fetch): Promise<SiteConfig> {
+export async function loadConfig(): Promise<SiteConfig> {
   let body: unknown;
   try {
     const response = await fetch("/config.json", { cache: "no-cache" });
@@ -71,7 +71,7 @@ export async function loadConfig(fetch: typeof globalThis.fetch): Promise<SiteCo
     body = await response.json();
   } catch (error) {
     if (error instanceof ConfigError) throw error;
-    // A site that answers unknown paths with its page sends HTML here: that is a missing file, too.
+    // HTML, which the site answers for unknown paths, means that the file is missing.
     throw new ConfigError("config.json could not be read", { cause: error });
   }
   return parseConfig(body);

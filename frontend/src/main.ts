@@ -1,12 +1,13 @@
 import { createApp } from "vue";
 
 import App from "./App.vue";
+import { configKey } from "./composables/useConfig";
+import { restoreTheme } from "./composables/useTheme";
 import { ConfigError, loadConfig } from "./config";
 import StartupError from "./pages/StartupError.vue";
-import { configKey, sessionKey } from "./provided";
 import { createSiteRouter } from "./router";
-import { Session } from "./session";
-import { restoreTheme } from "./useTheme";
+import { Session } from "./session/session";
+import { sessionKey } from "./session/useSession";
 
 import "./styles/tokens.css";
 import "./styles/base.css";
@@ -14,7 +15,7 @@ import "./styles/base.css";
 restoreTheme();
 
 async function start(): Promise<void> {
-  const config = await loadConfig((input, init) => fetch(input, init));
+  const config = await loadConfig();
   const session = new Session(config.identity, window.location.origin);
   await session.restore();
   createApp(App).provide(configKey, config).provide(sessionKey, session).use(createSiteRouter()).mount("#app");

@@ -1,7 +1,7 @@
 import { nextTick } from "vue";
 import { createRouter, createWebHistory, START_LOCATION, type Router } from "vue-router";
 
-import { parseChannel } from "./channel";
+import { parseChannel } from "./channelName";
 import HomePage from "./pages/HomePage.vue";
 
 export function createSiteRouter(): Router {

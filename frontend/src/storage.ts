@@ -1,4 +1,4 @@
-/** What this device remembers for the viewer. Storage may be full or forbidden: then nothing is remembered. */
+/** A text that was kept on this device; null if there is none, or if storage is forbidden. */
 export function recall(key: string): string | null {
   try {
     return localStorage.getItem(key);
@@ -7,7 +7,7 @@ export function recall(key: string): string | null {
   }
 }
 
-/** Keeps a text on this device, if it can be kept. */
+/** Keeps a text on this device, unless storage is full or forbidden. */
 export function remember(key: string, value: string): void {
   try {
     localStorage.setItem(key, value);

@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 
-import { ApiError, readRecord, retryAfter, viewerWatchUrl, watch } from "../src/live/api";
+import { ApiError, isChannelEvent, readEvents, readLeaders, retryAfter, watchChannel } from "../src/api";
 import { backoff } from "../src/live/backoff";
 import { event } from "./events";
 
@@ -29,35 +29,69 @@ describe("the backoff", () => {
 });
 
 describe("the API", () => {
+  function answering(answer: () => Response) {
+    const fetch = vi.fn(() => Promise.resolve(answer()));
+    vi.stubGlobal("fetch", fetch);
+    return fetch;
+  }
+
   test("is asked to watch with the token in a header, never in the address", async () => {
-    const fetch = vi.fn(() => Promise.resolve(Response.json({ ticket: "t" })));
-    await watch(fetch, viewerWatchUrl("marlowe"), "token");
+    const fetch = answering(() => Response.json({ ticket: "t" }));
+    await watchChannel("marlowe", "token");
     expect(fetch).toHaveBeenCalledWith("/api/channels/marlowe/watch", {
       method: "POST",
       headers: { Authorization: "Bearer token" },
     });
   });
 
-  test("tells why it refused and how long to wait", async () => {
-    const refusal = Response.json(
-      { error: { code: "rate_limited", message: "Too many viewers." } },
-      { status: 429, headers: { "Retry-After": "7" } },
+  test("says why it refused and how long to wait", async () => {
+    answering(() =>
+      Response.json(
+        { error: { code: "rate_limited", message: "Too many viewers." } },
+        { status: 429, headers: { "Retry-After": "7" } },
+      ),
     );
-    const error = await watch(() => Promise.resolve(refusal), viewerWatchUrl("marlowe"), "token").catch((reason: unknown) => reason);
+    const error = await watchChannel("marlowe", "token").catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(ApiError);
     expect(error).toMatchObject({ status: 429, message: "Too many viewers.", retryAfter: 7_000 });
   });
 
   test("may fail with a gateway's own page", async () => {
-    const page = new Response("<html>", { status: 502 });
-    await expect(watch(() => Promise.resolve(page), viewerWatchUrl("marlowe"), "token")).rejects.toMatchObject({ status: 502 });
+    answering(() => new Response("<html>", { status: 502 }));
+    await expect(watchChannel("marlowe", "token")).rejects.toMatchObject({ status: 502 });
   });
 
   test("gives the newest events, past this browser's cache, without what is not an event", async () => {
-    const fetch = vi.fn(() => Promise.resolve(Response.json({ events: [event(), { id: 3 }], next: null })));
-    expect(await readRecord(fetch, "marlowe", null)).toEqual({ events: [event()], next: null });
-    expect(fetch).toHaveBeenCalledWith("/api/channels/marlowe/events?limit=100", { cache: "no-store" });
-    await readRecord(fetch, "marlowe", "a+b");
-    expect(fetch).toHaveBeenCalledWith("/api/channels/marlowe/events?limit=100&before=a%2Bb", { cache: "no-store" });
+    const fetch = answering(() => Response.json({ events: [event(), { id: 3 }], next: null }));
+    expect(await readEvents("marlowe", { limit: 100 })).toEqual({ events: [event()], next: null });
+    expect(fetch).toHaveBeenLastCalledWith("/api/channels/marlowe/events?limit=100", { cache: "no-store" });
+    await readEvents("marlowe", { limit: 10, before: "a+b", eventTypes: ["channel.raid", "channel.cheer"] });
+    expect(fetch).toHaveBeenLastCalledWith(
+      "/api/channels/marlowe/events?limit=10&before=a%2Bb&event_type=channel.raid%2Cchannel.cheer",
+      { cache: "no-store" },
+    );
+  });
+
+  test("is asked for the leaders of all time and all types without saying so", async () => {
+    const fetch = answering(() => Response.json({ channels: [] }));
+    await readLeaders(null, "");
+    expect(fetch).toHaveBeenLastCalledWith("/api/leaderboard?limit=25", { cache: "no-store" });
+  });
+});
+
+describe("an event from the network", () => {
+  test("is recognised by its shape", () => {
+    expect(isChannelEvent(event())).toBe(true);
+  });
+
+  test.each([
+    [null],
+    ["event"],
+    [{ ...event(), id: 7 }],
+    [{ ...event(), created_at: "yesterday" }],
+    [{ ...event(), payload: null }],
+    [{ id: "e1" }],
+  ])("is refused otherwise (%#)", (value) => {
+    expect(isChannelEvent(value)).toBe(false);
   });
 });

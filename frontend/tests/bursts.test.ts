@@ -1,11 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
+import type { ChannelEvent } from "../src/api";
 import { rowsOf, sortIntoBursts, summarise, type Burst } from "../src/feed/bursts";
-import { burstNames, burstTitle } from "../src/feed/burstWords";
-import type { ChannelEvent } from "../src/live/events";
-import { plainText } from "../src/sentences";
-import { event } from "./events";
+import { burstNames, burstTitle } from "../src/feed/burstText";
+import { event, plainText } from "./events";
 
 const at = (second: number): string => new Date(Date.UTC(2026, 0, 1) + second * 1_000).toISOString();
 

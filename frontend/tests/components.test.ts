@@ -3,12 +3,12 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { shallowRef } from "vue";
 import { createMemoryHistory, createRouter } from "vue-router";
 
-import ChannelForm from "../src/components/ChannelForm.vue";
-import EventFeed from "../src/components/EventFeed.vue";
-import EventItem from "../src/components/EventItem.vue";
+import EventItem from "../src/events/EventItem.vue";
+import EventFeed from "../src/feed/EventFeed.vue";
 import { INITIAL_STATE, type LiveState } from "../src/live/connection";
-import { merge } from "../src/live/feed";
-import { sessionKey } from "../src/provided";
+import { merge } from "../src/live/mergeEvents";
+import ChannelForm from "../src/session/ChannelForm.vue";
+import { sessionKey } from "../src/session/useSession";
 import { event } from "./events";
 
 const testid = (name: string): string => `[data-testid="${name}"]`;

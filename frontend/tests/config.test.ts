@@ -1,6 +1,6 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 
-import { ConfigError, loadConfig, parseConfig } from "../src/config";
+import { ConfigError, loadConfig, parseConfig, type SiteConfig } from "../src/config";
 
 const config = {
   stage: "dev",
@@ -14,11 +14,14 @@ const config = {
   twitch: { player_url: "https://player.twitch.tv", chat_url: "https://www.twitch.tv" },
 };
 
-const answering = (response: Response) => () => Promise.resolve(response);
+function load(answer: () => Promise<Response>): Promise<SiteConfig> {
+  vi.stubGlobal("fetch", answer);
+  return loadConfig();
+}
 
 describe("config.json", () => {
   test("is what the deployment wrote", async () => {
-    expect(await loadConfig(answering(Response.json(config)))).toEqual(config);
+    expect(await load(() => Promise.resolve(Response.json(config)))).toEqual(config);
   });
 
   test("may end its addresses with a slash", () => {
@@ -38,14 +41,14 @@ describe("config.json", () => {
   });
 
   test("that is missing stops the start", async () => {
-    await expect(loadConfig(answering(new Response("", { status: 404 })))).rejects.toThrow("config.json answered 404");
+    await expect(load(() => Promise.resolve(new Response("", { status: 404 })))).rejects.toThrow("config.json answered 404");
   });
 
   test("that is a page, as a site answers unknown paths, stops the start", async () => {
-    await expect(loadConfig(answering(new Response("<!doctype html>")))).rejects.toThrow(ConfigError);
+    await expect(load(() => Promise.resolve(new Response("<!doctype html>")))).rejects.toThrow(ConfigError);
   });
 
   test("that cannot be fetched stops the start", async () => {
-    await expect(loadConfig(() => Promise.reject(new TypeError("offline")))).rejects.toThrow("could not be read");
+    await expect(load(() => Promise.reject(new TypeError("offline")))).rejects.toThrow("could not be read");
   });
 });

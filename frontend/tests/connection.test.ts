@@ -1,10 +1,9 @@
-import { beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test, vi } from "vitest";
 
-import { viewerWatchUrl } from "../src/live/api";
+import type { ChannelEvent } from "../src/api";
 import { LiveConnection, type LiveState } from "../src/live/connection";
-import type { ChannelEvent } from "../src/live/events";
 import { event } from "./events";
-import { FakeClock, FakeSocket, MINUTE, SECOND, settle } from "./surroundings";
+import { FakeClock, fakeEnvironment, FakeSocket, MINUTE, SECOND, settle } from "./fakeEnvironment";
 
 let clock: FakeClock;
 let sockets: FakeSocket[];
@@ -40,25 +39,21 @@ beforeEach(() => {
     });
   };
   eventsAnswer = () => Response.json({ events: recorded, next: null });
+  vi.stubGlobal("fetch", async (path: string) => {
+    requests.push(path);
+    return path.endsWith("/watch") ? await watchAnswer() : await eventsAnswer(path);
+  });
+  const openWebSocket = (url: string): FakeSocket => {
+    sockets.push(new FakeSocket(url));
+    return socket();
+  };
   connection = new LiveConnection(
     "marlowe",
-    {
-      clock,
+    fakeEnvironment(clock, openWebSocket, {
       random: () => random,
-      fetch: async (input) => {
-        const path = String(input);
-        requests.push(path);
-        return path.endsWith("/watch") ? await watchAnswer() : await eventsAnswer(path);
-      },
-      openWebSocket: (url) => {
-        sockets.push(new FakeSocket(url));
-        return socket() as unknown as WebSocket;
-      },
-      watchUrl: viewerWatchUrl,
       accessToken: () => Promise.resolve(token),
       online: () => online,
-      pauseAfter: 10 * MINUTE,
-    },
+    }),
     (change) => states.push(change),
   );
 });
@@ -83,7 +78,7 @@ describe("connecting", () => {
     await start();
     expect(socket().url).toBe("wss://live.example/dev?ticket=ticket%2F1");
     expect(state()).toMatchObject({ status: "connecting", channel: { display_name: "Marlowe" } });
-    expect(state().topics).toHaveLength(1);
+    expect(state().subscriptions).toHaveLength(1);
   });
 
   test("shows the recorded events without waiting for the socket", async () => {
@@ -114,10 +109,10 @@ describe("live", () => {
     expect(shown()).toEqual(["b", "a"]);
   });
 
-  test("takes new topics", async () => {
+  test("takes the new states of the subscriptions", async () => {
     await goLive();
     socket().receive({ type: "topics", topics: [] });
-    expect(state().topics).toEqual([]);
+    expect(state().subscriptions).toEqual([]);
   });
 
   test.each([["no json"], [[]], [null], [{ type: "events" }], [{ type: "events", events: [{ id: 1 }] }], [{ type: "new" }]])(

@@ -1,4 +1,5 @@
-import type { ChannelEvent } from "../src/live/events";
+import type { ChannelEvent } from "../src/api";
+import type { Sentence } from "../src/events/sentences";
 
 /** An event as the server tells it; only what a test is about needs to be said. */
 export function event(change: Partial<ChannelEvent> = {}): ChannelEvent {
@@ -12,4 +13,11 @@ export function event(change: Partial<ChannelEvent> = {}): ChannelEvent {
     payload: { broadcaster_user_id: "1", broadcaster_user_login: "marlowe", broadcaster_user_name: "Marlowe" },
     ...change,
   };
+}
+
+/** A sentence as one line of text. */
+export function plainText(parts: Sentence): string {
+  return parts
+    .map((part) => (typeof part === "string" ? part : part.as === "quote" ? `“${part.written}”` : part.written))
+    .join("");
 }

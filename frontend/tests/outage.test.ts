@@ -1,8 +1,7 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 
-import { viewerWatchUrl } from "../src/live/api";
 import { LiveConnection, type LiveStatus } from "../src/live/connection";
-import { FakeClock, FakeSocket, MINUTE, SECOND, settle } from "./surroundings";
+import { FakeClock, fakeEnvironment, FakeSocket, MINUTE, SECOND, settle } from "./fakeEnvironment";
 
 const VIEWERS = 10_000;
 
@@ -41,35 +40,24 @@ async function outage(down: number): Promise<{ attempts: number[]; opened: numbe
     const second = Math.floor((clock.now() - brokeAt) / SECOND);
     if (second >= 0) counts[second] = (counts[second] ?? 0) + 1;
   };
+  vi.stubGlobal("fetch", (path: string) => {
+    if (!path.endsWith("/watch")) return Promise.resolve(answer({ events: [], next: null }));
+    count(attempts);
+    if (!up) return Promise.reject(new TypeError("network"));
+    return Promise.resolve(answer({ channel: {}, topics: [], ticket: "t", websocket_url: "wss://live" }));
+  });
+  const openWebSocket = (url: string): FakeSocket => {
+    const socket = new FakeSocket(url);
+    sockets.add(socket);
+    clock.after(0, () => {
+      count(opened);
+      socket.onopen?.();
+    });
+    return socket;
+  };
   const viewers = Array.from({ length: VIEWERS }, (_, viewer) => {
-    const random = seeded(viewer);
-    return new LiveConnection(
-      "marlowe",
-      {
-        clock,
-        random,
-        fetch: (input) => {
-          if (!(input as string).endsWith("/watch")) return Promise.resolve(answer({ events: [], next: null }));
-          count(attempts);
-          if (!up) return Promise.reject(new TypeError("network"));
-          return Promise.resolve(answer({ channel: {}, topics: [], ticket: "t", websocket_url: "wss://live" }));
-        },
-        openWebSocket: (url) => {
-          const socket = new FakeSocket(url);
-          sockets.add(socket);
-          clock.after(0, () => {
-            count(opened);
-            socket.onopen?.();
-          });
-          return socket as unknown as WebSocket;
-        },
-        accessToken: () => Promise.resolve("token"),
-        online: () => true,
-        pauseAfter: null,
-        watchUrl: viewerWatchUrl,
-      },
-      (state) => (statuses[viewer] = state.status),
-    );
+    const environment = fakeEnvironment(clock, openWebSocket, { random: seeded(viewer) });
+    return new LiveConnection("marlowe", environment, (state) => (statuses[viewer] = state.status));
   });
   for (const viewer of viewers) viewer.start();
   await settle();
@@ -109,4 +97,4 @@ test.each([0, 60])("ten thousand viewers come back spread out after an outage of
   for (const counts of [opened, attempts]) {
     expect(Math.max(...counts)).toBeLessThan(0.9 * NEW_CONNECTIONS_PER_SECOND);
   }
-}, 60_000);
+});

@@ -1,16 +1,17 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
+import type { ChannelEvent } from "../src/api";
 import type { Row } from "../src/feed/bursts";
-import type { Clock } from "../src/live/connection";
-import type { ChannelEvent } from "../src/live/events";
-import { AlertQueue } from "../src/overlay/alerts";
-import { formatOptions, keyOf, overlayAddress, parseOptions, POSITIONS, SIZES, USUAL } from "../src/overlay/options";
+import { AlertQueue } from "../src/overlay/alertQueue";
+import { formatOptions, keyOf, overlayAddress, parseOptions, POSITIONS, SIZES, DEFAULT_FAMILIES } from "../src/overlay/overlayOptions";
+import { event } from "./events";
+import { FakeClock } from "./fakeEnvironment";
 
 describe("the options in an overlay's address", () => {
   it("are as usual when there are none, or none that can be read", () => {
     const usual = parseOptions(new URLSearchParams());
-    expect([...usual.families]).toEqual(expect.arrayContaining([...USUAL]));
+    expect([...usual.families]).toEqual(expect.arrayContaining([...DEFAULT_FAMILIES]));
     expect(usual).toMatchObject({ position: "top", size: "medium", seconds: 6 });
     expect(parseOptions(new URLSearchParams("types=nonsense&position=moon&size=9&duration=soon"))).toEqual(usual);
   });
@@ -23,7 +24,7 @@ describe("the options in an overlay's address", () => {
   it("come back as they were written", () => {
     fc.assert(
       fc.property(
-        fc.subarray([...USUAL], { minLength: 1 }),
+        fc.subarray([...DEFAULT_FAMILIES], { minLength: 1 }),
         fc.constantFrom(...POSITIONS),
         fc.constantFrom(...SIZES),
         fc.integer({ min: 2, max: 30 }),
@@ -47,109 +48,71 @@ describe("the options in an overlay's address", () => {
   });
 });
 
-/** A clock that a test moves. */
-class TestClock implements Clock {
-  #now = 0;
-  #timers: { at: number; run: () => void }[] = [];
-
-  now(): number {
-    return this.#now;
-  }
-
-  after(ms: number, run: () => void): () => void {
-    const timer = { at: this.#now + ms, run };
-    this.#timers.push(timer);
-    return () => {
-      this.#timers = this.#timers.filter((other) => other !== timer);
-    };
-  }
-
-  advance(ms: number): void {
-    const until = this.#now + ms;
-    for (;;) {
-      const due = this.#timers.filter(({ at }) => at <= until).sort((a, b) => a.at - b.at)[0];
-      if (!due) break;
-      this.#timers = this.#timers.filter((timer) => timer !== due);
-      this.#now = due.at;
-      due.run();
-    }
-    this.#now = until;
-  }
-}
-
 let number = 0;
 
-function event(event_type: string, at = 0): ChannelEvent {
+function happened(event_type: string, at = 0): ChannelEvent {
   number += 1;
-  const time = new Date(Date.UTC(2026, 0, 1) + at).toISOString();
-  return {
-    id: `event-${number}`,
-    streamer_id: "1",
-    streamer_name: "ada",
-    event_type,
-    occurred_at: time,
-    created_at: time,
-    payload: { user_name: `User${number}` },
-  };
+  const occurred_at = new Date(Date.UTC(2026, 0, 1) + at).toISOString();
+  return event({ id: `event-${number}`, event_type, occurred_at, payload: { user_name: `User${number}` } });
 }
 
-function queue(families = new Set(USUAL), seconds = 5): { clock: TestClock; alerts: AlertQueue; shown: (Row | null)[] } {
-  const clock = new TestClock();
+function queue(families = new Set(DEFAULT_FAMILIES), seconds = 5): { clock: FakeClock; alerts: AlertQueue; shown: (Row | null)[] } {
+  const clock = new FakeClock();
   const shown: (Row | null)[] = [];
   return { clock, shown, alerts: new AlertQueue(clock, { families, seconds }, (alert) => shown.push(alert)) };
 }
 
 describe("the queue of alerts", () => {
-  it("shows one at a time, the oldest first, each for its seconds", () => {
+  it("shows one at a time, the oldest first, each for its seconds", async () => {
     const { clock, alerts, shown } = queue();
-    alerts.push([event("channel.raid", 2), event("channel.subscribe", 1)]);
+    alerts.push([happened("channel.raid", 2), happened("channel.subscribe", 1)]);
     expect(shown.map((row) => row?.eventType)).toEqual(["channel.subscribe"]);
-    clock.advance(4_999);
+    await clock.pass(4_999);
     expect(shown).toHaveLength(1);
-    clock.advance(1_000);
+    await clock.pass(1_000);
     expect(shown.map((row) => row?.eventType)).toEqual(["channel.subscribe", undefined, "channel.raid"]);
-    clock.advance(10_000);
+    await clock.pass(10_000);
     expect(shown.at(-1)).toBeNull();
   });
 
-  it("shows a burst that waited as one alert", () => {
+  it("shows a burst that waited as one alert", async () => {
     const { clock, alerts, shown } = queue();
-    alerts.push([event("channel.raid")]);
-    for (let n = 0; n < 12; n += 1) alerts.push([event("channel.follow", n)]);
-    clock.advance(60_000);
+    alerts.push([happened("channel.raid")]);
+    for (let n = 0; n < 12; n += 1) alerts.push([happened("channel.follow", n)]);
+    await clock.pass(60_000);
     expect(shown.flatMap((row) => (row ? [[row.eventType, row.count]] : []))).toEqual([
       ["channel.raid", 1],
       ["channel.follow", 12],
     ]);
   });
 
-  it("announces nothing twice, however often it is told", () => {
+  it("announces nothing twice, however often it is told", async () => {
     const { clock, alerts, shown } = queue();
-    const one = event("channel.raid");
+    const one = happened("channel.raid");
     alerts.push([one]);
     alerts.push([one]);
-    clock.advance(60_000);
+    await clock.pass(60_000);
     alerts.push([one]);
-    clock.advance(60_000);
+    await clock.pass(60_000);
     expect(shown.filter((row) => row !== null)).toHaveLength(1);
   });
 
-  it("leaves out what was not asked for, and what happened before", () => {
+  it("leaves out what was not asked for, and what happened before", async () => {
     const { clock, alerts, shown } = queue(new Set(["raids"] as const));
-    const old = event("channel.raid");
+    const old = happened("channel.raid");
     alerts.ignore([old]);
-    alerts.push([event("channel.follow"), old]);
-    clock.advance(60_000);
+    alerts.push([happened("channel.follow"), old]);
+    await clock.pass(60_000);
     expect(shown).toEqual([]);
   });
 
-  it("hurries while many wait, and shows every event exactly once", () => {
-    fc.assert(
-      fc.property(fc.array(fc.constantFrom("channel.raid", "channel.follow", "channel.cheer"), { maxLength: 60 }), (types) => {
+  it("hurries while many wait, and shows every event exactly once", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.constantFrom("channel.raid", "channel.follow", "channel.cheer"), { maxLength: 60 }), async (types) => {
         const { clock, alerts, shown } = queue();
-        const events = types.map((type, n) => event(type, n * 1_000));
+        const events = types.map((type, n) => happened(type, n * 1_000));
         for (const one of events) alerts.push([one]);
-        clock.advance(60 * 6_000);
+        await clock.pass(60 * 6_000);
         const announced = shown.flatMap((row) => row?.events.map(({ id }) => id) ?? []);
         expect([...announced].sort()).toEqual(events.map(({ id }) => id).sort());
       }),

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test, vi, type MockInstance } from "vitest";
 
-import { Session } from "../src/session";
+import { Session } from "../src/session/session";
 
 const ORIGIN = "https://fanfare.example";
 const identity = {
@@ -43,22 +43,23 @@ beforeEach(async () => {
 });
 
 /** Starts the sign-in and answers the address it leads to. */
-async function leave(channel = "marlowe"): Promise<URL> {
-  void session.signIn(channel);
-  await vi.waitFor(() => {
-    expect(assign).toHaveBeenCalled();
+function leave(...asked: Parameters<Session["signIn"]>): Promise<URL> {
+  return new Promise((resolve, reject) => {
+    assign.mockImplementation((url) => {
+      resolve(new URL(url));
+    });
+    session.signIn(...asked).catch(reject);
   });
-  return new URL(String(assign.mock.lastCall?.[0]));
 }
 
 async function signIn(): Promise<string> {
-  const state = (await leave()).searchParams.get("state") ?? "";
+  const state = (await leave("marlowe")).searchParams.get("state") ?? "";
   return session.finish(`${ORIGIN}/callback?code=code&state=${state}`);
 }
 
 describe("signing in", () => {
   test("leads through the pool straight to Twitch, with a code and PKCE", async () => {
-    const url = await leave();
+    const url = await leave("marlowe");
     expect(url.origin + url.pathname).toBe("https://pool.example/oauth2/authorize");
     expect(Object.fromEntries(url.searchParams)).toMatchObject({
       client_id: "client",
@@ -71,11 +72,7 @@ describe("signing in", () => {
   });
 
   test("as the streamer leads to the provider that asks for consent, and back to the channel", async () => {
-    void session.signIn("marlowe", "streamer");
-    await vi.waitFor(() => {
-      expect(assign).toHaveBeenCalled();
-    });
-    const query = new URL(String(assign.mock.lastCall?.[0])).searchParams;
+    const query = (await leave("marlowe", "streamer")).searchParams;
     expect(query.getAll("identity_provider")).toEqual(["TwitchStreamer"]);
     expect(query.get("scope")).toBe("openid");
     expect(await session.finish(`${ORIGIN}/callback?code=code&state=${query.get("state") ?? ""}`)).toBe("marlowe");
@@ -97,7 +94,7 @@ describe("signing in", () => {
   });
 
   test("that was cancelled says so and knows where to try again", async () => {
-    const state = (await leave()).searchParams.get("state") ?? "";
+    const state = (await leave("marlowe")).searchParams.get("state") ?? "";
     const end = session.finish(`${ORIGIN}/callback?error=access_denied&state=${state}`);
     await expect(end).rejects.toMatchObject({ name: "SignInError", channel: "marlowe" });
     expect(session.signedIn.value).toBe(false);

@@ -9,7 +9,11 @@ The table is ``lambdas/subscription_types.json``, which the site reads, too. To 
 * ``consent`` is whose grant of ``scope`` Twitch asks for: ``none``, the ``streamer``'s, or that of the
   streamer or a ``moderator``.
 * ``priority`` orders topics when the cost budget is short: 1 goes last.
-* ``sentence`` is how an event of the topic reads; ``frontend/src/sentences.ts`` says how it is written.
+* ``display`` is how the site shows the event type, in the first of its rows: the family that it is filtered
+  by, icon, tone (a colour), label, noun in singular and plural, and ``bursts`` if its events come in bursts.
+  ``frontend/src/events/eventTypes.ts`` reads it.
+* ``sentence`` is how an event of the topic reads; ``frontend/src/events/sentences.ts`` says how it is
+  written.
 
 https://dev.twitch.tv/docs/eventsub/eventsub-subscription-types/
 """

@@ -95,7 +95,7 @@ def test_pages(page: Page, cloud: Cloud, theme: str) -> None:
         watch(page, cloud, login, "vera_viewer")
         page.get_by_test_id("favourite").click()
     page.goto(cloud.site)
-    expect(page.locator("[data-testid=place][data-live=true]")).to_have_count(len(OTHERS) + 1)
+    expect(page.locator("[data-testid=saved-channel][data-live=true]")).to_have_count(len(OTHERS) + 1)
     picture(page, f"first-page-{theme}")
     page.get_by_role("link", name="Leaderboard").click()
     expect(page.get_by_test_id("leader").first).to_be_visible()

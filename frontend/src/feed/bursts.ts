@@ -1,18 +1,18 @@
-import { kindOf, tally } from "../kinds";
-import type { ChannelEvent } from "../live/events";
+import type { ChannelEvent } from "../api";
+import { displayOf, tally } from "../events/eventTypes";
 
 /** Events of a type that follow the first of them within this time belong to one burst. */
 const WINDOW = 60_000;
 
-/** From how many on a burst is shown as one row: two names say more than "2 new followers". */
-export const SHOWN_TOGETHER = 3;
+/** The least number that is shown as one row: two names say more than "2 new followers". */
+const SHOWN_TOGETHER = 3;
 
 /** Events of one type that came close together. Types that do not come in bursts have one event in each. */
 export interface Burst {
   /** The id of its first event: it stays the same while the burst grows. */
   readonly key: string;
   readonly startedAt: number;
-  /** How many it has had; more than `events` once the oldest are no longer held. */
+  /** How many events it has had: more than `events` once the oldest are no longer held. */
   readonly count: number;
   /** Newest first. */
   readonly events: readonly ChannelEvent[];
@@ -21,8 +21,8 @@ export interface Burst {
 /**
  * Sorts events (newest first) into bursts (the one that began last first).
  *
- * What was in a burst before stays in it, so that rows neither jump nor count again when events arrive late or the
- * oldest leave. A burst stands where it began: its number grows in place instead of pushing the others around.
+ * An event stays in the burst that it was in before, so that rows neither jump nor count again when events arrive late
+ * or the oldest leave. A burst keeps its place while it grows.
  */
 export function sortIntoBursts(events: readonly ChannelEvent[], before: readonly Burst[] = []): Burst[] {
   const earlier = new Map(before.flatMap((burst) => burst.events.map((event) => [event.id, burst] as const)));
@@ -32,7 +32,7 @@ export function sortIntoBursts(events: readonly ChannelEvent[], before: readonly
     const at = Date.parse(event.occurred_at);
     const was = earlier.get(event.id);
     const open = bursts.get(newest.get(event.event_type) ?? "");
-    const joins = kindOf(event.event_type).bursts && open !== undefined && at - open.startedAt < WINDOW;
+    const joins = displayOf(event.event_type).bursts && open !== undefined && at - open.startedAt < WINDOW;
     const key = was?.key ?? (joins ? open.key : event.id);
     const burst = bursts.get(key);
     if (burst) {
@@ -79,7 +79,7 @@ export function rowsOf(bursts: readonly Burst[]): Row[] {
   return rows.reverse();
 }
 
-/** What happened, for those who listen, from how many there were of each type: "12 new followers, 1 raid". */
+/** What happened, for screen readers, from the number of each type: "12 new followers, 1 raid". */
 export function summarise(counts: ReadonlyMap<string, number>): string {
   return [...counts].map(([eventType, n]) => tally(n, eventType)).join(", ");
 }

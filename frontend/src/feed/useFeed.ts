@@ -1,46 +1,30 @@
-import { computed, onScopeDispose, ref, shallowRef, watch, type ComputedRef, type Ref } from "vue";
+import { computed, onScopeDispose, ref, shallowRef, watch, type Ref } from "vue";
 
-import { kindOf, typesOf, type Family } from "../kinds";
-import type { ChannelEvent } from "../live/events";
-import { FEED_SIZE, merge, type FeedItem } from "../live/feed";
-import { readEvents } from "../reads";
-import { rowsOf, sortIntoBursts, type Burst, type Row } from "./bursts";
+import { readEvents, type ChannelEvent } from "../api";
+import { displayOf, typesOf, type Family } from "../events/eventTypes";
+import { FEED_SIZE, merge, type FeedItem } from "../live/mergeEvents";
+import { rowsOf, sortIntoBursts, type Burst } from "./bursts";
 
 /** How many rows are shown while the feed follows what happens. */
 const SHOWN = 10;
 const HISTORY_PAGE = 100;
 
-/** In a flood the feed changes at most this often, in ms: what nobody can read need not be drawn. */
+/** In a flood the feed is redrawn at most this often (ms). */
 const REDRAW_EVERY = 250;
 
 /** How far the viewer has gone back: not at all, to a page that is loading, to one with more behind it, to the end. */
-export type History = "closed" | "loading" | "more" | "end" | "failed";
+type History = "closed" | "loading" | "more" | "end" | "failed";
 
-export interface Feed {
-  /** What is shown, newest first. */
-  rows: ComputedRef<Row[]>;
-  families: Ref<ReadonlySet<Family>>;
-  /** The families of what has happened, to choose from. */
-  present: ComputedRef<ReadonlySet<Family>>;
-  /** Whether the rows stand still, for somebody who is reading them. */
-  paused: ComputedRef<boolean>;
-  /** How many events have come since then, and whether it may be more. */
-  waiting: ComputedRef<{ count: number; more: boolean }>;
-  history: Ref<History>;
-  pause: () => void;
-  resume: () => void;
-  /** Goes back by a page; the rows stand still from then on. */
-  goBack: () => Promise<void>;
-}
-
-/** The channel's events as rows that follow what happens until somebody reads them. */
-export function useFeed(login: string, live: () => readonly FeedItem[]): Feed {
+/** The channel's events as rows, newest first, that follow what happens until somebody reads them. */
+export function useFeed(login: string, live: () => readonly FeedItem[]) {
   const items = useThrottled(live, REDRAW_EVERY);
+  /** Only these are shown; all if it is empty. */
   const families = ref<ReadonlySet<Family>>(new Set());
-  const standing = shallowRef<readonly FeedItem[] | null>(null);
+  /** What is shown while the rows stand still for somebody who reads them. */
+  const frozen = shallowRef<readonly FeedItem[] | null>(null);
   const history = ref<History>("closed");
   let cursor: string | null = null;
-  /** Tells the answer that is waited for from one that nobody wants any more. */
+  /** The number of the latest request: an answer to an earlier one is dropped. */
   let reading = 0;
 
   const bursts = shallowRef<Burst[]>([]);
@@ -51,31 +35,33 @@ export function useFeed(login: string, live: () => readonly FeedItem[]): Feed {
     },
     { immediate: true },
   );
-  const matches = (eventType: string): boolean => families.value.size === 0 || families.value.has(kindOf(eventType).family);
-  const shown = computed(() => (standing.value ? sortIntoBursts(eventsOf(standing.value), bursts.value) : bursts.value));
+  const matches = (eventType: string): boolean => families.value.size === 0 || families.value.has(displayOf(eventType).family);
+  const shown = computed(() => (frozen.value ? sortIntoBursts(eventsOf(frozen.value), bursts.value) : bursts.value));
   const rows = computed(() => {
     const all = rowsOf(shown.value).filter((row) => matches(row.eventType));
     return history.value === "closed" ? all.slice(0, SHOWN) : all;
   });
 
-  const seen = computed(() => new Set(standing.value?.map((item) => item.event.id)));
+  const seen = computed(() => new Set(frozen.value?.map((item) => item.event.id)));
+  /** How many events have come since the rows stand still, and whether it may be more. */
   const waiting = computed(() => {
-    if (standing.value === null) return { count: 0, more: false };
+    if (frozen.value === null) return { count: 0, more: false };
     const fresh = items.value.filter((item) => !seen.value.has(item.event.id) && matches(item.event.event_type));
     return { count: fresh.length, more: fresh.length === FEED_SIZE };
   });
 
   function pause(): void {
-    standing.value ??= items.value;
+    frozen.value ??= items.value;
   }
 
   function resume(): void {
     reading += 1;
-    standing.value = null;
+    frozen.value = null;
     history.value = "closed";
     cursor = null;
   }
 
+  /** Goes back by a page; the rows stand still from then on. */
   async function goBack(): Promise<void> {
     pause();
     history.value = "loading";
@@ -83,12 +69,12 @@ export function useFeed(login: string, live: () => readonly FeedItem[]): Feed {
     try {
       const eventTypes = typesOf(families.value);
       let before;
-      // The newest pages hold what the feed holds anyway: go on until there is something new to see.
+      // The newest pages may hold only what is shown already: go on until there is something new.
       do {
         before = rows.value.length;
         const page = await readEvents(login, { limit: HISTORY_PAGE, before: cursor, eventTypes });
         if (mine !== reading) return;
-        standing.value = merge(standing.value ?? [], page.events, "recorded", Infinity);
+        frozen.value = merge(frozen.value ?? [], page.events, "recorded", Infinity);
         cursor = page.next;
       } while (cursor !== null && rows.value.length === before);
       history.value = cursor === null ? "end" : "more";
@@ -97,14 +83,15 @@ export function useFeed(login: string, live: () => readonly FeedItem[]): Feed {
     }
   }
 
-  // Another choice is another list: it begins with the newest.
+  // Another choice of families starts again with the newest.
   watch(families, resume);
 
   return {
     rows,
     families,
-    present: computed(() => new Set(items.value.map((item) => kindOf(item.event.event_type).family))),
-    paused: computed(() => standing.value !== null),
+    /** The families of what has happened, to choose from. */
+    present: computed(() => new Set(items.value.map((item) => displayOf(item.event.event_type).family))),
+    paused: computed(() => frozen.value !== null),
     waiting,
     history,
     pause,

@@ -2,9 +2,9 @@ const BASE_MS = 1_250;
 const CAP_MS = 80_000;
 
 /**
- * How many failures the loss of a connection that served counts for. A browser cannot tell its own trouble from an
- * outage that cut everybody off, and API Gateway takes 500 new connections a second: forty seconds let ten thousand
- * viewers in, also when their second attempts come on top. https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
+ * How many failures the loss of an open connection counts for. A browser cannot tell its own trouble from an outage
+ * that cut everybody off, and API Gateway takes 500 new connections a second: forty seconds let ten thousand viewers
+ * in, even when second attempts come on top. https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
  */
 export const LOSS = 6;
 

@@ -1,8 +1,8 @@
-import { ApiError, readRecord, watch, type Channel, type Topic, type Watch } from "./api";
+import { ApiError, isChannelEvent, readEvents, type Channel, type Subscription, type Watch } from "../api";
 import { backoff, LOSS } from "./backoff";
-import { isChannelEvent } from "./events";
-import { merge, type FeedItem } from "./feed";
-import { Line } from "./line";
+import type { Environment } from "./environment";
+import { HeartbeatSocket } from "./heartbeatSocket";
+import { merge, type FeedItem } from "./mergeEvents";
 
 const MINUTE = 60_000;
 
@@ -10,21 +10,22 @@ const MINUTE = 60_000;
 const RENEW_AFTER = 105 * MINUTE;
 const RENEW_JITTER = 5 * MINUTE;
 
-/** A connection that lived this long was a success: the next failure starts the backoff anew. */
+/** A connection that was open for this long was a success: the next failure starts the backoff anew. */
 const STABLE_AFTER = 60_000;
 
 /**
- * When to read the record after a connection opened. At once for what happened before; then again, because the
- * shared cache may answer up to 12 s late and the recorder needs a moment for what it got while nobody listened.
+ * When to read the recorded events after a connection opened: at once for what happened before, then again, because
+ * the shared cache may be 12 s old and the recorder needs a moment for the newest.
  */
 const CATCH_UP_AFTER = [0, 3_000, 15_000];
 
-/** How far a catch-up reads back: who was away for longer than these pages tell gets the newest events only. */
+/** How far a catch-up reads back; a viewer who missed more gets the newest events only. */
 const CATCH_UP_PAGES = 3;
+const EVENTS_PER_PAGE = 100;
 
 /**
  * `connecting`, `live`, `reconnecting`, `limited` (the server asked to wait), `offline` (the device says it has no
- * network) and `paused` (nobody has looked for long) pass by themselves; `signed-out`, `unknown-channel` and
+ * network) and `paused` (the page was hidden for long) end by themselves; `signed-out`, `unknown-channel` and
  * `refused` need the viewer.
  */
 export type LiveStatus =
@@ -38,10 +39,13 @@ export type LiveStatus =
   | "unknown-channel"
   | "refused";
 
+/** The states in which nothing is tried again by itself. */
+export const FINAL: readonly LiveStatus[] = ["signed-out", "unknown-channel", "refused"];
+
 export interface LiveState {
   readonly status: LiveStatus;
   readonly channel: Channel | null;
-  readonly topics: readonly Topic[];
+  readonly subscriptions: readonly Subscription[];
   readonly feed: readonly FeedItem[];
   /** Whether the channel's recorded events have been read: only then does an empty feed mean "nothing happened". */
   readonly record: "unread" | "read" | "failed";
@@ -54,61 +58,39 @@ export interface LiveState {
 export const INITIAL_STATE: LiveState = {
   status: "connecting",
   channel: null,
-  topics: [],
+  subscriptions: [],
   feed: [],
   record: "unread",
   message: null,
   retryAt: null,
 };
 
-export interface Clock {
-  now(): number;
-  /** Calls `run` once after `ms` milliseconds; the answer cancels it. */
-  after(ms: number, run: () => void): () => void;
-}
-
-/** What the connection needs of its surroundings. */
-export interface Surroundings {
-  clock: Clock;
-  random: () => number;
-  fetch: typeof globalThis.fetch;
-  openWebSocket: (url: string) => WebSocket;
-  /** Where to ask to follow a channel. */
-  watchUrl: (login: string) => string;
-  /** What that asks for: the viewer's access token, renewed if need be; null when there is none any more. */
-  accessToken: () => Promise<string | null>;
-  /** What the device says about its network. Only a hint: a local server answers without one. */
-  online: () => boolean;
-  /** For how long (ms) a page out of sight keeps its connection; null: for as long as it is there. */
-  pauseAfter: number | null;
-}
-
 /**
- * Follows one channel: keeps a WebSocket open with a fresh ticket for each attempt, and the newest events in order.
- * Tells `onChange` every new state. Ends with {@link LiveConnection.stop}.
+ * Follows one channel: keeps a WebSocket open, with a fresh ticket for each attempt, and the newest events in order.
+ * Calls `onChange` with every new state. Ends with {@link LiveConnection.stop}.
  */
 export class LiveConnection {
   #state = INITIAL_STATE;
-  /** In a row, without a connection in between that lasted. */
+  /** Failures since the last connection that lasted. */
   #failures = 0;
-  /** Until when (ms since 1970) the server asked not to be asked. */
+  /** The server asked not to be asked before (ms since 1970). */
   #notBefore = 0;
-  /** The connection that serves, and the one that is to replace it. */
-  #line: Line | null = null;
-  #next: Line | null = null;
+  /** The connection in use, and the one that is to replace it. */
+  #current: HeartbeatSocket | null = null;
+  #next: HeartbeatSocket | null = null;
   /** The one pending attempt, if any. */
   #cancelRetry: (() => void) | null = null;
   #cancelPause: (() => void) | null = null;
-  /** Everything else that is scheduled for the connection that serves. */
+  /** Everything else that is scheduled for the connection in use. */
   #cancelTimers: (() => void)[] = [];
-  /** Whether an attempt is under way, and which one: an abandoned one may still wait for an answer. */
+  /** Whether an attempt is under way, and its number: an abandoned one may still wait for an answer. */
   #attempting = false;
   #attempt = 0;
   #stopped = false;
 
   constructor(
     readonly login: string,
-    private readonly around: Surroundings,
+    private readonly environment: Environment,
     private readonly onChange: (state: LiveState) => void,
   ) {}
 
@@ -118,31 +100,29 @@ export class LiveConnection {
 
   stop(): void {
     this.#stopped = true;
-    this.#hangUp();
+    this.#closeAll();
     this.#cancelPause?.();
   }
 
   /** Tries at once instead of when it is due, unless the server asked to wait: the network or the viewer is back. */
   retry(): void {
-    if (this.#cancelRetry && this.around.clock.now() >= this.#notBefore) void this.#connect();
+    if (this.#cancelRetry && this.environment.clock.now() >= this.#notBefore) void this.#connect();
   }
 
-  /** Asks at once whether the connection still lives: the device lost its network. */
+  /** Asks at once whether the connection is alive: the device lost its network. */
   check(): void {
-    this.#line?.ping();
+    this.#current?.ping();
   }
 
-  /** The page went out of sight: after a while nobody needs the connection. */
+  /** The page is hidden: after a while nobody needs the connection. */
   hidden(): void {
-    if (this.around.pauseAfter === null) return;
-    this.#cancelPause ??= this.around.clock.after(this.around.pauseAfter, () => {
-      if (["signed-out", "unknown-channel", "refused"].includes(this.#state.status)) return;
-      this.#hangUp();
-      this.#change({ status: "paused", retryAt: null, message: null });
+    if (this.environment.pauseAfter === null) return;
+    this.#cancelPause ??= this.environment.clock.after(this.environment.pauseAfter, () => {
+      if (!FINAL.includes(this.#state.status)) this.#end("paused", null);
     });
   }
 
-  /** The page is seen again, maybe after a sleep that the connection did not survive. */
+  /** The page is visible again, maybe after a sleep that the connection did not survive. */
   shown(): void {
     this.#cancelPause?.();
     this.#cancelPause = null;
@@ -156,24 +136,24 @@ export class LiveConnection {
     this.onChange(this.#state);
   }
 
-  /** Opens a connection. One that serves goes on until the new one does. */
+  /** Opens a connection. The one in use stays until the new one has answered. */
   async #connect(): Promise<void> {
     this.#abandon();
     this.#attempting = true;
     const attempt = this.#attempt;
-    if (!this.#line) this.#change({ status: this.#state.channel ? "reconnecting" : "connecting", retryAt: null });
+    if (!this.#current) this.#change({ status: this.#state.channel ? "reconnecting" : "connecting", retryAt: null });
     try {
-      const token = await this.around.accessToken();
+      const token = await this.environment.accessToken();
       if (attempt !== this.#attempt) return;
       if (token === null) {
         this.#end("signed-out", null);
         return;
       }
-      // What the viewer came for does not wait for the socket.
+      // The events are shown without waiting for the socket.
       if (this.#state.record === "unread") void this.#catchUp();
-      const answer = await watch(this.around.fetch, this.around.watchUrl(this.login), token);
+      const answer = await this.environment.watch(this.login, token);
       if (attempt !== this.#attempt) return;
-      this.#change({ channel: answer.channel, topics: answer.topics, message: null });
+      this.#change({ channel: answer.channel, subscriptions: answer.topics, message: null });
       this.#open(answer);
     } catch (error) {
       if (attempt === this.#attempt) this.#failed(error);
@@ -182,42 +162,42 @@ export class LiveConnection {
 
   #open(answer: Watch): void {
     const url = `${answer.websocket_url}?ticket=${encodeURIComponent(answer.ticket)}`;
-    const line: Line = new Line(url, this.around, {
+    const socket: HeartbeatSocket = new HeartbeatSocket(url, this.environment, {
       opened: () => {
-        // The connection that serves is not given up for one that has not answered.
-        if (this.#line) line.ping();
-        else this.#serve(line);
+        // The connection in use is not given up for one that has not answered.
+        if (this.#current) socket.ping();
+        else this.#use(socket);
       },
-      heard: (data) => {
-        if (line === this.#next) this.#serve(line);
+      received: (data) => {
+        if (socket === this.#next) this.#use(socket);
         this.#received(data);
       },
       lost: () => {
-        this.#lost(line);
+        this.#lost(socket);
       },
     });
-    this.#next = line;
+    this.#next = socket;
   }
 
-  #serve(line: Line): void {
-    this.#dropLine();
-    this.#line = line;
+  #use(socket: HeartbeatSocket): void {
+    this.#closeCurrent();
+    this.#current = socket;
     this.#next = null;
     this.#attempting = false;
     this.#change({ status: "live", retryAt: null, message: null });
     for (const delay of CATCH_UP_AFTER) this.#later(delay, () => void this.#catchUp());
-    this.#later(RENEW_AFTER + this.around.random() * RENEW_JITTER, () => void this.#connect());
+    this.#later(RENEW_AFTER + this.environment.random() * RENEW_JITTER, () => void this.#connect());
   }
 
-  #lost(line: Line): void {
-    if (line === this.#next) {
+  #lost(socket: HeartbeatSocket): void {
+    if (socket === this.#next) {
       this.#next = null;
       this.#retry(null);
       return;
     }
     // A connection that lasted was a success: the backoff starts anew.
-    this.#failures = line.age >= STABLE_AFTER ? LOSS - 1 : Math.max(this.#failures, LOSS - 1);
-    this.#dropLine();
+    this.#failures = socket.age >= STABLE_AFTER ? LOSS - 1 : Math.max(this.#failures, LOSS - 1);
+    this.#closeCurrent();
     if (this.#attempting) this.#change({ status: "reconnecting" });
     else this.#retry(null);
   }
@@ -232,7 +212,7 @@ export class LiveConnection {
     else if (status === 404) this.#end("unknown-channel", message);
     else if (status >= 400 && status < 500 && status !== 408 && status !== 429) this.#end("refused", message);
     else {
-      if (retryAfter !== null) this.#notBefore = this.around.clock.now() + retryAfter;
+      if (retryAfter !== null) this.#notBefore = this.environment.clock.now() + retryAfter;
       this.#retry(message);
     }
   }
@@ -241,18 +221,18 @@ export class LiveConnection {
   #retry(message: string | null): void {
     this.#abandon();
     this.#failures += 1;
-    const now = this.around.clock.now();
+    const now = this.environment.clock.now();
     const asked = Math.max(0, this.#notBefore - now);
-    const wait = asked + backoff(this.#failures, this.around.random);
-    this.#cancelRetry = this.around.clock.after(wait, () => void this.#connect());
-    if (this.#line) return;
-    const trouble = this.around.online() ? "reconnecting" : "offline";
+    const wait = asked + backoff(this.#failures, this.environment.random);
+    this.#cancelRetry = this.environment.clock.after(wait, () => void this.#connect());
+    if (this.#current) return;
+    const trouble = this.environment.online() ? "reconnecting" : "offline";
     this.#change({ status: asked > 0 ? "limited" : trouble, retryAt: now + wait, message });
   }
 
-  /** Only the viewer can change this. */
+  /** Closes everything, and makes no further attempt. */
   #end(status: LiveStatus, message: string | null): void {
-    this.#hangUp();
+    this.#closeAll();
     this.#change({ status, retryAt: null, message });
   }
 
@@ -261,17 +241,17 @@ export class LiveConnection {
     if (frame?.type === "events" && Array.isArray(frame.events)) {
       this.#change({ feed: merge(this.#state.feed, frame.events.filter(isChannelEvent), "live") });
     } else if (frame?.type === "topics" && Array.isArray(frame.topics)) {
-      this.#change({ topics: frame.topics as Topic[] });
+      this.#change({ subscriptions: frame.topics as Subscription[] });
     }
   }
 
-  /** Reads the record back to what is known of it; at first, its newest page. */
+  /** Reads recorded events back to one that is known; the first time, the newest page. */
   async #catchUp(): Promise<void> {
     const known = new Set(this.#state.feed.filter((item) => item.source === "recorded").map((item) => item.event.id));
     try {
       let before: string | null = null;
       for (let page = 0; page < CATCH_UP_PAGES; page += 1) {
-        const { events, next } = await readRecord(this.around.fetch, this.login, before);
+        const { events, next } = await readEvents(this.login, { limit: EVENTS_PER_PAGE, before });
         this.#change({ feed: merge(this.#state.feed, events, "recorded"), record: "read" });
         before = next;
         if (before === null || known.size === 0 || events.some((event) => known.has(event.id))) return;
@@ -283,7 +263,7 @@ export class LiveConnection {
   }
 
   #later(ms: number, run: () => void): void {
-    this.#cancelTimers.push(this.around.clock.after(ms, run));
+    this.#cancelTimers.push(this.environment.clock.after(ms, run));
   }
 
   /** Ends the attempt that waits or is under way. */
@@ -296,16 +276,16 @@ export class LiveConnection {
     this.#next = null;
   }
 
-  #dropLine(): void {
+  #closeCurrent(): void {
     for (const cancel of this.#cancelTimers) cancel();
     this.#cancelTimers = [];
-    this.#line?.close();
-    this.#line = null;
+    this.#current?.close();
+    this.#current = null;
   }
 
-  #hangUp(): void {
+  #closeAll(): void {
     this.#abandon();
-    this.#dropLine();
+    this.#closeCurrent();
   }
 }
 

@@ -1,5 +1,4 @@
-import type { ChannelEvent } from "../live/events";
-import type { Counts } from "../reads";
+import type { ChannelEvent, Counts, MinuteCounts } from "../api";
 
 export const MINUTE = 60_000;
 export const MINUTES = 60;
@@ -13,23 +12,23 @@ export interface Numbers {
 }
 
 /** What the read routes say of a channel. */
-export interface Recorded {
+interface Recorded {
   counts: Counts;
-  minutes: readonly { start: string; counts: Counts }[];
+  minutes: readonly MinuteCounts[];
 }
 
-export const minuteOf = (time: number): number => Math.floor(time / MINUTE) * MINUTE;
+const minuteOf = (time: number): number => Math.floor(time / MINUTE) * MINUTE;
 
 export function total(counts: Counts): number {
   return Object.values(counts).reduce((sum, n) => sum + n, 0);
 }
 
-export function nothing(now: number): Numbers {
+export function emptyNumbers(now: number): Numbers {
   return { counts: {}, minutes: Array<number>(MINUTES).fill(0), minute: minuteOf(now) };
 }
 
 /** The same at a later time: minutes go by also when nothing happens. */
-export function at(numbers: Numbers, now: number): Numbers {
+export function advanceTo(numbers: Numbers, now: number): Numbers {
   const passed = Math.max(0, (minuteOf(now) - numbers.minute) / MINUTE);
   if (passed === 0) return numbers;
   const minutes = [...numbers.minutes, ...Array<number>(Math.min(passed, MINUTES)).fill(0)].slice(-MINUTES);
@@ -37,8 +36,8 @@ export function at(numbers: Numbers, now: number): Numbers {
 }
 
 /** Counts events that just arrived, each for the first time. */
-export function add(numbers: Numbers, events: readonly ChannelEvent[], now: number): Numbers {
-  const { minute, minutes } = at(numbers, now);
+export function addEvents(numbers: Numbers, events: readonly ChannelEvent[], now: number): Numbers {
+  const { minute, minutes } = advanceTo(numbers, now);
   const counts: Record<string, number> = { ...numbers.counts };
   for (const { event_type } of events) counts[event_type] = (counts[event_type] ?? 0) + 1;
   return { counts, minute, minutes: [...minutes.slice(0, -1), (minutes.at(-1) ?? 0) + events.length] };
@@ -47,12 +46,12 @@ export function add(numbers: Numbers, events: readonly ChannelEvent[], now: numb
 /**
  * Takes what was read from the record.
  *
- * The record is the truth, but it lags a little behind what arrives live. So it is taken as it is only when it is
- * `settled`, because nothing has arrived for longer than it may lag; until then a number can only grow.
+ * The record is exact, but behind what arrives live. It is taken as it is only when it is `settled`: when nothing has
+ * arrived for longer than the record may be behind. Until then a number can only grow.
  */
 export function reconcile(numbers: Numbers, recorded: Recorded, settled: boolean, now: number): Numbers {
-  const ours = at(numbers, now);
-  const theirs = nothing(now);
+  const ours = advanceTo(numbers, now);
+  const theirs = emptyNumbers(now);
   const minutes = [...theirs.minutes];
   for (const { start, counts } of recorded.minutes) {
     const index = MINUTES - 1 + (minuteOf(Date.parse(start)) - theirs.minute) / MINUTE;

@@ -1,4 +1,4 @@
-import "./language";
+import "./validLanguage";
 import uPlot from "uplot";
 
 import "uplot/dist/uPlot.min.css";

@@ -1,10 +1,10 @@
 import { onBeforeUnmount, onMounted, watch, type ShallowRef } from "vue";
 
-import { useTheme } from "../useTheme";
+import { useTheme } from "../composables/useTheme";
 import uPlot from "./uplot";
 
 /** The page's colours, as a canvas needs them. */
-export interface Palette {
+interface Palette {
   ink: string;
   line: string;
   accent: string;

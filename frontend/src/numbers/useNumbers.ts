@@ -1,10 +1,10 @@
 import { onScopeDispose, ref, shallowRef, watch, type Ref } from "vue";
 
-import type { FeedItem } from "../live/feed";
-import { readCounts, readMinutelyCounts } from "../reads";
-import { add, at, nothing, reconcile, type Numbers } from "./numbers";
+import { readCounts, readMinutelyCounts } from "../api";
+import type { FeedItem } from "../live/mergeEvents";
+import { addEvents, advanceTo, emptyNumbers, reconcile, type Numbers } from "./numbers";
 
-/** What arrived live is in every answer of the read routes by then: recording, and the shared cache's 12 s. */
+/** By then what arrived live is in every answer of the read routes: recording and the shared cache take up to 12 s. */
 const SETTLED_AFTER = 15_000;
 const READ_AT_LEAST_EVERY = 5 * 60_000;
 const CATCH_UP_AFTER = 2_000;
@@ -18,7 +18,7 @@ export function useNumbers(
   login: string,
   feed: () => readonly FeedItem[],
 ): { numbers: Readonly<Ref<Numbers>>; state: Ref<"loading" | "read" | "failed">; rereads: Ref<number> } {
-  const numbers = shallowRef(nothing(Date.now()));
+  const numbers = shallowRef(emptyNumbers(Date.now()));
   const state = ref<"loading" | "read" | "failed">("loading");
   const rereads = ref(0);
   let lastArrival = -Infinity;
@@ -35,7 +35,7 @@ export function useNumbers(
       if (state.value !== "loading") rereads.value += 1;
       state.value = "read";
     } catch {
-      // What is shown stays: it still moves with what arrives.
+      // What is shown stays, and still moves with what arrives.
       if (state.value === "loading") state.value = "failed";
     }
     if (!stopped) readAfter(lastArrival >= asked - SETTLED_AFTER ? SETTLED_AFTER : READ_AT_LEAST_EVERY);
@@ -46,7 +46,7 @@ export function useNumbers(
     timer = setTimeout(() => void readAgain(), ms);
   }
 
-  // At once for every change: a flood may bring more events between two redraws than the feed holds.
+  // Synchronous, since a flood may bring more events between two redraws than the feed holds.
   watch(
     feed,
     (items, before) => {
@@ -55,15 +55,15 @@ export function useNumbers(
       const live = fresh.filter((item) => item.source === "live").map((item) => item.event);
       if (live.length > 0) {
         lastArrival = Date.now();
-        numbers.value = add(numbers.value, live, lastArrival);
+        numbers.value = addEvents(numbers.value, live, lastArrival);
       }
-      // What came from the record alone was missed while there was no connection: the record has counted it.
+      // What came only from the record was missed while there was no connection: the record has counted it.
       if (fresh.length > 0) readAfter(live.length > 0 ? SETTLED_AFTER + 1 : CATCH_UP_AFTER);
     },
     { flush: "sync" },
   );
   const clock = setInterval(() => {
-    numbers.value = at(numbers.value, Date.now());
+    numbers.value = advanceTo(numbers.value, Date.now());
   }, CLOCK);
   onScopeDispose(() => {
     stopped = true;

@@ -1,9 +1,9 @@
 import { onScopeDispose, shallowRef, type ShallowRef } from "vue";
 
 import type { Row } from "../feed/bursts";
-import { clock } from "../live/browser";
-import { AlertQueue } from "./alerts";
-import type { OverlayOptions } from "./options";
+import { browserClock } from "../live/environment";
+import { AlertQueue } from "./alertQueue";
+import type { OverlayOptions } from "./overlayOptions";
 
 /** A queue of alerts for as long as the component lives, and the one that is shown. */
 export function useAlerts(options: Pick<OverlayOptions, "families" | "seconds">): {
@@ -11,7 +11,7 @@ export function useAlerts(options: Pick<OverlayOptions, "families" | "seconds">)
   alerts: AlertQueue;
 } {
   const alert = shallowRef<Row | null>(null);
-  const alerts = new AlertQueue(clock, options, (shown) => {
+  const alerts = new AlertQueue(browserClock, options, (shown) => {
     alert.value = shown;
   });
   onScopeDispose(() => {

@@ -113,7 +113,7 @@ def first_page_malformed(visit: Visit) -> None:
 def first_page_with_favourites(visit: Visit) -> None:
     lively(visit.stand_in)
     page = visit.open("/", signed_in=True, storage=REMEMBER)
-    expect(page.get_by_test_id("place")).to_have_count(3)
+    expect(page.get_by_test_id("saved-channel")).to_have_count(3)
     expect(page.locator("[data-login=marlowe]")).to_have_attribute("data-live", "true")
     expect(page.locator("[data-login=ottoline]")).to_contain_text("Ended")
 

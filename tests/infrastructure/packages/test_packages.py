@@ -65,7 +65,7 @@ def test_a_package_that_reads_the_topic_table_holds_it(prod: Stage, job: str) ->
 def test_the_site_is_built_anew_when_the_topics_change() -> None:
     inputs = packaging.site_inputs(packaging.ROOT / "frontend")
     assert inputs["lambdas/subscription_types.json"] == packaging.SUBSCRIPTION_TYPES.read_bytes()
-    assert "frontend/src/sentences.ts" in inputs
+    assert "frontend/src/events/sentences.ts" in inputs
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from local.twitch.topics import TOPIC_BY_TYPE
 from local.twitch.users import User
 
 ROWS = json.loads(SUBSCRIPTION_TYPES.read_text())
-# What the site works out before it speaks: frontend/src/sentences.ts.
+# What the site works out before it speaks: frontend/src/events/sentences.ts.
 WORKED_OUT = {"changed", "winner", "most_votes"}
 
 

@@ -1,0 +1,45 @@
+import { watchChannel, type Watch } from "../api";
+
+export interface Clock {
+  now(): number;
+  /** Calls `run` once after `ms` milliseconds; the answer cancels it. */
+  after(ms: number, run: () => void): () => void;
+}
+
+/** What a `LiveConnection` needs from outside. */
+export interface Environment {
+  clock: Clock;
+  random: () => number;
+  openWebSocket: (url: string) => WebSocket;
+  /** Asks to follow a channel. */
+  watch: (login: string, token: string) => Promise<Watch>;
+  /** The token for `watch`, renewed if need be; null when there is none any more. */
+  accessToken: () => Promise<string | null>;
+  /** What the device says about its network. Only a hint: a local server answers without one. */
+  online: () => boolean;
+  /** For how long (ms) a hidden page keeps its connection; null: for as long as it is open. */
+  pauseAfter: number | null;
+}
+
+export const browserClock: Clock = {
+  now: () => Date.now(),
+  after(ms, run) {
+    const timer = setTimeout(run, ms);
+    return () => {
+      clearTimeout(timer);
+    };
+  },
+};
+
+/** The browser, for a viewer who is signed in. */
+export function browserEnvironment(accessToken: () => Promise<string | null>): Environment {
+  return {
+    clock: browserClock,
+    random: Math.random,
+    openWebSocket: (url) => new WebSocket(url),
+    watch: watchChannel,
+    accessToken,
+    online: () => navigator.onLine,
+    pauseAfter: 10 * 60_000,
+  };
+}

@@ -1,0 +1,82 @@
+import type { ChannelEvent } from "../api";
+import { displayOf } from "../events/eventTypes";
+import { rowsOf, sortIntoBursts, type Row } from "../feed/bursts";
+import type { Clock } from "../live/environment";
+import type { OverlayOptions } from "./overlayOptions";
+
+/** The pause (ms) between two alerts, so that a viewer sees that there are two. */
+const GAP = 400;
+
+/** If more wait, the oldest are dropped: what happened minutes ago is no alert any more. */
+const MOST_WAITING = 200;
+
+/** How many events are remembered as announced: more than the feed holds, so that none is announced twice. */
+const MOST_REMEMBERED = 1_000;
+
+/** While so many alerts wait, each stays for this part of its time. */
+const HURRY_FROM = 3;
+const HURRY = 0.5;
+
+/**
+ * Shows alerts one after the other, each once. Those that wait are kept together in bursts ("12 new followers"), so
+ * that a wave of followers takes the time of one alert, and alerts do not lag behind the stream.
+ */
+export class AlertQueue {
+  #waiting: ChannelEvent[] = [];
+  #seen = new Set<string>();
+  #cancel: (() => void) | null = null;
+
+  /** `show` is called with each alert, and with null when it ends. */
+  constructor(
+    private readonly clock: Clock,
+    private readonly options: Pick<OverlayOptions, "families" | "seconds">,
+    private readonly show: (alert: Row | null) => void,
+  ) {}
+
+  /** Adds events, newest first; those that were added or ignored before are left out. */
+  push(events: readonly ChannelEvent[]): void {
+    const fresh = events.filter(
+      ({ id, event_type }) => !this.#seen.has(id) && this.options.families.has(displayOf(event_type).family),
+    );
+    this.ignore(events);
+    this.#waiting = [...fresh, ...this.#waiting].slice(0, MOST_WAITING);
+    if (!this.#cancel) this.#next();
+  }
+
+  /** Remembers events that are not to be announced, such as those from before the overlay was opened. */
+  ignore(events: readonly ChannelEvent[]): void {
+    for (const { id } of events) {
+      // Added again, so that the set is in the order of the last mention.
+      this.#seen.delete(id);
+      this.#seen.add(id);
+    }
+    // OBS may show an overlay for days: the set must not grow for ever.
+    for (const id of this.#seen) {
+      if (this.#seen.size <= MOST_REMEMBERED) break;
+      this.#seen.delete(id);
+    }
+  }
+
+  stop(): void {
+    this.#cancel?.();
+    this.#cancel = null;
+    this.#waiting = [];
+  }
+
+  #next(): void {
+    this.#cancel = null;
+    const rows = rowsOf(sortIntoBursts(this.#waiting));
+    const alert = rows.pop();
+    if (alert === undefined) return;
+    const shown = new Set(alert.events.map(({ id }) => id));
+    this.#waiting = this.#waiting.filter(({ id }) => !shown.has(id));
+    this.show(alert);
+    const stays = this.options.seconds * 1_000 * (rows.length >= HURRY_FROM ? HURRY : 1);
+    this.#cancel = this.clock.after(stays, () => {
+      this.show(null);
+      this.#cancel = this.clock.after(GAP, () => {
+        this.#next();
+      });
+    });
+  }
+}

@@ -1,0 +1,29 @@
+"""Print the OpenAPI document of the read routes: ``python -m local.openapi``. Nothing is started."""
+
+import importlib
+import json
+import os
+import sys
+
+HANDLER = "lambdas.handlers.query"
+
+# The handler reads its settings and makes its clients when it is imported; none of them is used here.
+ENVIRONMENT = {
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "POWERTOOLS_SERVICE_NAME": "openapi",
+    "DATABASE_HOST": "localhost",
+    "DATABASE_PORT": "5432",
+    "DATABASE_NAME": "fanfare",
+    "DATABASE_USER": "fanfare",
+    "DATABASE_CA_FILE": "certificates.pem",
+}
+
+
+def main() -> None:
+    """Write the document to standard output as JSON."""
+    os.environ.update(ENVIRONMENT)
+    json.dump(importlib.import_module(HANDLER).openapi_document(), sys.stdout, indent=2)
+
+
+if __name__ == "__main__":
+    main()
