@@ -16,10 +16,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.common.observability import logger
 from lambdas.common.settings import from_environment
-from lambdas.history import answers, reading
-from lambdas.history.credentials import password_source
+from lambdas.history import reads as reading
+from lambdas.history import schemas as answers
 from lambdas.history.cursors import START, MalformedCursorError, Position
 from lambdas.history.database import Database, DatabaseSettings
+from lambdas.history.database_password import password_source
 
 SETTINGS = from_environment(DatabaseSettings)
 DATABASE = Database(

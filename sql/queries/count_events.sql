@@ -1,5 +1,5 @@
--- A streamer's events by event type: those in the archives, and those from the watermark on. The streamer
--- is the one who was seen with the name last.
+-- A streamer's events by event type: those in the archives, and those from the watermark on. The streamer is
+-- the one who was seen with the name last.
 --
 -- The parameter archived_until is the watermark as somebody read it before. It may have risen since, so it is
 -- the subquery that divides what is archived from what is not, in this statement's snapshot; the parameter

@@ -1,5 +1,5 @@
--- A streamer's events before a position (created_at, id), newest first, within a span of time. The
--- streamer is the one who was seen with the name last.
+-- A streamer's events before a position (created_at, id), newest first, within a span of time. The streamer
+-- is the one who was seen with the name last.
 --
 -- The page is ordered by created_at alone, the leading partition key: partitions are then read one after the
 -- other, newest first, and only until the page is full. Ties at its end are put in order afterwards.

@@ -1,5 +1,5 @@
--- A streamer's events of some types before a position (created_at, id), newest first, within a span of
--- time. The streamer is the one who was seen with the name last.
+-- A streamer's events of some types before a position (created_at, id), newest first, within a span of time.
+-- The streamer is the one who was seen with the name last.
 --
 -- Each type fills a page of its own from its end of the index, so that a rare type among many events is found
 -- as quickly as a common one; the page is the newest of those. Only a subquery can be lateral.

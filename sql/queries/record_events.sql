@@ -1,9 +1,9 @@
 -- Records a batch in one round trip: the events not seen before, once each, in the order of the batch,
 -- stamped with this database's clock. Answers with how many were new.
 --
--- Rows are inserted in the order of their keys, and seen_events before streamers, so that batches recorded
--- at the same time wait for each other but never in a circle. Arrays are sent in binary (b): quoting them
--- would take longer than everything else that a recorder does.
+-- Rows are inserted in the order of their keys, and seen_events before streamers, so that batches recorded at
+-- the same time wait for each other but never in a circle. Arrays are sent in binary (b): quoting them would
+-- take longer than everything else that a recorder does.
 with batch as (
     select
         unnest(%(ids)b::text[]) as id,
@@ -33,7 +33,7 @@ fresh as (
 ),
 
 -- Read once for all events, and not before their ids are those of this batch alone: by then this transaction
--- has an id, which archive_recorded_events relies on. The clock may be a failover behind the watermark.
+-- has an id, which archive_recent_counts relies on. The clock may be a failover behind the watermark.
 present as (
     select greatest(clock_timestamp(), (select watermark.archived_until from watermark)) as stamp
     from (select count(*) from fresh) as all_of_them

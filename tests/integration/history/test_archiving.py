@@ -8,10 +8,15 @@ import psycopg
 import pytest
 
 from lambdas.common.event import Event
-from lambdas.history import reading
-from lambdas.history.archiving import Archived, archive_recorded_events, roll_up_archives, seal_partitions
+from lambdas.history import reads
+from lambdas.history.archived_counts import (
+    Archived,
+    archive_recent_counts,
+    roll_up_archived_counts,
+    seal_partitions,
+)
 from lambdas.history.database import Connection, DatabaseSettings
-from lambdas.history.queries import query
+from lambdas.history.named_queries import query
 from lambdas.history.recording import record
 
 Connect = Callable[[DatabaseSettings], Connection]
@@ -71,12 +76,12 @@ def everything(connection: Connection) -> object:
     """Whatever is answered about counts."""
     day = today().date()
     return (
-        reading.count_events(connection, "ana"),
-        reading.count_events_daily(connection, "ana", 365, day),
-        reading.leaderboard(connection, None, None, 10),
-        reading.leaderboard(connection, "channel.raid", None, 10),
-        reading.leaderboard(connection, None, today() - 2 * DAY, 10),
-        reading.leaderboard(connection, "channel.raid", today() - 40 * DAY, 10),
+        reads.count_events(connection, "ana"),
+        reads.count_events_daily(connection, "ana", 365, day),
+        reads.leaderboard(connection, None, None, 10),
+        reads.leaderboard(connection, "channel.raid", None, 10),
+        reads.leaderboard(connection, None, today() - 2 * DAY, 10),
+        reads.leaderboard(connection, "channel.raid", today() - 40 * DAY, 10),
     )
 
 
@@ -140,8 +145,8 @@ class TestSealing:
     ) -> None:
         seal_partitions(connection)
         record(connection, make_events(1, streamer_name="ana_live"))
-        assert reading.count_events(connection, "ana_live").counts == {"channel.raid": 10, "stream.online": 2}
-        assert reading.leaderboard(connection, None, None, 1) == [reading.Leader("1001", "ana_live", 12)]
+        assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 10, "stream.online": 2}
+        assert reads.leaderboard(connection, None, None, 1) == [reads.Leader("1001", "ana_live", 12)]
 
 
 class TestCountingAsItGoes:
@@ -154,7 +159,7 @@ class TestCountingAsItGoes:
         record_earlier(connection, make_events(2, streamer_id="2", streamer_name="bo"))
         record(connection, make_events(3, event_type="stream.online"))
         before = everything(connection)
-        assert archive_recorded_events(connection) == Archived(partitions=0, events=7)
+        assert archive_recent_counts(connection) == Archived(partitions=0, events=7)
         assert everything(connection) == before
         assert archived(connection) == [
             ("1001", "ana", "channel.raid", 5, today().date()),
@@ -173,19 +178,19 @@ class TestCountingAsItGoes:
             # As if it had been counted each second.
             with connection.transaction():
                 connection.execute(
-                    "select archive_events(%s, clock_timestamp() - %s * interval '1 second')",
+                    "select archive_counts(%s, clock_timestamp() - %s * interval '1 second')",
                     [today() + DAY, 4.5 - count],
                 )
         assert archived(connection) == [("1001", "ana", "channel.raid", 6, today().date())]
-        assert reading.count_events(connection, "ana").counts == {"channel.raid": 6}
-        assert reading.leaderboard(connection, None, None, 1) == [reading.Leader("1001", "ana", 6)]
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 6}
+        assert reads.leaderboard(connection, None, None, 1) == [reads.Leader("1001", "ana", 6)]
 
     def test_what_had_ended_is_sealed_first(self, connection: Connection, make_events: MakeEvents) -> None:
         create_partition(connection, today() - DAY, today())
         record_at(connection, today() - DAY, make_events(4))
         record_earlier(connection, make_events(1))
         before = everything(connection)
-        assert archive_recorded_events(connection) == Archived(partitions=1, events=5)
+        assert archive_recent_counts(connection) == Archived(partitions=1, events=5)
         assert len(archives(connection)) == 1
         assert everything(connection) == before
 
@@ -196,10 +201,10 @@ class TestCountingAsItGoes:
         writer = connect(settings)
         with writer.transaction():
             record(writer, make_events(2))
-            assert archive_recorded_events(connection).events == 0
+            assert archive_recent_counts(connection).events == 0
             assert watermark(connection) == datetime(1970, 1, 1, tzinfo=UTC)
-        assert archive_recorded_events(connection).events >= 1
-        assert reading.count_events(connection, "ana").counts == {"channel.raid": 3}
+        assert archive_recent_counts(connection).events >= 1
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 3}
 
     def test_an_open_transaction_that_reads_does_not_stop_it(
         self, connection: Connection, settings: DatabaseSettings, connect: Connect, make_events: MakeEvents
@@ -209,23 +214,23 @@ class TestCountingAsItGoes:
         with reader.transaction():
             reader.execute("set transaction isolation level repeatable read")
             reader.execute("select from events")
-            assert archive_recorded_events(connection).events == 1
+            assert archive_recent_counts(connection).events == 1
 
     def test_only_one_does_it_at_a_time(
         self, connection: Connection, settings: DatabaseSettings, connect: Connect, make_events: MakeEvents
     ) -> None:
         record_earlier(connection, make_events(5))
         with ThreadPoolExecutor() as pool:
-            counted = list(pool.map(archive_recorded_events, [connect(settings) for _ in range(4)]))
-        counted.append(archive_recorded_events(connection))
+            counted = list(pool.map(archive_recent_counts, [connect(settings) for _ in range(4)]))
+        counted.append(archive_recent_counts(connection))
         assert sum(archived.events for archived in counted) == 5
-        assert reading.count_events(connection, "ana").counts == {"channel.raid": 5}
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 5}
 
     def test_events_of_before_the_watermark_are_refused(
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
         record_earlier(connection, make_events(1))
-        archive_recorded_events(connection)
+        archive_recent_counts(connection)
         with pytest.raises(psycopg.errors.CheckViolation, match="before the watermark are counted already"):
             connection.execute(
                 "insert into events values ('late', '1', 'ana', 'channel.raid', now(), "
@@ -236,11 +241,11 @@ class TestCountingAsItGoes:
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
         record_earlier(connection, make_events(2))
-        assert reading.count_events(connection, "ana").counts == {"channel.raid": 2}
-        archive_recorded_events(connection)
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 2}
+        archive_recent_counts(connection)
         record(connection, make_events(3))
-        assert reading.count_events(connection, "ana").counts == {"channel.raid": 5}
-        assert reading.count_events(connection, "ana").counts == {"channel.raid": 5}
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 5}
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 5}
 
     def test_a_clock_behind_the_watermark_loses_nothing(
         self, connection: Connection, make_events: MakeEvents
@@ -249,8 +254,8 @@ class TestCountingAsItGoes:
         ahead = datetime.now(UTC) + timedelta(minutes=5)
         connection.execute("update watermark set archived_until = %s", [ahead])
         record(connection, make_events(2))
-        assert reading.count_events(connection, "ana").counts == {"channel.raid": 2}
-        assert archive_recorded_events(connection).events == 0
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 2}
+        assert archive_recent_counts(connection).events == 0
 
     def test_the_leaderboard_is_exact_though_it_looks_at_few(
         self, connection: Connection, make_events: MakeEvents
@@ -259,13 +264,13 @@ class TestCountingAsItGoes:
             record_earlier(
                 connection, make_events(number, streamer_id=f"{number}", streamer_name=f"s{number:02}")
             )
-        archive_recorded_events(connection)
+        archive_recent_counts(connection)
         # One from far behind overtakes all, one catches up with another, one is new.
         record(connection, make_events(25, streamer_id="3", streamer_name="s03"))
         record(connection, make_events(1, streamer_id="19", streamer_name="s19"))
         record(connection, make_events(17, streamer_id="99", streamer_name="new"))
         for event_type in (None, "channel.raid"):
-            leaders = reading.leaderboard(connection, event_type, None, 5)
+            leaders = reads.leaderboard(connection, event_type, None, 5)
             assert [(leader.streamer_name, leader.event_count) for leader in leaders] == [
                 ("s03", 28),
                 ("s19", 20),
@@ -273,7 +278,7 @@ class TestCountingAsItGoes:
                 ("s18", 18),
                 ("s17", 17),
             ]
-        assert reading.leaderboard(connection, "stream.online", None, 5) == []
+        assert reads.leaderboard(connection, "stream.online", None, 5) == []
 
 
 class TestWritersOfAClosingPartition:
@@ -319,12 +324,12 @@ class TestRollingUp:
             record_at(connection, start + days * DAY, make_events(1 + days % 3))
         seal_partitions(connection)
         before = everything(connection)
-        merged = roll_up_archives(connection)
+        merged = roll_up_archived_counts(connection)
         months = {(start + days * DAY).strftime("%Y-%m") for days in range(70)} - {today().strftime("%Y-%m")}
         assert len(archives(connection)) == 70 - merged + len(months)
         assert len(archives(connection)) <= 31 + len(months)
         assert everything(connection) == before
-        assert roll_up_archives(connection) == 0
+        assert roll_up_archived_counts(connection) == 0
 
 
 def test_totals_are_the_sum_of_the_archives(connection: Connection, make_events: MakeEvents) -> None:
@@ -333,7 +338,7 @@ def test_totals_are_the_sum_of_the_archives(connection: Connection, make_events:
         create_partition(connection, lower, lower + timedelta(hours=1))
         record_at(connection, lower, make_events(hours, event_type=f"type.{hours % 2}"))
     seal_partitions(connection)
-    roll_up_archives(connection)
+    roll_up_archived_counts(connection)
     leaders = connection.execute("select sum(event_count)::int as sum from archived_leaders").fetchone()
     assert leaders == {"sum": 30 * 31 / 2}
     totals = connection.execute("select * from archived_totals order by 2").fetchall()
@@ -356,7 +361,7 @@ def test_a_partition_may_be_longer_than_a_day(connection: Connection, make_event
     expected[today().date()] = {"channel.raid": 0}
     seal_partitions(connection)
     assert len(archives(connection)) == 1
-    assert reading.count_events_daily(connection, "ana", 8, today().date()) == expected
+    assert reads.count_events_daily(connection, "ana", 8, today().date()) == expected
 
 
 @pytest.mark.usefixtures("past")

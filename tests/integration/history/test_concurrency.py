@@ -23,11 +23,11 @@ import pytest
 from moto import mock_aws
 
 from lambdas.common.event import Event
-from lambdas.history import exports, reading
-from lambdas.history.archiving import archive_recorded_events, seal_partitions
+from lambdas.history import exports, reads
+from lambdas.history.archived_counts import archive_recent_counts, seal_partitions
 from lambdas.history.database import Connection, Database, DatabaseSettings
 from lambdas.history.migrations import migrate
-from lambdas.history.queries import query
+from lambdas.history.named_queries import query
 from lambdas.history.recording import record
 from lambdas.history.retention import expire_partitions
 from lambdas.history.upkeep import ensure_partitions
@@ -156,23 +156,23 @@ class Reader:
 
 
 def _counts(connection: Connection) -> int:
-    return sum(reading.count_events(connection, "streamer_1").counts.values())
+    return sum(reads.count_events(connection, "streamer_1").counts.values())
 
 
 def _daily_counts(connection: Connection) -> int:
     # One more day than today: midnight may come between asking the clock and counting.
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
-    days = reading.count_events_daily(connection, "streamer_1", 3, tomorrow)
+    days = reads.count_events_daily(connection, "streamer_1", 3, tomorrow)
     return sum(count for counts in days.values() for count in counts.values())
 
 
 def _leaderboard(connection: Connection) -> int:
-    return sum(leader.event_count for leader in reading.leaderboard(connection, None, None, 10))
+    return sum(leader.event_count for leader in reads.leaderboard(connection, None, None, 10))
 
 
 def _leaderboard_since_yesterday(connection: Connection) -> int:
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    leaders = reading.leaderboard(connection, None, midnight - timedelta(days=1), 10)
+    leaders = reads.leaderboard(connection, None, midnight - timedelta(days=1), 10)
     return sum(leader.event_count for leader in leaders)
 
 
@@ -192,19 +192,19 @@ class Archiver:
                     self._database.run(step)
 
     def _archive(self, connection: Connection) -> None:
-        self.archived += archive_recorded_events(connection).events
+        self.archived += archive_recent_counts(connection).events
 
     def _seal(self, connection: Connection) -> None:
         self.sealed += seal_partitions(connection).partitions
 
     def _roll_up(self, connection: Connection) -> None:
         # What is due comes by the hour and takes too long to wait for.
-        state = connection.execute(query("list_archives")).fetchone()
+        state = connection.execute(query("list_archived_counts")).fetchone()
         assert state is not None
         members = sorted(state["max_timestamps"])[:-2]
         if len(members) > 1:
             parameters = {"max_timestamps": members, "keep_days": True}
-            row = connection.execute(query("roll_up_archives"), parameters).fetchone()
+            row = connection.execute(query("roll_up_archived_counts"), parameters).fetchone()
             self.rolled_up += row == {"done": True}
 
     def _expire(self, connection: Connection) -> None:

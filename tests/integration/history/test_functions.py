@@ -76,7 +76,7 @@ class TestRecorder:
         make_events: MakeEvents,
         connection: Connection,
     ) -> None:
-        connection.execute("drop function archive_recorded_events")
+        connection.execute("drop function archive_recent_counts")
         message = make_events()[0].to_json()
         assert load_handler("recorder").handler(batch(message), lambda_context) == {"batchItemFailures": []}
         assert connection.execute("select count(*) from events").fetchone() == {"count": 1}

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from lambdas.common.event import Event
-from lambdas.history import reading
+from lambdas.history import reads
 from lambdas.history.database import Connection, DatabaseSettings
 from lambdas.history.recording import Recorded, record
 from lambdas.history.upkeep import ensure_partitions
@@ -59,7 +59,7 @@ def test_what_is_recorded_is_the_event(connection: Connection, make_events: Make
     }
     (event,) = make_events(payload=payload)
     record(connection, [event])
-    (stored,) = reading.newest_events(connection, "ana", 10).events
+    (stored,) = reads.newest_events(connection, "ana", 10).events
     assert dataclasses.replace(stored, created_at=event.created_at) == event
 
 
@@ -112,7 +112,7 @@ def test_only_the_poisonous_event_is_refused(
 def test_characters_that_jsonb_refuses_are_replaced(connection: Connection, make_events: MakeEvents) -> None:
     payload = {"title": "a\0b", "name": "\ud83d alone, \ud83d\ude00 paired", "path": "C:\\u0000\\ud800"}
     record(connection, make_events(payload=payload))
-    (stored,) = reading.newest_events(connection, "ana", 10).events
+    (stored,) = reads.newest_events(connection, "ana", 10).events
     assert stored.payload == {
         "title": "a\ufffdb",
         "name": "\ufffd alone, \U0001f600 paired",
@@ -201,13 +201,13 @@ class TestNames:
         (after,) = make_events(streamer_name="ana_live")
         record(connection, [before])
         record(connection, [after])
-        assert reading.count_events(connection, "ana_live").counts == {"channel.raid": 2}
-        assert reading.count_events(connection, "ana").streamer_id is None
+        assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 2}
+        assert reads.count_events(connection, "ana").streamer_id is None
 
     def test_a_reused_name_is_its_new_owners(self, connection: Connection, make_events: MakeEvents) -> None:
         record(connection, make_events(2, streamer_id="1001", streamer_name="ana"))
         record(connection, make_events(1, streamer_id="2002", streamer_name="ana"))
-        assert reading.count_events(connection, "ana") == reading.ChannelCounts(
+        assert reads.count_events(connection, "ana") == reads.ChannelCounts(
             "2002", "ana", {"channel.raid": 1}
         )
 
@@ -217,7 +217,7 @@ class TestNames:
         (late,) = make_events(streamer_name="ana")
         record(connection, make_events(streamer_name="ana_live"))
         record(connection, [late])
-        assert reading.count_events(connection, "ana_live").counts == {"channel.raid": 2}
+        assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 2}
 
     def test_two_names_in_one_batch_leave_the_newer(
         self, connection: Connection, make_events: MakeEvents
@@ -225,4 +225,4 @@ class TestNames:
         (before,) = make_events(streamer_name="ana")
         (after,) = make_events(streamer_name="ana_live")
         record(connection, [after, before])
-        assert reading.count_events(connection, "ana_live").counts == {"channel.raid": 2}
+        assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 2}

@@ -13,8 +13,8 @@ import pytest
 from moto import mock_aws
 
 from lambdas.common.event import Event
-from lambdas.history import exports, reading
-from lambdas.history.archiving import seal_partitions
+from lambdas.history import exports, reads
+from lambdas.history.archived_counts import seal_partitions
 from lambdas.history.database import Connection, DatabaseSettings
 from lambdas.history.recording import record
 from lambdas.history.retention import Expired, expire_partitions
@@ -67,11 +67,11 @@ def raw_partitions(connection: Connection) -> set[str]:
 def test_what_is_too_old_is_exported_and_dropped_and_stays_counted(
     connection: Connection, s3: Any, days: list[str]
 ) -> None:
-    before = reading.count_events(connection, "ana")
+    before = reads.count_events(connection, "ana")
     assert expire_partitions(connection, s3, BUCKET, RETENTION) == Expired(exported=3, events=6, dropped=3)
     assert raw_partitions(connection) & set(days) == {days[-1]}
     assert list(exports.list_exports(s3, BUCKET)) == days[:-1]
-    assert reading.count_events(connection, "ana") == before
+    assert reads.count_events(connection, "ana") == before
     assert expire_partitions(connection, s3, BUCKET, RETENTION) == Expired(0, 0, 0)
 
 

@@ -1,4 +1,4 @@
-"""The answers of the read routes, as they appear in the API and in its OpenAPI document."""
+"""The schemas of the read routes' responses, which the OpenAPI document shows."""
 
 from datetime import date, datetime
 from typing import Annotated, Any
