@@ -128,8 +128,8 @@ def _archive(connection: Connection, today: datetime, until: datetime) -> None:
 
 
 def _add_older_days(connection: Connection, today: datetime) -> None:
-    """Archived counts of older days, in which every twentieth streamer, one of them the busiest, had as many events
-    as on the oldest sealed one; and partitions of those days, empty.
+    """Archived counts of older days, in which every twentieth streamer, one of them the busiest, had as many
+    events as on the oldest sealed one; and partitions of those days, empty.
     """
     oldest = today - timedelta(days=SEALED_DAYS)
     connection.execute(
