@@ -1,8 +1,6 @@
 """Recording: every event exactly once, in order, and no message in the way of another."""
 
 import dataclasses
-import math
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -143,12 +141,17 @@ class TestBoundaries:
 
     @pytest.fixture
     def boundary(self, connection: Connection) -> datetime:
-        """The end of the present partition, a second ahead, when another one follows; it takes a day."""
+        """The end of the present partition. It takes a day, and so does the next one."""
         drop_partitions(connection)
-        boundary = datetime.fromtimestamp(math.floor(time.time()) + 3, UTC)
+        boundary = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=12)
         for lower in (boundary - timedelta(days=1), boundary):
             connection.execute("select create_events_partition(%s, %s)", [lower, lower + timedelta(days=1)])
         return boundary
+
+    @staticmethod
+    def pass_boundary(connection: Connection, boundary: datetime) -> None:
+        """As if the partition had ended: no event gets a time before the watermark."""
+        connection.execute("update watermark set archived_until = %s", [boundary])
 
     def test_who_meets_a_partition_that_was_closed_meanwhile_records_into_the_next(
         self,
@@ -163,15 +166,18 @@ class TestBoundaries:
         events = make_events(3)
         with ThreadPoolExecutor() as pool:
             with connection.transaction():
-                # The recorder has stamped its events when it comes to wait for this lock.
+                # The recorder has taken the time for its events when it comes to wait for this lock.
                 connection.execute(f"lock table {ended} in access exclusive mode")
                 recording = pool.submit(record, recorder, events)
                 waiting = "select from pg_locks where not granted and relation = to_regclass(%s)"
                 while connection.execute(waiting, [ended]).fetchone() is None:
                     assert not recording.done()
-                connection.execute("select pg_sleep_until(%s)", [boundary])
-                connection.execute("select close_events_partition(%s)", [boundary])
-            assert recording.result(10) == Recorded(new=3, duplicate=0, refused={})
+                self.pass_boundary(connection, boundary)
+                connection.execute(
+                    f"create trigger closed before insert on {ended} "
+                    "for each row execute function refuse_closed_partition()"
+                )
+            assert recording.result() == Recorded(new=3, duplicate=0, refused={})
         times = [row["created_at"] for row in connection.execute("select created_at from events")]
         assert len(times) == 3
         assert min(times) >= boundary
@@ -182,7 +188,7 @@ class TestBoundaries:
     ) -> None:
         events = make_events(2)
         assert record(connection, events).new == 2
-        connection.execute("select pg_sleep_until(%s)", [boundary])
+        self.pass_boundary(connection, boundary)
         later = make_events(1)
         assert record(connection, [*events, *later]) == Recorded(1, 2, {})
         rows = connection.execute(

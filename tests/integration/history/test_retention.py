@@ -2,15 +2,13 @@
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import psycopg
 import pytest
-from moto import mock_aws
 
 from lambdas.common.event import Event
 from lambdas.history import exports, reads
@@ -28,16 +26,6 @@ TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 RETENTION = int(
     (datetime.now(UTC) - TODAY + 2 * DAY).total_seconds()
 )  # the beginning of the day before yesterday
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    with mock_aws():
-        client = boto3.client("s3", region_name="us-east-1")
-        client.create_bucket(Bucket=BUCKET)
-        yield client
 
 
 @pytest.fixture
@@ -165,7 +153,7 @@ def test_while_somebody_reads_the_table_for_long_a_partition_stays_and_recording
     make_events: MakeEvents,
 ) -> None:
     reader, recorder = connect(settings), connect(settings)
-    recorder.execute("set lock_timeout = '5s'")
+    recorder.execute("set lock_timeout = '60s'")
     with ThreadPoolExecutor() as pool:
         with reader.transaction():
             reader.execute("select count(*) from events")

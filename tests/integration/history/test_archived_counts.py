@@ -1,4 +1,4 @@
-"""Archiving: counts move from events to archives without anyone noticing, and old archives are rolled up."""
+"""Archived counts: no answer changes when counts are archived, and old ones are rolled up."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,15 +34,15 @@ def create_partition(connection: Connection, lower: datetime, upper: datetime) -
 
 
 def record_at(connection: Connection, time: datetime, events: list[Event]) -> None:
-    """Record events as if it were ``time``; there must be a partition of then."""
+    """Record events as if it were ``time``; a partition for it must exist."""
     assert record(connection, events).new == len(events)
     connection.execute(
         "update events set created_at = %s where id = any(%s)", [time, [event.id for event in events]]
     )
 
 
-def archives(connection: Connection) -> list[str]:
-    """The tables that hold the counts of what is sealed."""
+def count_tables(connection: Connection) -> list[str]:
+    """The tables of archived counts that are complete."""
     rows = connection.execute(
         "select inhrelid::regclass::text as name from pg_inherits, watermark "
         "where inhparent = 'archived_events'::regclass "
@@ -59,9 +59,9 @@ def watermark(connection: Connection) -> datetime:
     return archived_until
 
 
-def record_earlier(connection: Connection, events: list[Event], seconds: float = 2) -> None:
-    """Record events as if it had been some seconds ago."""
-    record_at(connection, datetime.now(UTC) - timedelta(seconds=seconds), events)
+def record_earlier(connection: Connection, events: list[Event]) -> None:
+    """Record events as if it had been two seconds ago."""
+    record_at(connection, datetime.now(UTC) - timedelta(seconds=2), events)
 
 
 def archived(connection: Connection) -> list[tuple[object, ...]]:
@@ -72,8 +72,8 @@ def archived(connection: Connection) -> list[tuple[object, ...]]:
     return [tuple(row.values()) for row in rows]
 
 
-def everything(connection: Connection) -> object:
-    """Whatever is answered about counts."""
+def all_counts(connection: Connection) -> object:
+    """The counts that every read returns."""
     day = today().date()
     return (
         reads.count_events(connection, "ana"),
@@ -103,7 +103,7 @@ class TestSealing:
     def test_the_counts_of_ended_partitions_are_archived(self, connection: Connection) -> None:
         assert seal_partitions(connection) == Archived(partitions=2, events=10)
         first, second = (int((today() - days * DAY).timestamp()) for days in (2, 0))
-        assert archives(connection) == [f"archived_events_{first}", f"archived_events_{second}"]
+        assert count_tables(connection) == [f"archived_events_{first}", f"archived_events_{second}"]
         assert archived(connection) == [
             ("1001", "ana", "channel.raid", 5, (today() - 3 * DAY).date()),
             ("1001", "ana", "stream.online", 2, (today() - 3 * DAY).date()),
@@ -111,9 +111,9 @@ class TestSealing:
         ]
 
     def test_no_answer_changes(self, connection: Connection) -> None:
-        before = everything(connection)
+        before = all_counts(connection)
         seal_partitions(connection)
-        assert everything(connection) == before
+        assert all_counts(connection) == before
 
     def test_sealing_again_does_nothing(self, connection: Connection) -> None:
         seal_partitions(connection)
@@ -122,14 +122,14 @@ class TestSealing:
     def test_several_at_once_seal_each_partition_once(
         self, connection: Connection, settings: DatabaseSettings, connect: Connect
     ) -> None:
-        before = everything(connection)
+        before = all_counts(connection)
         connections = [connect(settings) for _ in range(4)]
         with ThreadPoolExecutor() as pool:
             sealed = list(pool.map(seal_partitions, connections))
         seal_partitions(connection)
         assert sum(each.partitions for each in sealed) <= 2
-        assert len(archives(connection)) == 2
-        assert everything(connection) == before
+        assert len(count_tables(connection)) == 2
+        assert all_counts(connection) == before
 
     def test_a_partition_is_not_sealed_before_an_older_one(self, connection: Connection) -> None:
         connection.execute("select close_events_partition(%s)", [today()])
@@ -149,18 +149,19 @@ class TestSealing:
         assert reads.leaderboard(connection, None, None, 1) == [reads.Leader("1001", "ana_live", 12)]
 
 
-class TestCountingAsItGoes:
-    """What has been recorded in the present partition is archived before the partition ends."""
+class TestThePresentPartition:
+    """Its counts are archived before it ends."""
 
     def test_no_answer_changes_and_little_is_left_to_count(
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
         record_earlier(connection, make_events(5))
         record_earlier(connection, make_events(2, streamer_id="2", streamer_name="bo"))
-        record(connection, make_events(3, event_type="stream.online"))
-        before = everything(connection)
+        an_hour_ahead = datetime.now(UTC) + timedelta(hours=1)
+        record_at(connection, an_hour_ahead, make_events(3, event_type="stream.online"))
+        before = all_counts(connection)
         assert archive_recent_counts(connection) == Archived(partitions=0, events=7)
-        assert everything(connection) == before
+        assert all_counts(connection) == before
         assert archived(connection) == [
             ("1001", "ana", "channel.raid", 5, today().date()),
             ("2", "bo", "channel.raid", 2, today().date()),
@@ -174,13 +175,9 @@ class TestCountingAsItGoes:
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
         for count in (1, 2, 3):
-            record_earlier(connection, make_events(count), seconds=5 - count)
-            # As if it had been counted each second.
-            with connection.transaction():
-                connection.execute(
-                    "select archive_counts(%s, clock_timestamp() - %s * interval '1 second')",
-                    [today() + DAY, 4.5 - count],
-                )
+            time = today() + timedelta(hours=count)
+            record_at(connection, time, make_events(count))
+            connection.execute("select archive_counts(%s, %s)", [today() + DAY, time + timedelta(hours=1)])
         assert archived(connection) == [("1001", "ana", "channel.raid", 6, today().date())]
         assert reads.count_events(connection, "ana").counts == {"channel.raid": 6}
         assert reads.leaderboard(connection, None, None, 1) == [reads.Leader("1001", "ana", 6)]
@@ -189,10 +186,10 @@ class TestCountingAsItGoes:
         create_partition(connection, today() - DAY, today())
         record_at(connection, today() - DAY, make_events(4))
         record_earlier(connection, make_events(1))
-        before = everything(connection)
+        before = all_counts(connection)
         assert archive_recent_counts(connection) == Archived(partitions=1, events=5)
-        assert len(archives(connection)) == 1
-        assert everything(connection) == before
+        assert len(count_tables(connection)) == 1
+        assert all_counts(connection) == before
 
     def test_what_an_open_transaction_may_write_is_not_passed_over(
         self, connection: Connection, settings: DatabaseSettings, connect: Connect, make_events: MakeEvents
@@ -294,12 +291,11 @@ class TestWritersOfAClosingPartition:
     def test_those_who_are_writing_are_waited_for(
         self, connection: Connection, settings: DatabaseSettings, connect: Connect
     ) -> None:
-        writer = connect(settings)
+        writer, observer = connect(settings), connect(settings)
         with ThreadPoolExecutor() as pool:
             with writer.transaction():
                 writer.execute(self.WRITE, [today() - DAY])
                 sealing = pool.submit(seal_partitions, connection)
-                observer = connect(settings)
                 waiting = (
                     "select from pg_locks where not granted and database = "
                     "(select oid from pg_database where datname = current_database())"
@@ -315,7 +311,7 @@ class TestWritersOfAClosingPartition:
 
 
 class TestRollingUp:
-    def test_no_answer_changes_and_a_finished_month_is_one_archive(
+    def test_no_answer_changes_and_a_month_that_is_over_is_one_table(
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
         start = today() - 70 * DAY
@@ -323,16 +319,16 @@ class TestRollingUp:
             create_partition(connection, start + days * DAY, start + (days + 1) * DAY)
             record_at(connection, start + days * DAY, make_events(1 + days % 3))
         seal_partitions(connection)
-        before = everything(connection)
+        before = all_counts(connection)
         merged = roll_up_archived_counts(connection)
         months = {(start + days * DAY).strftime("%Y-%m") for days in range(70)} - {today().strftime("%Y-%m")}
-        assert len(archives(connection)) == 70 - merged + len(months)
-        assert len(archives(connection)) <= 31 + len(months)
-        assert everything(connection) == before
+        assert len(count_tables(connection)) == 70 - merged + len(months)
+        assert len(count_tables(connection)) <= 31 + len(months)
+        assert all_counts(connection) == before
         assert roll_up_archived_counts(connection) == 0
 
 
-def test_totals_are_the_sum_of_the_archives(connection: Connection, make_events: MakeEvents) -> None:
+def test_totals_are_the_sums_of_the_archived_counts(connection: Connection, make_events: MakeEvents) -> None:
     for hours in range(30, 0, -1):
         lower = today() - timedelta(hours=hours)
         create_partition(connection, lower, lower + timedelta(hours=1))
@@ -360,7 +356,7 @@ def test_a_partition_may_be_longer_than_a_day(connection: Connection, make_event
         expected[(today() - days * DAY).date()] = {"channel.raid": days}
     expected[today().date()] = {"channel.raid": 0}
     seal_partitions(connection)
-    assert len(archives(connection)) == 1
+    assert len(count_tables(connection)) == 1
     assert reads.count_events_daily(connection, "ana", 8, today().date()) == expected
 
 
