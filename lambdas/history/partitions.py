@@ -1,4 +1,4 @@
-"""The arithmetic of the partitions of ``events``: spans of time, end to end, aligned to their length."""
+"""Which partitions of ``events`` to create, and which archived counts to roll up."""
 
 import dataclasses
 import math

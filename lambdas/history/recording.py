@@ -1,4 +1,4 @@
-"""Recording events exactly once, however often they are delivered."""
+"""Recording: events are stored exactly once, however often they are delivered."""
 
 import dataclasses
 import json
@@ -44,9 +44,9 @@ def record(connection: Connection, events: Sequence[Event]) -> Recorded:
         middle = len(events) // 2
         first = record(connection, events[:middle])
         second = record(connection, events[middle:])
-        shifted = {middle + position: reason for position, reason in second.refused.items()}
+        refused = {middle + position: reason for position, reason in second.refused.items()}
         return Recorded(
-            first.new + second.new, first.duplicate + second.duplicate, {**first.refused, **shifted}
+            first.new + second.new, first.duplicate + second.duplicate, {**first.refused, **refused}
         )
     return Recorded(new, len(events) - new, {})
 
@@ -60,19 +60,15 @@ def _insert_now(connection: Connection, events: Sequence[Event]) -> int:
 
 
 def _insert(connection: Connection, events: Sequence[Event]) -> int:
-    new: int = fetch_one(
-        connection,
-        "record_events",
-        {
-            "ids": [event.id for event in events],
-            "streamer_ids": [event.streamer_id for event in events],
-            "streamer_names": [event.streamer_name for event in events],
-            "event_types": [event.event_type for event in events],
-            "occurred_ats": [event.occurred_at for event in events],
-            "payloads": [storable_json(event.payload) for event in events],
-        },
-    )["recorded"]
-    return new
+    columns = {
+        "ids": [event.id for event in events],
+        "streamer_ids": [event.streamer_id for event in events],
+        "streamer_names": [event.streamer_name for event in events],
+        "event_types": [event.event_type for event in events],
+        "occurred_ats": [event.occurred_at for event in events],
+        "payloads": [storable_json(event.payload) for event in events],
+    }
+    return int(fetch_one(connection, "record_events", columns)["recorded"])
 
 
 def _is_refusal(error: Exception) -> bool:

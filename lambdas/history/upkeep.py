@@ -1,5 +1,6 @@
 """Upkeep of the tables: partitions are created ahead, old IDs are forgotten, streamers are erased."""
 
+import dataclasses
 from datetime import timedelta
 from typing import Final
 
@@ -23,10 +24,7 @@ def ensure_partitions(connection: Connection, seconds: int) -> int:
         state = fetch_one(connection, "list_partitions")
         missing = partitions.missing_partitions(state["now"], state["upper_bounds"], seconds)
         for partition in missing:
-            connection.execute(
-                query("create_partition"),
-                {"lower_bound": partition.lower_bound, "upper_bound": partition.upper_bound},
-            )
+            connection.execute(query("create_partition"), dataclasses.asdict(partition))
     upper_bounds = [*state["upper_bounds"], *(partition.upper_bound for partition in missing)]
     return partitions.partitions_ahead(state["now"], upper_bounds)
 
@@ -37,13 +35,11 @@ def forget_seen_events(connection: Connection) -> bool:
     It did not, either, if a transaction that records stays open: the next run tries again.
     """
     try:
-        forgotten: bool = fetch_one(connection, "forget_seen_events", {"age": SEEN_EVENTS_AGE})["forgotten"]
+        return bool(fetch_one(connection, "forget_seen_events", {"age": SEEN_EVENTS_AGE})["forgotten"])
     except LockNotAvailable:
         return False
-    return forgotten
 
 
 def erase_streamer(connection: Connection, streamer_id: str) -> int:
     """Delete everything stored of a streamer, counts included; return how many events. Exports stay."""
-    erased: int = fetch_one(connection, "erase_streamer", {"streamer_id": streamer_id})["erased"]
-    return erased
+    return int(fetch_one(connection, "erase_streamer", {"streamer_id": streamer_id})["erased"])

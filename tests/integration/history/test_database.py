@@ -106,13 +106,6 @@ def test_a_mistake_in_a_statement_is_not_tried_again(
     assert len(attempts) == 1
 
 
-def test_a_read_only_connection_cannot_write(open_database: OpenDatabase, settings: DatabaseSettings) -> None:
-    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-        open_database(settings, read_only=True).run(
-            lambda connection: connection.execute("insert into seen_events (id) values ('x')")
-        )
-
-
 def test_the_server_knows_whose_connection_it_is(
     open_database: OpenDatabase, connection: Connection, settings: DatabaseSettings
 ) -> None:

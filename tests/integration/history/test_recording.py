@@ -6,14 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
 from lambdas.common.event import Event
 from lambdas.history import reads
 from lambdas.history.database import Connection, DatabaseSettings
 from lambdas.history.recording import Recorded, record
-from lambdas.history.upkeep import ensure_partitions
 
 Connect = Callable[[DatabaseSettings], Connection]
 MakeEvents = Callable[..., list[Event]]
@@ -118,31 +116,16 @@ def test_characters_that_jsonb_refuses_are_replaced(connection: Connection, make
     }
 
 
-def drop_partitions(connection: Connection) -> None:
-    for row in connection.execute(
-        "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'events'::regclass"
-    ).fetchall():
-        connection.execute(f"drop table {row['name']}")
-
-
-def test_without_a_partition_nothing_is_remembered_so_that_a_retry_records_it(
-    connection: Connection, make_events: MakeEvents
-) -> None:
-    events = make_events(3)
-    drop_partitions(connection)
-    with pytest.raises(psycopg.errors.CheckViolation, match="no partition"):
-        record(connection, events)
-    ensure_partitions(connection, 86400)
-    assert record(connection, events).new == 3
-
-
 class TestBoundaries:
     """Where one partition ends and the next begins."""
 
     @pytest.fixture
     def boundary(self, connection: Connection) -> datetime:
         """The end of the present partition. It takes a day, and so does the next one."""
-        drop_partitions(connection)
+        for row in connection.execute(
+            "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'events'::regclass"
+        ).fetchall():
+            connection.execute(f"drop table {row['name']}")
         boundary = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=12)
         for lower in (boundary - timedelta(days=1), boundary):
             connection.execute("select create_events_partition(%s, %s)", [lower, lower + timedelta(days=1)])
