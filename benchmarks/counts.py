@@ -12,8 +12,8 @@ from typing import Final, TypeVar
 
 from benchmarks import database
 from benchmarks.result import Result, limit
-from lambdas.history import reading
-from lambdas.history.archiving import roll_up_archives, seal_partitions
+from lambdas.history import reads
+from lambdas.history.archived_counts import roll_up_archived_counts, seal_partitions
 from lambdas.history.database import Connection, Database
 from local.postgres import Postgres
 
@@ -49,7 +49,7 @@ def measure() -> list[Result]:
         _step("ten million events", lambda: _fill(server, connection, today))
         _step("vacuum", lambda: connection.execute("vacuum (analyze, freeze)"))
         _step("sealing 90 days", lambda: seal_partitions(connection))
-        _step("rolling archives up", lambda: roll_up_archives(connection))
+        _step("rolling counts up", lambda: roll_up_archived_counts(connection))
         before_newest = datetime.now(UTC)
         database.add_newest(connection, NEWEST_EVENTS)
         reader = database.reader(server)
@@ -58,7 +58,7 @@ def measure() -> list[Result]:
         leaders_by_count, leaders = _median_ms(reader, _count_leaders, 1)
         late_counts_ms, late_counts = _median_ms(reader, _read_counts, 300)
         late_leaders_ms, late_leaders = _median_ms(reader, _read_leaders, 20)
-        _step("archiving today's", lambda: _archive(connection, today, before_newest))
+        _step("archiving the counts of today", lambda: _archive(connection, today, before_newest))
         counts_ms, read_counts = _median_ms(reader, _read_counts, 300)
         leaders_ms, read_leaders = _median_ms(reader, _read_leaders, 300)
         _require_same((read_counts, read_leaders), (counts, leaders))
@@ -66,7 +66,7 @@ def measure() -> list[Result]:
         newest_ms, _ = _median_ms(reader, _read_newest, 300)
 
         _step("810 older days", lambda: _add_older_days(connection, today))
-        _step("rolling archives up", lambda: roll_up_archives(connection))
+        _step("rolling counts up", lambda: roll_up_archived_counts(connection))
         _step(
             "vacuum",
             lambda: connection.execute("vacuum (analyze) archived_events, archived_totals, archived_leaders"),
@@ -124,12 +124,12 @@ def _fill(server: Postgres, connection: Connection, today: datetime) -> None:
 
 def _archive(connection: Connection, today: datetime, until: datetime) -> None:
     """What recorders do every few seconds; but up to a given time, so that a number of events is left."""
-    connection.execute("select archive_events(%s, %s)", [today + timedelta(days=1), until])
+    connection.execute("select archive_counts(%s, %s)", [today + timedelta(days=1), until])
 
 
 def _add_older_days(connection: Connection, today: datetime) -> None:
-    """Archives of older days, in which every twentieth streamer, one of them the busiest, had as many events
-    as on the oldest sealed one; and partitions of those days, empty.
+    """Archived counts of older days, in which every twentieth streamer, one of them the busiest, had as many
+    events as on the oldest sealed one; and partitions of those days, empty.
     """
     oldest = today - timedelta(days=SEALED_DAYS)
     connection.execute(
@@ -166,15 +166,15 @@ def _add_older_day(connection: Connection, upper: datetime) -> None:
 
 
 def _read_counts(connection: Connection) -> dict[str, int]:
-    return reading.count_events(connection, database.BUSIEST).counts
+    return reads.count_events(connection, database.BUSIEST).counts
 
 
-def _read_leaders(connection: Connection) -> list[reading.Leader]:
-    return reading.leaderboard(connection, None, None, 10)
+def _read_leaders(connection: Connection) -> list[reads.Leader]:
+    return reads.leaderboard(connection, None, None, 10)
 
 
 def _read_newest(connection: Connection) -> None:
-    if len(reading.newest_events(connection, database.BUSIEST, 10).events) != 10:
+    if len(reads.newest_events(connection, database.BUSIEST, 10).events) != 10:
         raise RuntimeError("the busiest streamer has no ten events")
 
 
@@ -183,8 +183,8 @@ def _count_by_type(connection: Connection) -> dict[str, int]:
     return {row["event_type"]: row["event_count"] for row in rows}
 
 
-def _count_leaders(connection: Connection) -> list[reading.Leader]:
-    return [reading.Leader(**row) for row in connection.execute(COUNT_LEADERS)]
+def _count_leaders(connection: Connection) -> list[reads.Leader]:
+    return [reads.Leader(**row) for row in connection.execute(COUNT_LEADERS)]
 
 
 def _median_ms(reader: Database, read: Callable[[Connection], T], times: int) -> tuple[float, T]:

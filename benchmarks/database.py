@@ -128,7 +128,7 @@ def fill_partition(connection: Connection, lower: datetime, upper: datetime, cou
         f"alter table events attach partition {name} "
         f"for values from ('{lower}', minvalue, minvalue) to ('{upper}', minvalue, minvalue)"
     )
-    connection.execute("select create_archive(%s)", [upper])
+    connection.execute("select create_archived_counts(%s)", [upper])
 
 
 def add_newest(connection: Connection, count: int) -> None:

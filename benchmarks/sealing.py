@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from benchmarks import database, writers
 from benchmarks.result import Result, limit
-from lambdas.history.archiving import seal_partitions
+from lambdas.history.archived_counts import seal_partitions
 from lambdas.history.recording import record
 
 EVENTS = 1_000_000

@@ -101,7 +101,7 @@ class History(Construct):
             concurrency=1,
             timeout=MIGRATION_TIMEOUT,
             environment=partitions,
-            sql=("migrations", "queries"),
+            sql=("migrations", "functions", "queries"),
         )
         # Runs again whenever the migrator's package changes, which holds the SQL.
         triggers.Trigger(
@@ -120,7 +120,7 @@ class History(Construct):
         """
         before = [child for child in self.node.children if isinstance(child, Construct)]
         postmigrator = self._function(
-            "Postmigrator", concurrency=1, timeout=MIGRATION_TIMEOUT, sql=("migrations",)
+            "Postmigrator", concurrency=1, timeout=MIGRATION_TIMEOUT, sql=("migrations", "functions")
         )
         triggers.Trigger(
             self,

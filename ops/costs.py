@@ -143,7 +143,7 @@ def _database(template: Template, load: Workload) -> Iterator[Line]:
         yield Line("database proxy", "proxy_acu_hour", max(8, needed) * HOURS)
     yield Line("database storage", "database_gb", 1 + events * RETENTION_DAYS * ROW_KB / 1024**2)
     yield Line("database requests", "database_million_io", events * DAYS * 0.5 / 1e6)
-    yield Line("archives of a year", "s3_gb", 0.1 + events * 365 * EVENT_KB / 10 / 1024**2)
+    yield Line("exports of a year", "s3_gb", 0.1 + events * 365 * EVENT_KB / 10 / 1024**2)
 
 
 def _requests(template: Template, load: Workload) -> Iterator[Line]:

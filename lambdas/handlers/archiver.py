@@ -8,9 +8,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
-from lambdas.history.archiving import archive_recorded_events, roll_up_archives
-from lambdas.history.credentials import password_source
+from lambdas.history.archived_counts import archive_recent_counts, roll_up_archived_counts
 from lambdas.history.database import Database, DatabaseSettings
+from lambdas.history.database_password import password_source
 from lambdas.history.retention import expire_partitions
 from lambdas.history.upkeep import ensure_partitions, erase_streamer, forget_seen_events
 
@@ -46,9 +46,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
         return
     ahead = DATABASE.run(lambda connection: ensure_partitions(connection, SETTINGS.partition_seconds))
     _measure(PartitionsAhead=ahead)
-    archived = DATABASE.run(archive_recorded_events)
+    archived = DATABASE.run(archive_recent_counts)
     _measure(PartitionsSealed=archived.partitions, EventsArchived=archived.events)
-    rolled_up = DATABASE.run(roll_up_archives)
+    rolled_up = DATABASE.run(roll_up_archived_counts)
     _measure(ArchivesRolledUp=rolled_up)
     if DATABASE.run(forget_seen_events):
         logger.info("Old ids forgotten")

@@ -6,8 +6,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.common.observability import logger
 from lambdas.common.settings import from_environment
-from lambdas.history.credentials import password_source
 from lambdas.history.database import Database, DatabaseSettings
+from lambdas.history.database_password import password_source
 from lambdas.history.migrations import migrate
 
 SETTINGS = from_environment(DatabaseSettings)

@@ -16,10 +16,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.common.observability import logger
 from lambdas.common.settings import from_environment
-from lambdas.history import answers, reading
-from lambdas.history.credentials import password_source
+from lambdas.history import reads, schemas
 from lambdas.history.cursors import START, MalformedCursorError, Position
 from lambdas.history.database import Database, DatabaseSettings
+from lambdas.history.database_password import password_source
 
 SETTINGS = from_environment(DatabaseSettings)
 DATABASE = Database(
@@ -67,22 +67,22 @@ app.use(middlewares=[cached])
 @app.get("/api/channels/<login>/events", summary="A channel's newest events", tags=["channels"])
 def get_events(
     login: Login, limit: Limit = 10, before: Cursor = None, event_type: EventTypes = None
-) -> answers.EventPage:
+) -> schemas.EventPage:
     """Newest first, page by page; the pages stay as they are while new events arrive."""
     position = Position.from_cursor(before) if before else START
     event_types = event_type.split(",") if event_type else ()
     page = DATABASE.run(
-        lambda connection: reading.newest_events(connection, login.lower(), limit, position, event_types)
+        lambda connection: reads.newest_events(connection, login.lower(), limit, position, event_types)
     )
-    events = [answers.Event.model_validate(event, from_attributes=True) for event in page.events]
-    return answers.EventPage(events=events, next=page.next.to_cursor() if page.next else None)
+    events = [schemas.Event.model_validate(event, from_attributes=True) for event in page.events]
+    return schemas.EventPage(events=events, next=page.next.to_cursor() if page.next else None)
 
 
 @app.get("/api/channels/<login>/counts", summary="A channel's events by type", tags=["channels"])
-def get_counts(login: Login) -> answers.ChannelCounts:
+def get_counts(login: Login) -> schemas.ChannelCounts:
     """Everything ever recorded, the time before the channel changed its name included."""
-    channel = DATABASE.run(lambda connection: reading.count_events(connection, login.lower()))
-    return answers.ChannelCounts(
+    channel = DATABASE.run(lambda connection: reads.count_events(connection, login.lower()))
+    return schemas.ChannelCounts(
         streamer_id=channel.streamer_id,
         streamer_name=channel.streamer_name,
         total=sum(channel.counts.values()),
@@ -93,14 +93,12 @@ def get_counts(login: Login) -> answers.ChannelCounts:
 @app.get(
     "/api/channels/<login>/counts/daily", summary="A channel's events by day and type", tags=["channels"]
 )
-def get_daily_counts(login: Login, days: DayCount = 30) -> answers.DailyCounts:
+def get_daily_counts(login: Login, days: DayCount = 30) -> schemas.DailyCounts:
     """One entry for each UTC day, the oldest first, with zeros where nothing happened."""
     today = datetime.now(UTC).date()
-    counts = DATABASE.run(
-        lambda connection: reading.count_events_daily(connection, login.lower(), days, today)
-    )
-    return answers.DailyCounts(
-        days=[answers.Day(date=day, counts=day_counts) for day, day_counts in counts.items()]
+    counts = DATABASE.run(lambda connection: reads.count_events_daily(connection, login.lower(), days, today))
+    return schemas.DailyCounts(
+        days=[schemas.Day(date=day, counts=day_counts) for day, day_counts in counts.items()]
     )
 
 
@@ -109,27 +107,27 @@ def get_daily_counts(login: Login, days: DayCount = 30) -> answers.DailyCounts:
     summary="A channel's events by minute and type",
     tags=["channels"],
 )
-def get_minutely_counts(login: Login, minutes: Minutes = 60) -> answers.MinutelyCounts:
+def get_minutely_counts(login: Login, minutes: Minutes = 60) -> schemas.MinutelyCounts:
     """One entry for each minute, the oldest first, with zeros where nothing happened."""
     now = datetime.now(UTC)
     counts = DATABASE.run(
-        lambda connection: reading.count_events_minutely(connection, login.lower(), minutes, now)
+        lambda connection: reads.count_events_minutely(connection, login.lower(), minutes, now)
     )
-    return answers.MinutelyCounts(
-        minutes=[answers.Minute(start=start, counts=minute_counts) for start, minute_counts in counts.items()]
+    return schemas.MinutelyCounts(
+        minutes=[schemas.Minute(start=start, counts=minute_counts) for start, minute_counts in counts.items()]
     )
 
 
 @app.get("/api/leaderboard", summary="The channels with most events", tags=["leaderboard"])
 def get_leaderboard(
     event_type: EventType = None, days: Days = None, limit: Limit = 10
-) -> answers.Leaderboard:
+) -> schemas.Leaderboard:
     """Of one event type or of all, of the last days or of all time."""
     today = datetime.combine(datetime.now(UTC).date(), time(), UTC)
     since = today - timedelta(days=days - 1) if days else None
-    leaders = DATABASE.run(lambda connection: reading.leaderboard(connection, event_type, since, limit))
-    return answers.Leaderboard(
-        channels=[answers.Leader.model_validate(leader, from_attributes=True) for leader in leaders]
+    leaders = DATABASE.run(lambda connection: reads.leaderboard(connection, event_type, since, limit))
+    return schemas.Leaderboard(
+        channels=[schemas.Leader.model_validate(leader, from_attributes=True) for leader in leaders]
     )
 
 
@@ -153,7 +151,7 @@ def openapi_document() -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ResponseValidationError", "ValidationError"):
         del schemas[name]
-    error = answers.Error.model_json_schema(ref_template="#/components/schemas/{model}")
+    error = schemas.Error.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= error.pop("$defs") | {"Error": error}
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     for path in document["paths"].values():

@@ -9,9 +9,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from lambdas.common.event import Event, MalformedEventError
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
-from lambdas.history.archiving import ARCHIVE_EVERY_SECONDS, archive_recorded_events
-from lambdas.history.credentials import password_source
+from lambdas.history.archived_counts import ARCHIVE_EVERY_SECONDS, archive_recent_counts
 from lambdas.history.database import Database, DatabaseSettings
+from lambdas.history.database_password import password_source
 from lambdas.history.recording import record
 
 #: How long archiving is left to others after it failed.
@@ -65,7 +65,7 @@ def _archive_if_it_is_time() -> None:
         return
     _next_archiving = time.monotonic() + ARCHIVE_EVERY_SECONDS
     try:
-        DATABASE.run(archive_recorded_events)
+        DATABASE.run(archive_recent_counts)
     except psycopg.Error:
         # It may take longer than a recorder has: the archiver has more time.
         _next_archiving += ARCHIVE_AGAIN_SECONDS

@@ -1,4 +1,4 @@
-"""Cursors: an event's place in a list that is newest first, as a word that a client hands back unread."""
+"""Cursors: an event's position in a list, newest first, as an opaque string for clients."""
 
 import base64
 import dataclasses
@@ -9,12 +9,12 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class MalformedCursorError(ValueError):
-    """Not a cursor that this service has given out."""
+    """Not a cursor that this service has made."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Position:
-    """The place of the event with this id, recorded at this time. It stays where it is as others arrive."""
+    """The position of the event with this ID and time; it does not change as others are recorded."""
 
     created_at: datetime
     id: str
@@ -39,5 +39,5 @@ class Position:
         return position
 
 
-#: Before it, in a list that is newest first, comes nothing.
+#: The position before the newest event.
 START: Final = Position(datetime.max.replace(tzinfo=UTC), "")

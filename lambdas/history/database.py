@@ -39,7 +39,7 @@ class DatabaseSettings:
 class Database:
     """One connection, opened when first needed, in autocommit mode, with rows as dicts and times in UTC.
 
-    ``password`` is asked for at every connect: an IAM token is good for 15 minutes only.
+    ``password`` is called at every connect: an IAM token is valid for 15 minutes.
     """
 
     def __init__(
@@ -118,13 +118,13 @@ def connection_parameters(
         options = {
             "statement_timeout": f"{statement_timeout_seconds}s",
             "timezone": "UTC",
-            # A function that sleeps does not know when it has been ended; its connection would count on, and
-            # would keep an idle cluster from pausing.
+            # A function that is ended does not close its connection: that would count against the limit, and
+            # keep an idle cluster from pausing.
             "idle_session_timeout": f"{IDLE_SECONDS}s",
         }
         if read_only:
             options["default_transaction_read_only"] = "on"
-            # Reads name spans of time: planned anew with each of them, they leave all other partitions out.
+            # Planned with the span of time that it asks for, a read excludes all other partitions.
             options["plan_cache_mode"] = "force_custom_plan"
         parameters["options"] = " ".join(f"-c {name}={value}" for name, value in options.items())
     if settings.database_ca_file:
@@ -133,7 +133,7 @@ def connection_parameters(
 
 
 def is_lost(error: psycopg.Error) -> bool:
-    """Whether the connection is what failed, so that another one may do better."""
+    """Whether the connection failed, so that the work may succeed on another one."""
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError)
     return error.sqlstate.startswith(_LOST)

@@ -1,4 +1,4 @@
-"""Exports: events that have become too old for the database live on in S3, as compressed lines of JSON.
+"""Exports: events that are too old for the database are kept in S3, as compressed lines of JSON.
 
 A sealed partition goes to ``events/<partition>.ndjson.gz``, is read back and compared, and described by
 ``events/<partition>.json``; only what is described may be dropped. To list and to read exports::
@@ -26,12 +26,12 @@ FOLDER: Final = "events/"
 
 # zlib then writes a gzip file: https://docs.python.org/3/library/zlib.html#zlib.compressobj
 _GZIP: Final = 16 + zlib.MAX_WBITS
-# Lines are made in the thread that has the database's connection.
+# The lines are read in this thread, which has the database's connection.
 _TRANSFER: Final = TransferConfig(use_threads=False)
 
 
 class ExportError(Exception):
-    """What is in S3 is not what was exported; the message says in what it differs."""
+    """What is in S3 is not what was exported; the message says how it differs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _compare(partition: str, *, expected: Contents, found: Contents) -> None:
 
 
 class _Digest:
-    """Tells the Contents that the lines are which have passed."""
+    """Computes the Contents of the lines that pass."""
 
     def __init__(self) -> None:
         self._rows = 0
@@ -127,7 +127,7 @@ class _Digest:
 
 
 class _Compressed(io.RawIOBase):
-    """The lines as a gzip file that can be read once, from its beginning to its end."""
+    """The lines as a gzip file that can be read once."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._chunks = _compressed(lines)

@@ -1,4 +1,4 @@
-"""The arithmetic of the partitions of ``events``: spans of time, end to end, aligned to their length."""
+"""Which partitions of ``events`` to create, and which archived counts to roll up."""
 
 import dataclasses
 import math
@@ -18,10 +18,8 @@ class Partition:
     upper_bound: datetime
 
 
-def missing_partitions(
-    now: datetime, upper_bounds: Collection[datetime], seconds: int, ahead: int = AHEAD
-) -> list[Partition]:
-    """What to create so that ``now`` has a partition and ``ahead`` more follow it, without a gap.
+def missing_partitions(now: datetime, upper_bounds: Collection[datetime], seconds: int) -> list[Partition]:
+    """What to create so that ``now`` has a partition and ``AHEAD`` more follow it, without a gap.
 
     ``upper_bounds`` are those of the partitions that exist. New ones begin where the last of them ends, or
     with the span ``now`` is in, and end at multiples of ``seconds`` since 1970, so that the length can be
@@ -30,7 +28,7 @@ def missing_partitions(
     end = max([aligned(now, seconds), *upper_bounds])
     existing = sum(bound > now for bound in upper_bounds)
     partitions = []
-    for _ in range(1 + ahead - existing):
+    for _ in range(1 + AHEAD - existing):
         next_end = datetime.fromtimestamp(aligned(end, seconds).timestamp() + seconds, UTC)
         partitions.append(Partition(end, next_end))
         end = next_end
@@ -49,28 +47,29 @@ def aligned(time: datetime, seconds: int) -> datetime:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RollUp:
-    """Archives, named by their ``max_timestamps``, to merge into one; whether its rows still tell the day."""
+    """Tables of archived counts, by ``max_timestamp``, to merge into one; whether it keeps the days."""
 
     max_timestamps: list[datetime]
     keep_days: bool
 
 
 def due_roll_ups(max_timestamps: Collection[datetime], archived_until: datetime) -> list[RollUp]:
-    """What to merge so that the number of archives stays small, the oldest first.
+    """Which tables of archived counts to merge, so that their number stays small, the oldest first.
 
-    Archives are merged by the hour, day or month in UTC, whichever is the longest that is over at the
-    watermark ``archived_until``, and by the year once another one has passed: up to then days are asked for.
+    They are merged by the hour, day or month in UTC, whichever is the longest that is over at the watermark
+    ``archived_until``. Two years later they are merged by the year, without days: the API counts the days of
+    the last 365 only.
     """
-    archives: dict[tuple[int, ...], list[datetime]] = {}
+    periods: dict[tuple[int, ...], list[datetime]] = {}
     for max_timestamp in sorted(max_timestamps):
-        archives.setdefault(_period(max_timestamp, archived_until), []).append(max_timestamp)
+        periods.setdefault(_period(max_timestamp, archived_until), []).append(max_timestamp)
     return [
-        RollUp(members, keep_days=len(period) > 1) for period, members in archives.items() if len(members) > 1
+        RollUp(members, keep_days=len(period) > 1) for period, members in periods.items() if len(members) > 1
     ]
 
 
 def _period(max_timestamp: datetime, archived_until: datetime) -> tuple[int, ...]:
-    """The year, month, day and hour in which the archive ends, as far as it is merged with others of them."""
+    """The year, month, day and hour of the counts, as far as counts of the same period are merged."""
     last = (max_timestamp - timedelta(microseconds=1)).astimezone(UTC)
     if archived_until >= datetime(last.year + 2, 1, 1, tzinfo=UTC):
         return (last.year,)

@@ -1,4 +1,4 @@
-"""Recording events exactly once, however often they are delivered."""
+"""Recording: events are stored exactly once, however often they are delivered."""
 
 import dataclasses
 import json
@@ -10,12 +10,12 @@ import psycopg
 
 from lambdas.common.event import Event, Payload
 from lambdas.history.database import Connection
-from lambdas.history.queries import query
+from lambdas.history.named_queries import fetch_one
 
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-    """How a batch went: how many were new, how many had been recorded before, and which were refused and why.
+    """How many events were new, how many were recorded before, and which were refused and why.
 
     The keys of ``refused`` are positions in the batch.
     """
@@ -28,9 +28,9 @@ class Recorded:
 def record(connection: Connection, events: Sequence[Event]) -> Recorded:
     """Record the events that were not recorded before, in their order.
 
-    One statement, unless the database refuses a row: then the batch is halved until only such rows are left
-    out. What is no row's fault, such as a lost connection or a missing partition, is raised as psycopg.Error;
-    part of the batch may then have been recorded, so try all of it again.
+    One statement, unless the database refuses a row: then each half of the batch is recorded by itself, and
+    so on, until only such rows are left out. Raises psycopg.Error if no row is at fault, such as for a lost
+    connection or a missing partition; part of the batch may then be recorded, so try all of it again.
     """
     if not events:
         return Recorded(0, 0, {})
@@ -44,15 +44,15 @@ def record(connection: Connection, events: Sequence[Event]) -> Recorded:
         middle = len(events) // 2
         first = record(connection, events[:middle])
         second = record(connection, events[middle:])
-        shifted = {middle + position: reason for position, reason in second.refused.items()}
+        refused = {middle + position: reason for position, reason in second.refused.items()}
         return Recorded(
-            first.new + second.new, first.duplicate + second.duplicate, {**first.refused, **shifted}
+            first.new + second.new, first.duplicate + second.duplicate, {**first.refused, **refused}
         )
     return Recorded(new, len(events) - new, {})
 
 
 def _insert_now(connection: Connection, events: Sequence[Event]) -> int:
-    """Insert; once more, hence later, if the partition of the moment has just been closed or is not there."""
+    """Insert; once more, with a later time, if the partition has just been closed or does not exist."""
     try:
         return _insert(connection, events)
     except psycopg.errors.CheckViolation:
@@ -60,20 +60,15 @@ def _insert_now(connection: Connection, events: Sequence[Event]) -> int:
 
 
 def _insert(connection: Connection, events: Sequence[Event]) -> int:
-    row = connection.execute(
-        query("record_events"),
-        {
-            "ids": [event.id for event in events],
-            "streamer_ids": [event.streamer_id for event in events],
-            "streamer_names": [event.streamer_name for event in events],
-            "event_types": [event.event_type for event in events],
-            "occurred_ats": [event.occurred_at for event in events],
-            "payloads": [storable_json(event.payload) for event in events],
-        },
-    ).fetchone()
-    assert row is not None  # noqa: S101  # an aggregate always answers
-    new: int = row["recorded"]
-    return new
+    columns = {
+        "ids": [event.id for event in events],
+        "streamer_ids": [event.streamer_id for event in events],
+        "streamer_names": [event.streamer_name for event in events],
+        "event_types": [event.event_type for event in events],
+        "occurred_ats": [event.occurred_at for event in events],
+        "payloads": [storable_json(event.payload) for event in events],
+    }
+    return int(fetch_one(connection, "record_events", columns)["recorded"])
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -83,21 +78,20 @@ def _is_refusal(error: Exception) -> bool:
     return isinstance(error, psycopg.DataError | UnicodeEncodeError | RecursionError)
 
 
-# The escapes of a JSON text without other characters than ASCII, from left to right, so that the second half
-# of an escaped backslash never begins another one.
+# Matches every escape of an ASCII JSON text, from left to right: the second backslash of an escaped one does
+# not begin another escape.
 _ESCAPE: Final = re.compile(
     r"\\u(?P<pair>d[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|\\u(?P<refused>0000|d[89a-f][0-9a-f]{2})|\\."
 )
 
-
-# Made once: json.dumps makes an encoder for each call that wants other separators.
+# json.dumps with other separators makes an encoder at each call.
 _TO_JSON: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def storable_json(payload: Payload) -> str:
     """The payload as a JSON text that ``jsonb`` accepts.
 
-    It refuses U+0000 and halves of surrogate pairs; they become U+FFFD, so that the event is not lost:
+    It refuses U+0000 and unpaired surrogates; they become U+FFFD, so that the event is not lost:
     https://www.postgresql.org/docs/current/datatype-json.html
     """
     text = _TO_JSON(payload)

@@ -1,4 +1,4 @@
-"""Retention: partitions that have become too old are exported, and only then dropped. Their counts stay."""
+"""Retention: partitions that are too old are exported and then dropped. Their counts stay."""
 
 import dataclasses
 import time
@@ -11,10 +11,10 @@ from psycopg.errors import LockNotAvailable
 
 from lambdas.history import exports
 from lambdas.history.database import Connection
-from lambdas.history.queries import query
+from lambdas.history.named_queries import fetch_one, query
 
-# Dropping a partition needs events for itself alone, and whoever records waits as long as we wait for it: a
-# tenth of a second, as often as this, a second apart.
+# Dropping a partition locks all of events, and recorders queue behind whoever waits for that lock: it waits
+# for a tenth of a second, and tries this often, a second apart.
 DROP_ATTEMPTS: Final = 5
 DROP_PAUSE_SECONDS: Final = 1.0
 
@@ -29,11 +29,11 @@ class Expired:
 
 
 def expire_partitions(connection: Connection, s3: Any, bucket: str, retention_seconds: int) -> Expired:
-    """Export to ``bucket``, then drop, what ended ``retention_seconds`` ago and is sealed, the oldest first.
+    """Export to ``bucket``, then drop, the sealed partitions that ended ``retention_seconds`` ago.
 
-    Whoever does it next goes on where this stopped; if others are at it, they do it alone.
-    A partition that others keep from being dropped stays for the next time, and those after it.
-    Raises exports.ExportError, and leaves the partition as it is, if its export cannot be read back.
+    The oldest first; the next call continues where this one stopped, as it does when a partition is in use
+    for too long to be dropped. Nothing happens if somebody else is doing it.
+    Raises exports.ExportError, and keeps the partition, if its export cannot be read back.
     """
     lock = connection.execute("select pg_try_advisory_lock(hashtext('retention')) as taken").fetchone()
     assert lock is not None  # noqa: S101  # a function always answers
@@ -47,11 +47,8 @@ def expire_partitions(connection: Connection, s3: Any, bucket: str, retention_se
 
 
 def _expire(connection: Connection, s3: Any, bucket: str, retention: timedelta) -> Expired:
-    state = connection.execute(query("list_partitions")).fetchone()
-    watermark = connection.execute(query("read_watermark")).fetchone()
-    assert state is not None  # noqa: S101  # an aggregate always answers
-    assert watermark is not None  # noqa: S101  # the schema brings the row
-    until = min(watermark["archived_until"], state["now"] - retention)
+    state = fetch_one(connection, "list_partitions")
+    until = min(state["archived_until"], state["now"] - retention)
     expired = sorted(upper_bound for upper_bound in state["upper_bounds"] if upper_bound <= until)
     exported = events = dropped = 0
     for upper_bound in expired:
@@ -65,12 +62,12 @@ def _expire(connection: Connection, s3: Any, bucket: str, retention: timedelta) 
 
 
 def _lines(connection: Connection, partition: str) -> Iterator[bytes]:
-    """The partition's events, each a JSON object on a line of its own."""
+    """The partition's events, each a JSON object on a line."""
     rows = sql.SQL("copy (select row_to_json(event) from {} as event) to stdout").format(
         sql.Identifier(partition)
     )
     with connection.transaction(), connection.cursor() as cursor:
-        # It takes as long as S3 does.
+        # It takes as long as the upload.
         cursor.execute("set local statement_timeout = 0")
         with cursor.copy(rows) as copy:
             copy.set_types(["text"])

@@ -1,9 +1,9 @@
--- A streamer's events by event type: those in the archives, and those from the watermark on. The streamer
+-- A streamer's events by event type: the archived counts, and the events from the watermark on. The streamer
 -- is the one who was seen with the name last.
 --
--- The parameter archived_until is the watermark as somebody read it before. It may have risen since, so it is
--- the subquery that divides what is archived from what is not, in this statement's snapshot; the parameter
--- only lets the planner leave sealed partitions out.
+-- The subquery reads the watermark in this statement's snapshot, and so divides archived counts from events.
+-- The parameter archived_until is the watermark as it was read before: it lets the planner exclude sealed
+-- partitions.
 with streamer as (
     select streamers.streamer_id
     from streamers

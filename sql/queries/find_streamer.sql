@@ -1,4 +1,4 @@
--- The streamer who was seen with this name last; and the watermark, for a count that may follow.
+-- The streamer who was seen with this name last, and the watermark for a count.
 select
     streamer_id,
     streamer_name,

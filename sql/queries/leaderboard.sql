@@ -1,7 +1,7 @@
 -- The streamers with most events ever, of one type or of all; see count_events.sql.
 --
--- Who is not among the first in the archives can be among the first only by events from the watermark on:
--- nobody else is looked at, however many streamers there are.
+-- Whoever is not among the first by archived counts can get there only by events from the watermark on: no
+-- other streamers are looked at, however many there are.
 with archived as not materialized (
     select
         streamer_id,
@@ -16,7 +16,7 @@ with archived as not materialized (
     where event_type = %(event_type)s
 ),
 
-first_in_archives as (
+first_by_archived as (
     select
         streamer_id,
         event_count
@@ -47,7 +47,7 @@ leaders as (
     select
         streamer_id,
         event_count
-    from first_in_archives
+    from first_by_archived
     where streamer_id not in (select recent.streamer_id from recent)
     order by event_count desc, streamer_id asc
     limit %(page_size)s

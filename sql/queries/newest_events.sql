@@ -1,8 +1,9 @@
--- A streamer's events before a position (created_at, id), newest first, within a span of time. The
--- streamer is the one who was seen with the name last.
+-- A streamer's events in a span of time and before a position (created_at, id), newest first. The streamer is
+-- the one who was seen with the name last.
 --
 -- The page is ordered by created_at alone, the leading partition key: partitions are then read one after the
--- other, newest first, and only until the page is full. Ties at its end are put in order afterwards.
+-- other, newest first, until the page is full. Events with the same created_at at its end are ordered
+-- afterwards.
 with streamer as (
     select streamers.streamer_id
     from streamers

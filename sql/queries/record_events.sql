@@ -1,9 +1,9 @@
--- Records a batch in one round trip: the events not seen before, once each, in the order of the batch,
--- stamped with this database's clock. Answers with how many were new.
+-- Records a batch in one round trip: the events not seen before, once each, in the order of the batch, with
+-- this database's clock as created_at. Returns how many were new.
 --
--- Rows are inserted in the order of their keys, and seen_events before streamers, so that batches recorded
--- at the same time wait for each other but never in a circle. Arrays are sent in binary (b): quoting them
--- would take longer than everything else that a recorder does.
+-- Rows are inserted in the order of their keys, and into seen_events before streamers, so that batches
+-- recorded at the same time do not deadlock. Arrays are sent in binary (b): text would have to be quoted,
+-- which takes a recorder longer than everything else.
 with batch as (
     select
         unnest(%(ids)b::text[]) as id,
@@ -32,11 +32,11 @@ fresh as (
     returning id
 ),
 
--- Read once for all events, and not before their ids are those of this batch alone: by then this transaction
--- has an id, which archive_recorded_events relies on. The clock may be a failover behind the watermark.
+-- One time for all events, taken after their IDs are inserted: this transaction then has an ID, which
+-- archive_recent_counts relies on. After a failover the clock may be behind the watermark.
 present as (
     select greatest(clock_timestamp(), (select watermark.archived_until from watermark)) as stamp
-    from (select count(*) from fresh) as all_of_them
+    from (select count(*) from fresh) as inserted
 ),
 
 recorded as (
@@ -47,7 +47,7 @@ recorded as (
         incoming.streamer_name,
         incoming.event_type,
         incoming.occurred_at,
-        -- A microsecond apart, because the clock can stand still from one row to the next.
+        -- A microsecond apart, so that created_at keeps the order of the batch.
         present.stamp + incoming.batch_position * interval '1 microsecond' as created_at,
         incoming.payload
     from incoming
@@ -64,7 +64,7 @@ named as (
         incoming.occurred_at
     from incoming
     inner join fresh on incoming.id = fresh.id
-    -- Only news: an upsert locks its row, and a busy streamer's batches would queue for it.
+    -- Only new names: an upsert locks its row, and a busy streamer's batches would queue for it.
     left join streamers as known
         on
             incoming.streamer_id = known.streamer_id

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the event store's tests: one server a run, a fresh database a test."""
+"""A real PostgreSQL for the event store's tests: one server for a run, a new database for each test."""
 
 import contextlib
 import dataclasses
@@ -30,6 +30,7 @@ DAY = 86400
 EXPORTS = "exports"
 
 NewDatabase = Callable[[str], DatabaseSettings]
+OpenDatabase = Callable[..., Database]
 MakeEvents = Callable[..., list[Event]]
 LoadHandler = Callable[[str], ModuleType]
 
@@ -38,7 +39,8 @@ LoadHandler = Callable[[str], ModuleType]
 def server() -> Iterator[postgres.Postgres]:
     # Not pytest's own directory for temporary files, where only the user who runs the tests may look.
     directory = Path(tempfile.mkdtemp(prefix="fanfare-postgres-"))
-    with postgres.running(directory, durable=False) as running:
+    # Archiving waits for every transaction that writes: there are none but the tests' own.
+    with postgres.running(directory, durable=False, settings={"autovacuum": "off"}) as running:
         yield running
     shutil.rmtree(directory)
 
@@ -66,23 +68,24 @@ def new_database(server: postgres.Postgres) -> Iterator[NewDatabase]:
         yield create
 
 
-def open_database(server: postgres.Postgres, settings: DatabaseSettings, **options: Any) -> Database:
-    return Database(
-        settings,
-        lambda: server.password,
-        application_name="fanfare-test",
-        **{"connect_timeout_seconds": 10, "statement_timeout_seconds": 30, **options},
-    )
+def make_database(server: postgres.Postgres, settings: DatabaseSettings, **options: Any) -> Database:
+    defaults = {
+        "application_name": "fanfare-test",
+        # Long enough for a busy machine.
+        "connect_timeout_seconds": 120,
+        "statement_timeout_seconds": 120,
+    }
+    return Database(settings, lambda: server.password, **{**defaults, **options})
 
 
 @pytest.fixture(scope="session")
 def migrated(server: postgres.Postgres, new_database: NewDatabase) -> str:
     """The name of a database with the schema and the partitions of today, to be copied."""
     settings = new_database("template1")
-    database = open_database(server, settings)
+    database = make_database(server, settings)
     database.run(migrate)
     database.run(lambda connection: ensure_partitions(connection, DAY))
-    database.close()  # what is to be copied must not be in use
+    database.close()  # a database in use cannot be copied
     return settings.database_name
 
 
@@ -99,16 +102,22 @@ def settings(migrated: str, new_database: NewDatabase) -> DatabaseSettings:
 
 
 @pytest.fixture
-def connect(server: postgres.Postgres) -> Iterator[Callable[[DatabaseSettings], Connection]]:
-    """Open a connection as the functions have it; closed after the test."""
+def open_database(server: postgres.Postgres) -> Iterator[OpenDatabase]:
+    """Make a Database that is closed after the test."""
     with contextlib.ExitStack() as opened:
 
-        def connect(settings: DatabaseSettings) -> Connection:
-            database = open_database(server, settings)
+        def open_database(settings: DatabaseSettings, **options: Any) -> Database:
+            database = make_database(server, settings, **options)
             opened.callback(database.close)
-            return database.run(lambda connection: connection)
+            return database
 
-        yield connect
+        yield open_database
+
+
+@pytest.fixture
+def connect(open_database: OpenDatabase) -> Callable[[DatabaseSettings], Connection]:
+    """Open a connection as the functions have it; closed after the test."""
+    return lambda settings: open_database(settings).run(lambda connection: connection)
 
 
 @pytest.fixture
@@ -142,6 +151,22 @@ def make_events() -> MakeEvents:
 
 
 @pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An AWS with the bucket for exports."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        boto3.client("s3").create_bucket(Bucket=EXPORTS)
+        yield
+
+
+@pytest.fixture
+def s3(aws: None) -> Any:
+    return boto3.client("s3")
+
+
+@pytest.fixture
 def lambda_context() -> SimpleNamespace:
     return SimpleNamespace(
         function_name="test",
@@ -153,14 +178,11 @@ def lambda_context() -> SimpleNamespace:
 
 @pytest.fixture
 def load_handler(
-    server: postgres.Postgres, settings: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+    server: postgres.Postgres, settings: DatabaseSettings, aws: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[LoadHandler]:
     """Import a function's handler module anew, with an environment as in AWS and the password in a secret."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "test")
-    with mock_aws(), contextlib.ExitStack() as opened:
+    with contextlib.ExitStack() as opened:
         secret = boto3.client("secretsmanager").create_secret(
             Name="database", SecretString=json.dumps({"password": server.password})
         )
@@ -170,7 +192,6 @@ def load_handler(
         monkeypatch.setenv("PARTITION_SECONDS", str(DAY))
         monkeypatch.setenv("RETENTION_SECONDS", str(90 * DAY))
         monkeypatch.setenv("EXPORTS_BUCKET", EXPORTS)
-        boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=EXPORTS)
 
         def load(name: str) -> ModuleType:
             monkeypatch.delitem(sys.modules, f"lambdas.handlers.{name}", raising=False)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -69,6 +69,7 @@ class TestEvents:
     ) -> None:
         whole_second = datetime(2026, 1, 31, 12, tzinfo=UTC)
         (event,) = make_events(occurred_at=whole_second)
+        before = datetime.now(UTC)
         record(connection, [event])
         body = api.get("/api/channels/ana/events")
         created_at = body["events"][0].pop("created_at")
@@ -86,7 +87,7 @@ class TestEvents:
             "next": None,
         }
         assert created_at.endswith("Z")
-        assert abs(datetime.fromisoformat(created_at) - datetime.now(UTC)) < timedelta(minutes=1)
+        assert before <= datetime.fromisoformat(created_at) <= datetime.now(UTC)
 
     def test_pages_are_followed_by_the_cursor(
         self, api: Api, connection: Connection, make_events: MakeEvents
@@ -170,7 +171,7 @@ class TestCounts:
         record(connection, make_events(2))
         minutes = api.get("/api/channels/ana/counts/minutely")["minutes"]
         assert len(minutes) == 60
-        assert sum(minute["counts"]["channel.raid"] for minute in minutes[-2:]) == 2
+        assert sum(minute["counts"]["channel.raid"] for minute in minutes) == 2
         assert minutes[0]["counts"] == {"channel.raid": 0}
         assert [minute["start"] for minute in minutes] == sorted(minute["start"] for minute in minutes)
 

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from lambdas.common.event import Event
-from lambdas.history import reading
-from lambdas.history.archiving import seal_partitions
+from lambdas.history import reads
+from lambdas.history.archived_counts import seal_partitions
 from lambdas.history.database import Connection
 from lambdas.history.recording import record
 from lambdas.history.upkeep import erase_streamer
@@ -41,8 +41,8 @@ def test_nothing_of_the_streamer_is_left_and_the_others_stay(connection: Connect
     assert erase_streamer(connection, "1") == 5
     assert {table: streamers(connection, table) for table in TABLES} == {key: {"2"} for key in TABLES}
     assert connection.execute("select count(*) from seen_events").fetchone() == {"count": 5}
-    assert reading.count_events(connection, "ana").counts == {}
-    assert sum(reading.count_events(connection, "bo").counts.values()) == 5
+    assert reads.count_events(connection, "ana").counts == {}
+    assert sum(reads.count_events(connection, "bo").counts.values()) == 5
 
 
 @pytest.mark.usefixtures("history")

@@ -1,25 +1,54 @@
-"""The migrations: in order, each exactly once, nothing half-done, and their sum is schema.sql."""
+"""Migrations: in order, each exactly once, nothing half-done; and their sum is schema.sql."""
 
 import itertools
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
-from lambdas.common.event import Event
-from lambdas.history import reading
-from lambdas.history.archiving import archive_recorded_events
 from lambdas.history.database import ROOT, Connection, DatabaseSettings
 from lambdas.history.migrations import MigrationError, migrate, migration_files
-from lambdas.history.reading import Leader
-from lambdas.history.recording import record
 from local import postgres
 
 Connect = Callable[[DatabaseSettings], Connection]
+Release = Callable[..., Path]
+
+FIRST = "0001_before_schema.sql"
+
+
+@pytest.fixture
+def empty(empty_settings: DatabaseSettings, connect: Connect) -> Connection:
+    """A connection to a database without a schema."""
+    return connect(empty_settings)
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    """Make a release's folder of migrations: the real first one, one for each name, and one for each text."""
+    numbers = itertools.count()
+
+    def make(*names: str, texts: Mapping[str, str] = MappingProxyType({})) -> Path:
+        folder = tmp_path / str(next(numbers)) / "migrations"
+        shutil.copytree(ROOT / "sql" / "functions", folder.parent / "functions")
+        folder.mkdir()
+        shutil.copy(ROOT / "sql" / "migrations" / FIRST, folder)
+        for name in names:
+            (folder / f"{name}.sql").write_text(f"create table t{name[:4]} (id text);\n")
+        for name, text in texts.items():
+            (folder / f"{name}.sql").write_text(text)
+        return folder
+
+    return make
+
+
+def tables(connection: Connection) -> set[str]:
+    return {
+        row["relname"] for row in connection.execute("select relname from pg_class where relname ~ '^t[0-9]'")
+    }
 
 
 def dump(server: postgres.Postgres, settings: DatabaseSettings) -> str:
@@ -37,159 +66,131 @@ def test_the_schema_file_equals_the_sum_of_the_migrations(
 ) -> None:
     by_migrations, by_schema = new_database("template1"), new_database("template1")
     migrate(connect(by_migrations))
-    connect(by_schema).execute((ROOT / "sql" / "schema.sql").read_bytes())
+    command: list[str] = [
+        *(str(postgres.program("psql")), "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1"),
+        *("--file", str(ROOT / "sql" / "schema.sql"), server.url(by_schema.database_name)),
+    ]
+    subprocess.run(command, check=True)
     assert dump(server, by_schema) == dump(server, by_migrations)
 
 
-def test_a_second_run_applies_nothing(empty_settings: DatabaseSettings, connect: Connect) -> None:
-    connection = connect(empty_settings)
-    assert migrate(connection) == [file.name for file in migration_files()]
-    assert migrate(connection) == []
+def test_a_second_run_applies_nothing(empty: Connection) -> None:
+    assert migrate(empty) == [file.name for file in migration_files()]
+    assert migrate(empty) == []
 
 
 def test_migrators_at_once_apply_each_migration_once(
-    empty_settings: DatabaseSettings, connect: Connect
+    empty_settings: DatabaseSettings, connect: Connect, release: Release
 ) -> None:
+    folder = release("0002_before_two", "0003_after_three")
     connections = [connect(empty_settings) for _ in range(4)]
     with ThreadPoolExecutor() as pool:
-        applied = list(pool.map(migrate, connections))
-    assert sorted(itertools.chain(*applied)) == [file.name for file in migration_files()]
+        applied = list(pool.map(lambda connection: migrate(connection, directory=folder), connections))
+    assert sorted(itertools.chain(*applied)) == [file.name for file in migration_files(folder)]
 
 
 def test_a_failing_migration_names_file_and_line_and_leaves_nothing_of_itself(
-    empty_settings: DatabaseSettings, connect: Connect, tmp_path: Path
+    empty: Connection, release: Release
 ) -> None:
-    (tmp_path / "0001_before_one.sql").write_bytes(migration_files()[0].read_bytes())
-    (tmp_path / "0002_before_two.sql").write_text("create table half (id text);\nselect from nowhere;\n")
-    (tmp_path / "0003_before_three.sql").write_text("create table never (id text);\n")
-    connection = connect(empty_settings)
-
+    folder = release(
+        "0003_before_three", texts={"0002_before_two": "create table t0002 ();\nselect from nowhere;\n"}
+    )
     with pytest.raises(MigrationError, match=r'0002_before_two\.sql, line 2: relation "nowhere" does not'):
-        migrate(connection, directory=tmp_path)
+        migrate(empty, directory=folder)
+    assert tables(empty) == set()
+    assert empty.execute("select file_name from migrations").fetchall() == [{"file_name": FIRST}]
 
-    tables = "select relname from pg_class where relname in ('events', 'half', 'never')"
-    assert connection.execute(tables).fetchall() == [{"relname": "events"}]
+    (folder / "0002_before_two.sql").write_text("create table t0002 ();\n")
+    assert migrate(empty, directory=folder) == ["0002_before_two.sql", "0003_before_three.sql"]
 
-    (tmp_path / "0002_before_two.sql").write_text("create table half (id text);\n")
-    assert migrate(connection, directory=tmp_path) == ["0002_before_two.sql", "0003_before_three.sql"]
+
+class TestFunctions:
+    """A function is a file, and a migration includes it."""
+
+    BODY = "create or replace function f() returns text language sql as $$\nselect '{}'\n$$;\n"
+
+    def test_a_later_migration_includes_a_changed_function_again(
+        self, empty: Connection, release: Release
+    ) -> None:
+        first = release(texts={"0002_before_f": "create table t0002 ();\n\\ir ../functions/f.sql\n"})
+        (first.parent / "functions" / "f.sql").write_text(self.BODY.format("é"))
+        migrate(empty, directory=first)
+        assert empty.execute("select f()").fetchone() == {"f": "é"}
+
+        second = release(
+            texts={
+                "0002_before_f": "create table t0002 ();\n\\ir ../functions/f.sql\n",
+                "0003_before_other_f": "\\ir ../functions/f.sql\n",
+            }
+        )
+        (second.parent / "functions" / "f.sql").write_text(self.BODY.format("other"))
+        assert migrate(empty, directory=second) == ["0003_before_other_f.sql"]
+        assert empty.execute("select f()").fetchone() == {"f": "other"}
+
+    def test_a_mistake_is_named_by_its_place(self, empty: Connection, release: Release) -> None:
+        folder = release(texts={"0002_before_two": "-- é\n\\ir ../functions/f.sql\nselect from nowhere;\n"})
+        function = folder.parent / "functions" / "f.sql"
+        function.write_text("\n-- é\ncreate or replace functoin f();\n")
+        with pytest.raises(MigrationError, match=r'^f\.sql, line 3: syntax error at or near "functoin"'):
+            migrate(empty, directory=folder)
+        function.write_text(self.BODY)
+        with pytest.raises(MigrationError, match=r'^0002_before_two\.sql, line 3: relation "nowhere"'):
+            migrate(empty, directory=folder)
+
+    def test_nothing_is_applied_if_a_file_is_missing(self, empty: Connection, release: Release) -> None:
+        folder = release("0002_before_two", texts={"0003_before_three": "\\ir ../functions/f.sql\n"})
+        with pytest.raises(FileNotFoundError, match=r"functions/f\.sql"):
+            migrate(empty, directory=folder)
+        assert tables(empty) == set()
 
 
 class TestPhases:
     """What comes before the code, and what comes after it."""
 
-    @pytest.fixture
-    def release(self, tmp_path: Path) -> Callable[..., Path]:
-        """A folder with the migrations of a release."""
+    def test_each_is_applied_in_its_phase(self, empty: Connection, release: Release) -> None:
+        migrate(empty, directory=release())
+        folder = release("0002_before_two", "0003_before_three", "0004_after_four")
+        assert migrate(empty, "before", folder) == ["0002_before_two.sql", "0003_before_three.sql"]
+        assert migrate(empty, "after", folder) == ["0004_after_four.sql"]
+        assert migrate(empty, "before", folder) == migrate(empty, "after", folder) == []
 
-        def make(*names: str) -> Path:
-            folder = tmp_path / str(len(names))
-            folder.mkdir()
-            (folder / "0001_before_one.sql").write_bytes(migration_files()[0].read_bytes())
-            for name in names:
-                (folder / name).write_text(f"create table t{name[:4]} (id text);\n")
-            return folder
-
-        return make
-
-    def test_each_is_applied_in_its_phase(
-        self, empty_settings: DatabaseSettings, connect: Connect, release: Callable[..., Path]
-    ) -> None:
-        connection = connect(empty_settings)
-        migrate(connection, directory=release())
-        folder = release("0002_before_two.sql", "0003_before_three.sql", "0004_after_four.sql")
-        assert migrate(connection, "before", folder) == ["0002_before_two.sql", "0003_before_three.sql"]
-        assert migrate(connection, "after", folder) == ["0004_after_four.sql"]
-        assert migrate(connection, "before", folder) == migrate(connection, "after", folder) == []
-
-    def test_an_empty_database_is_made_ready_at_once(
-        self, empty_settings: DatabaseSettings, connect: Connect, release: Callable[..., Path]
-    ) -> None:
-        folder = release("0002_after_two.sql", "0003_before_three.sql", "0004_after_four.sql")
-        assert migrate(connect(empty_settings), "before", folder) == [
-            "0001_before_one.sql",
-            "0002_after_two.sql",
-            "0003_before_three.sql",
-            "0004_after_four.sql",
-        ]
+    def test_an_empty_database_gets_all_at_once(self, empty: Connection, release: Release) -> None:
+        folder = release("0002_after_two", "0003_before_three", "0004_after_four")
+        assert migrate(empty, "before", folder) == [file.name for file in migration_files(folder)]
+        assert tables(empty) == {"t0002", "t0003", "t0004"}
 
     def test_a_release_cannot_be_skipped_that_ends_with_a_migration(
-        self, empty_settings: DatabaseSettings, connect: Connect, release: Callable[..., Path]
+        self, empty: Connection, release: Release
     ) -> None:
-        connection = connect(empty_settings)
-        migrate(connection, directory=release())
-        folder = release("0002_before_two.sql", "0003_after_three.sql", "0004_before_four.sql")
+        migrate(empty, directory=release())
+        folder = release("0002_before_two", "0003_after_three", "0004_before_four")
         with pytest.raises(
             MigrationError, match=r"0004_before_four\.sql: first deploy .* 0003_after_three\.sql"
         ):
-            migrate(connection, "before", folder)
-        assert connection.execute("select from pg_class where relname = 't0002'").fetchone() is None
+            migrate(empty, "before", folder)
+        assert tables(empty) == set()
 
-    def test_a_release_is_refused_whose_successor_has_taken_something_away(
-        self, empty_settings: DatabaseSettings, connect: Connect, release: Callable[..., Path]
+    def test_a_release_is_refused_whose_successor_has_removed_something(
+        self, empty: Connection, release: Release
     ) -> None:
-        connection = connect(empty_settings)
-        old, new = release(), release("0002_before_two.sql", "0003_after_three.sql")
-        migrate(connection, directory=old)
-        migrate(connection, "before", new)
-        assert migrate(connection, "before", old) == [], "what was added does not hurt it"
-        migrate(connection, "after", new)
+        old, new = release(), release("0002_before_two", "0003_after_three")
+        migrate(empty, directory=old)
+        migrate(empty, "before", new)
+        assert migrate(empty, "before", old) == [], "what was added does not matter to it"
+        migrate(empty, "after", new)
         with pytest.raises(MigrationError, match=r"0003_after_three\.sql .* too old"):
-            migrate(connection, "before", old)
+            migrate(empty, "before", old)
 
 
-@pytest.mark.parametrize(
-    "name", ["1_before_x.sql", "0002_x.sql", "0002_before_X.sql", "0001_before_other.sql"]
-)
+@pytest.mark.parametrize("name", ["1_before_x", "0002_x", "0002_before_X", "0001_before_other"])
 def test_a_misnamed_migration_is_refused_before_anything_runs(
-    empty_settings: DatabaseSettings, connect: Connect, tmp_path: Path, name: str
+    empty: Connection, release: Release, name: str
 ) -> None:
-    (tmp_path / "0001_before_one.sql").write_text("create table one (id text);\n")
-    (tmp_path / name).touch()
-    connection = connect(empty_settings)
     with pytest.raises(MigrationError, match="sql"):
-        migrate(connection, directory=tmp_path)
-    assert connection.execute("select from pg_class where relname = 'one'").fetchone() is None
+        migrate(empty, directory=release(name))
+    assert empty.execute("select to_regclass('events') as name").fetchone() == {"name": None}
 
 
 def test_a_package_without_migrations_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MigrationError, match="incomplete"):
         migration_files(tmp_path)
-
-
-def test_what_was_archived_before_the_watermark_followed_the_clock_is_counted_on(
-    empty_settings: DatabaseSettings,
-    connect: Connect,
-    tmp_path: Path,
-    make_events: Callable[..., list[Event]],
-) -> None:
-    for file in migration_files():
-        if file.name < "0010":
-            shutil.copy(file, tmp_path)
-    connection = connect(empty_settings)
-    migrate(connection, directory=tmp_path)
-    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    day = timedelta(days=1)
-    for lower in (today - day, today, today + day):
-        connection.execute("select create_events_partition(%s, %s)", [lower, lower + day])
-    record(connection, [*make_events(3), *make_events(2, streamer_id="2", streamer_name="bo")])
-    connection.execute("update events set created_at = created_at - interval '1 day'")
-    connection.execute("select close_events_partition(%s)", [today])
-    connection.execute("select seal_events_partition(%s)", [today])
-    record(connection, make_events(4))
-    connection.execute(
-        "update events set created_at = greatest(created_at - interval '2 seconds', %s) "
-        "where created_at > %s",
-        [today, today],
-    )
-
-    def answers() -> list[object]:
-        return [
-            reading.count_events(connection, "ana").counts,
-            reading.leaderboard(connection, None, None, 9),
-        ]
-
-    migrate(connection)
-    expected = [{"channel.raid": 7}, [Leader("1001", "ana", 7), Leader("2", "bo", 2)]]
-    assert answers() == expected
-    assert archive_recorded_events(connection).events == 4
-    assert answers() == expected

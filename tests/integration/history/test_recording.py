@@ -1,21 +1,17 @@
 """Recording: every event exactly once, in order, and no message in the way of another."""
 
 import dataclasses
-import math
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
 from lambdas.common.event import Event
-from lambdas.history import reading
+from lambdas.history import reads
 from lambdas.history.database import Connection, DatabaseSettings
 from lambdas.history.recording import Recorded, record
-from lambdas.history.upkeep import ensure_partitions
 
 Connect = Callable[[DatabaseSettings], Connection]
 MakeEvents = Callable[..., list[Event]]
@@ -59,7 +55,7 @@ def test_what_is_recorded_is_the_event(connection: Connection, make_events: Make
     }
     (event,) = make_events(payload=payload)
     record(connection, [event])
-    (stored,) = reading.newest_events(connection, "ana", 10).events
+    (stored,) = reads.newest_events(connection, "ana", 10).events
     assert dataclasses.replace(stored, created_at=event.created_at) == event
 
 
@@ -112,7 +108,7 @@ def test_only_the_poisonous_event_is_refused(
 def test_characters_that_jsonb_refuses_are_replaced(connection: Connection, make_events: MakeEvents) -> None:
     payload = {"title": "a\0b", "name": "\ud83d alone, \ud83d\ude00 paired", "path": "C:\\u0000\\ud800"}
     record(connection, make_events(payload=payload))
-    (stored,) = reading.newest_events(connection, "ana", 10).events
+    (stored,) = reads.newest_events(connection, "ana", 10).events
     assert stored.payload == {
         "title": "a\ufffdb",
         "name": "\ufffd alone, \U0001f600 paired",
@@ -120,35 +116,25 @@ def test_characters_that_jsonb_refuses_are_replaced(connection: Connection, make
     }
 
 
-def drop_partitions(connection: Connection) -> None:
-    for row in connection.execute(
-        "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'events'::regclass"
-    ).fetchall():
-        connection.execute(f"drop table {row['name']}")
-
-
-def test_without_a_partition_nothing_is_remembered_so_that_a_retry_records_it(
-    connection: Connection, make_events: MakeEvents
-) -> None:
-    events = make_events(3)
-    drop_partitions(connection)
-    with pytest.raises(psycopg.errors.CheckViolation, match="no partition"):
-        record(connection, events)
-    ensure_partitions(connection, 86400)
-    assert record(connection, events).new == 3
-
-
 class TestBoundaries:
     """Where one partition ends and the next begins."""
 
     @pytest.fixture
     def boundary(self, connection: Connection) -> datetime:
-        """The end of the present partition, a second ahead, when another one follows; it takes a day."""
-        drop_partitions(connection)
-        boundary = datetime.fromtimestamp(math.floor(time.time()) + 3, UTC)
+        """The end of the present partition. It takes a day, and so does the next one."""
+        for row in connection.execute(
+            "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'events'::regclass"
+        ).fetchall():
+            connection.execute(f"drop table {row['name']}")
+        boundary = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=12)
         for lower in (boundary - timedelta(days=1), boundary):
             connection.execute("select create_events_partition(%s, %s)", [lower, lower + timedelta(days=1)])
         return boundary
+
+    @staticmethod
+    def pass_boundary(connection: Connection, boundary: datetime) -> None:
+        """As if the partition had ended: no event gets a time before the watermark."""
+        connection.execute("update watermark set archived_until = %s", [boundary])
 
     def test_who_meets_a_partition_that_was_closed_meanwhile_records_into_the_next(
         self,
@@ -163,15 +149,18 @@ class TestBoundaries:
         events = make_events(3)
         with ThreadPoolExecutor() as pool:
             with connection.transaction():
-                # The recorder has stamped its events when it comes to wait for this lock.
+                # The recorder has taken the time for its events when it comes to wait for this lock.
                 connection.execute(f"lock table {ended} in access exclusive mode")
                 recording = pool.submit(record, recorder, events)
                 waiting = "select from pg_locks where not granted and relation = to_regclass(%s)"
                 while connection.execute(waiting, [ended]).fetchone() is None:
                     assert not recording.done()
-                connection.execute("select pg_sleep_until(%s)", [boundary])
-                connection.execute("select close_events_partition(%s)", [boundary])
-            assert recording.result(10) == Recorded(new=3, duplicate=0, refused={})
+                self.pass_boundary(connection, boundary)
+                connection.execute(
+                    f"create trigger closed before insert on {ended} "
+                    "for each row execute function refuse_closed_partition()"
+                )
+            assert recording.result() == Recorded(new=3, duplicate=0, refused={})
         times = [row["created_at"] for row in connection.execute("select created_at from events")]
         assert len(times) == 3
         assert min(times) >= boundary
@@ -182,7 +171,7 @@ class TestBoundaries:
     ) -> None:
         events = make_events(2)
         assert record(connection, events).new == 2
-        connection.execute("select pg_sleep_until(%s)", [boundary])
+        self.pass_boundary(connection, boundary)
         later = make_events(1)
         assert record(connection, [*events, *later]) == Recorded(1, 2, {})
         rows = connection.execute(
@@ -201,13 +190,13 @@ class TestNames:
         (after,) = make_events(streamer_name="ana_live")
         record(connection, [before])
         record(connection, [after])
-        assert reading.count_events(connection, "ana_live").counts == {"channel.raid": 2}
-        assert reading.count_events(connection, "ana").streamer_id is None
+        assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 2}
+        assert reads.count_events(connection, "ana").streamer_id is None
 
     def test_a_reused_name_is_its_new_owners(self, connection: Connection, make_events: MakeEvents) -> None:
         record(connection, make_events(2, streamer_id="1001", streamer_name="ana"))
         record(connection, make_events(1, streamer_id="2002", streamer_name="ana"))
-        assert reading.count_events(connection, "ana") == reading.ChannelCounts(
+        assert reads.count_events(connection, "ana") == reads.ChannelCounts(
             "2002", "ana", {"channel.raid": 1}
         )
 
@@ -217,7 +206,7 @@ class TestNames:
         (late,) = make_events(streamer_name="ana")
         record(connection, make_events(streamer_name="ana_live"))
         record(connection, [late])
-        assert reading.count_events(connection, "ana_live").counts == {"channel.raid": 2}
+        assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 2}
 
     def test_two_names_in_one_batch_leave_the_newer(
         self, connection: Connection, make_events: MakeEvents
@@ -225,4 +214,4 @@ class TestNames:
         (before,) = make_events(streamer_name="ana")
         (after,) = make_events(streamer_name="ana_live")
         record(connection, [after, before])
-        assert reading.count_events(connection, "ana_live").counts == {"channel.raid": 2}
+        assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 2}

@@ -2,19 +2,17 @@
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import psycopg
 import pytest
-from moto import mock_aws
 
 from lambdas.common.event import Event
-from lambdas.history import exports, reading
-from lambdas.history.archiving import seal_partitions
+from lambdas.history import exports, reads
+from lambdas.history.archived_counts import seal_partitions
 from lambdas.history.database import Connection, DatabaseSettings
 from lambdas.history.recording import record
 from lambdas.history.retention import Expired, expire_partitions
@@ -28,16 +26,6 @@ TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 RETENTION = int(
     (datetime.now(UTC) - TODAY + 2 * DAY).total_seconds()
 )  # the beginning of the day before yesterday
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    with mock_aws():
-        client = boto3.client("s3", region_name="us-east-1")
-        client.create_bucket(Bucket=BUCKET)
-        yield client
 
 
 @pytest.fixture
@@ -67,11 +55,11 @@ def raw_partitions(connection: Connection) -> set[str]:
 def test_what_is_too_old_is_exported_and_dropped_and_stays_counted(
     connection: Connection, s3: Any, days: list[str]
 ) -> None:
-    before = reading.count_events(connection, "ana")
+    before = reads.count_events(connection, "ana")
     assert expire_partitions(connection, s3, BUCKET, RETENTION) == Expired(exported=3, events=6, dropped=3)
     assert raw_partitions(connection) & set(days) == {days[-1]}
     assert list(exports.list_exports(s3, BUCKET)) == days[:-1]
-    assert reading.count_events(connection, "ana") == before
+    assert reads.count_events(connection, "ana") == before
     assert expire_partitions(connection, s3, BUCKET, RETENTION) == Expired(0, 0, 0)
 
 
@@ -165,7 +153,7 @@ def test_while_somebody_reads_the_table_for_long_a_partition_stays_and_recording
     make_events: MakeEvents,
 ) -> None:
     reader, recorder = connect(settings), connect(settings)
-    recorder.execute("set lock_timeout = '5s'")
+    recorder.execute("set lock_timeout = '60s'")
     with ThreadPoolExecutor() as pool:
         with reader.transaction():
             reader.execute("select count(*) from events")

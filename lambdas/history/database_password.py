@@ -1,4 +1,4 @@
-"""The database's password: a secret's, or a token of the function's IAM role."""
+"""The database's password: from a secret, or a token of the function's IAM role."""
 
 import json
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from lambdas.history.database import DatabaseSettings
 
 
 def password_source(settings: DatabaseSettings) -> Callable[[], str]:
-    """What to ask for the password at every connect.
+    """What to call for the password at every connect.
 
-    Raises SettingsError if an IAM token, which is as good as a password, would go to an unverified server.
+    Raises SettingsError if an IAM token would be sent to a server that is not verified.
     """
     if settings.database_secret_arn:
         secrets = boto3.client("secretsmanager")
@@ -29,7 +29,7 @@ def password_source(settings: DatabaseSettings) -> Callable[[], str]:
     rds = boto3.client("rds")
 
     def from_role() -> str:
-        # Signed here, with the role's credentials: no request is made.
+        # Signed with the role's credentials, without a request.
         token: str = rds.generate_db_auth_token(
             DBHostname=settings.database_host,
             Port=settings.database_port,

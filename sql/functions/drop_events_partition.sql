@@ -1,7 +1,5 @@
--- A partition below the watermark that was never counted is not dropped.
-
--- Drops the partition that ends at upper_bound, the counts of which are archived. That needs the whole table
--- for a moment, and who waits for it keeps everybody else waiting, hence the timeout: then try again.
+-- Drops the partition that ends at upper_bound, if it is sealed. That locks all of events for a moment, and
+-- everybody else queues behind whoever waits for that lock, hence the timeout: then call it again.
 create or replace function drop_events_partition(upper_bound timestamptz) returns void
 language plpgsql
 set lock_timeout = '100ms'
@@ -11,7 +9,7 @@ declare
 begin
     if
         upper_bound > (select archived_until from watermark)
-        -- One that was made by hand, for a time that is archived already.
+        -- Created by hand for a time before the watermark: nobody has counted it.
         or not exists (select from pg_trigger where tgrelid = partition::regclass and tgname = 'closed')
     then
         raise 'partition % is not sealed', partition;

@@ -7,10 +7,10 @@ from datetime import UTC, date, datetime, time, timedelta
 import pytest
 
 from lambdas.common.event import Event
-from lambdas.history import reading
+from lambdas.history import reads
 from lambdas.history.cursors import Position
 from lambdas.history.database import Connection
-from lambdas.history.queries import query
+from lambdas.history.named_queries import query
 from lambdas.history.recording import record
 
 MakeEvents = Callable[..., list[Event]]
@@ -31,12 +31,12 @@ def record_on(connection: Connection, day: date, events: list[Event]) -> None:
 
 class TestPaging:
     def test_an_unknown_channel_has_an_empty_list(self, connection: Connection) -> None:
-        assert reading.newest_events(connection, "nobody", 10) == reading.Page([], None)
+        assert reads.newest_events(connection, "nobody", 10) == reads.Page([], None)
 
     def test_the_newest_come_first(self, connection: Connection, make_events: MakeEvents) -> None:
         events = make_events(12)
         record(connection, events)
-        page = reading.newest_events(connection, "ana", 10)
+        page = reads.newest_events(connection, "ana", 10)
         assert [event.id for event in page.events] == [event.id for event in events[:1:-1]]
         assert page.next is not None
 
@@ -44,13 +44,13 @@ class TestPaging:
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
         record(connection, make_events(10))
-        assert reading.newest_events(connection, "ana", 10).next is None
+        assert reads.newest_events(connection, "ana", 10).next is None
 
     def test_other_channels_events_are_not_shown(
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
         record(connection, [*make_events(3), *make_events(3, streamer_id="2", streamer_name="bo")])
-        page = reading.newest_events(connection, "bo", 10)
+        page = reads.newest_events(connection, "bo", 10)
         assert {event.streamer_id for event in page.events} == {"2"}
         assert len(page.events) == 3
 
@@ -64,12 +64,12 @@ class TestPaging:
         record(connection, newer)
 
         seen: list[str] = []
-        page = reading.newest_events(connection, "ana", limit)
+        page = reads.newest_events(connection, "ana", limit)
         seen += [event.id for event in page.events]
         while page.next:
             record(connection, make_events(2))
             before = Position.from_cursor(page.next.to_cursor())
-            page = reading.newest_events(connection, "ana", limit, before)
+            page = reads.newest_events(connection, "ana", limit, before)
             seen += [event.id for event in page.events]
 
         assert seen == [event.id for event in [*older, *newer]][::-1]
@@ -81,10 +81,10 @@ class TestPaging:
         record(connection, events)
         connection.execute("update events set created_at = date_trunc('day', created_at)")
         seen: list[str] = []
-        page = reading.newest_events(connection, "ana", 2)
+        page = reads.newest_events(connection, "ana", 2)
         seen += [event.id for event in page.events]
         while page.next:
-            page = reading.newest_events(connection, "ana", 2, page.next)
+            page = reads.newest_events(connection, "ana", 2, page.next)
             seen += [event.id for event in page.events]
         assert seen == [event.id for event in events][::-1]
 
@@ -93,7 +93,7 @@ class TestPaging:
     ) -> None:
         record(connection, make_events(1))
         beginning = Position(datetime.min.replace(tzinfo=UTC), "")
-        assert reading.newest_events(connection, "ana", 10, beginning) == reading.Page([], None)
+        assert reads.newest_events(connection, "ana", 10, beginning) == reads.Page([], None)
 
     @pytest.mark.parametrize("name", ["newest_events", "newest_events_by_type"])
     def test_partitions_outside_of_the_span_are_not_even_planned(
@@ -127,18 +127,18 @@ class TestPaging:
         for days, some in zip((4000, 1500, 90, 3, 1, 0), events, strict=True):
             record_on(connection, today - timedelta(days=days), some)
         expected = [event.id for some in events for event in some][::-1]
-        page = reading.newest_events(connection, "ana", 20, event_types=event_types)
+        page = reads.newest_events(connection, "ana", 20, event_types=event_types)
         assert ([event.id for event in page.events], page.next) == (expected, None)
-        page = reading.newest_events(connection, "ana", 5, event_types=event_types)
+        page = reads.newest_events(connection, "ana", 5, event_types=event_types)
         assert [event.id for event in page.events] == expected[:5]
         assert page.next is not None
-        page = reading.newest_events(connection, "ana", 20, page.next, event_types=event_types)
+        page = reads.newest_events(connection, "ana", 20, page.next, event_types=event_types)
         assert ([event.id for event in page.events], page.next) == (expected[5:], None)
 
 
 class TestCounts:
     def test_an_unknown_channel_has_counted_nothing(self, connection: Connection) -> None:
-        assert reading.count_events(connection, "nobody") == reading.ChannelCounts(None, "nobody", {})
+        assert reads.count_events(connection, "nobody") == reads.ChannelCounts(None, "nobody", {})
 
     def test_a_channel_is_counted_by_type_over_all_partitions(
         self, connection: Connection, make_events: MakeEvents
@@ -147,7 +147,7 @@ class TestCounts:
         record_on(connection, yesterday, make_events(3))
         record(connection, [*make_events(2), *make_events(4, event_type="stream.online")])
         record(connection, make_events(9, streamer_id="2", streamer_name="bo"))
-        assert reading.count_events(connection, "ana") == reading.ChannelCounts(
+        assert reads.count_events(connection, "ana") == reads.ChannelCounts(
             "1001", "ana", {"channel.raid": 5, "stream.online": 4}
         )
 
@@ -158,7 +158,7 @@ class TestDailyCounts:
         record_on(connection, today - timedelta(days=2), make_events(3))
         record_on(connection, today - timedelta(days=4), make_events(7))  # before the days asked for
         record(connection, make_events(1, event_type="stream.online"))
-        assert reading.count_events_daily(connection, "ana", 4, today) == {
+        assert reads.count_events_daily(connection, "ana", 4, today) == {
             today - timedelta(days=3): {"channel.raid": 0, "stream.online": 0},
             today - timedelta(days=2): {"channel.raid": 3, "stream.online": 0},
             today - timedelta(days=1): {"channel.raid": 0, "stream.online": 0},
@@ -167,7 +167,7 @@ class TestDailyCounts:
 
     def test_an_unknown_channel_has_empty_days(self, connection: Connection) -> None:
         day = date(2026, 1, 1)
-        assert reading.count_events_daily(connection, "nobody", 2, day) == {
+        assert reads.count_events_daily(connection, "nobody", 2, day) == {
             date(2025, 12, 31): {},
             date(2026, 1, 1): {},
         }
@@ -180,12 +180,12 @@ class TestMinutelyCounts:
         assert row
         now = row["newest"] + timedelta(minutes=1)
         minute = now.replace(second=0, microsecond=0)
-        assert reading.count_events_minutely(connection, "ana", 3, now) == {
+        assert reads.count_events_minutely(connection, "ana", 3, now) == {
             minute - timedelta(minutes=2): {"channel.raid": 0, "stream.online": 0},
             minute - timedelta(minutes=1): {"channel.raid": 2, "stream.online": 1},
             minute: {"channel.raid": 0, "stream.online": 0},
         }
-        assert reading.count_events_minutely(connection, "ana", 1, now) == {minute: {}}
+        assert reads.count_events_minutely(connection, "ana", 1, now) == {minute: {}}
 
 
 class TestLeaderboard:
@@ -198,18 +198,16 @@ class TestLeaderboard:
         record(connection, make_events(1, event_type="stream.online"))
 
     def test_the_channel_with_most_events_comes_first(self, connection: Connection) -> None:
-        assert reading.leaderboard(connection, None, None, 10) == [
-            reading.Leader("1001", "ana", 6),
-            reading.Leader("1", "cy", 3),
-            reading.Leader("2", "bo", 3),
+        assert reads.leaderboard(connection, None, None, 10) == [
+            reads.Leader("1001", "ana", 6),
+            reads.Leader("1", "cy", 3),
+            reads.Leader("2", "bo", 3),
         ]
 
     def test_it_can_be_of_one_type_of_a_time_and_shorter(self, connection: Connection) -> None:
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        assert reading.leaderboard(connection, "stream.online", None, 10) == [
-            reading.Leader("1001", "ana", 1)
-        ]
-        assert reading.leaderboard(connection, None, today, 2) == [
-            reading.Leader("1", "cy", 3),
-            reading.Leader("2", "bo", 3),
+        assert reads.leaderboard(connection, "stream.online", None, 10) == [reads.Leader("1001", "ana", 1)]
+        assert reads.leaderboard(connection, None, today, 2) == [
+            reads.Leader("1", "cy", 3),
+            reads.Leader("2", "bo", 3),
         ]

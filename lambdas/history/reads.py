@@ -1,4 +1,4 @@
-"""What is read from the event store: a channel's newest events, counts, and the leaderboard."""
+"""Reads of the event store: a channel's newest events, its counts, and the leaderboard."""
 
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator
@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from lambdas.common.event import Event
 from lambdas.history.cursors import START, Position
 from lambdas.history.database import Connection
-from lambdas.history.queries import query
+from lambdas.history.named_queries import fetch_one, query
 
 Counts = dict[str, int]
 _Moment = TypeVar("_Moment", date, datetime)
@@ -74,7 +74,7 @@ def newest_events(
         )
         if len(rows) == wanted:
             break
-        # Whoever has no events has none in any span.
+        # A channel that was never seen has no events in any span.
         is_known = is_known or _find_streamer(connection, login) is not None
         if not is_known:
             break
@@ -134,25 +134,26 @@ def leaderboard(
     connection: Connection, event_type: str | None, since: datetime | None, limit: int
 ) -> list[Leader]:
     """The channels with most events, of one type or of all, since the start of a UTC day or ever."""
-    watermark = connection.execute(query("read_watermark")).fetchone()
-    assert watermark is not None  # noqa: S101  # the schema brings the row
     rows = connection.execute(
         query("leaderboard" if since is None else "leaderboard_since"),
-        {**watermark, "event_type": event_type, "since": since, "page_size": limit},
+        {
+            **fetch_one(connection, "read_watermark"),
+            "event_type": event_type,
+            "since": since,
+            "page_size": limit,
+        },
     )
     return [Leader(**row) for row in rows]
 
 
-#: The watermark as it was read last on a connection. It only rises: an old one lets the planner leave fewer
-#: partitions out, and changes no count.
+#: The watermark as it was last read on a connection. With an old one the planner excludes fewer partitions;
+#: the count is the same.
 _watermarks: WeakKeyDictionary[Connection, datetime] = WeakKeyDictionary()
 
 
 def _archived_until(connection: Connection) -> datetime:
     if connection not in _watermarks:
-        row = connection.execute(query("read_watermark")).fetchone()
-        assert row is not None  # noqa: S101  # the schema brings the row
-        _watermarks[connection] = row["archived_until"]
+        _watermarks[connection] = fetch_one(connection, "read_watermark")["archived_until"]
     return _watermarks[connection]
 
 
@@ -163,9 +164,8 @@ def _find_streamer(connection: Connection, login: str) -> dict[str, Any] | None:
 def _spans_before(end: datetime, now: datetime) -> Iterator[tuple[datetime, datetime]]:
     """Spans of time, each ``(after, until]``, from ``end`` back to the beginning, each longer than the last.
 
-    A statement is planned with the partitions that its span meets: a lively channel's newest events need one
-    or two of them, and whoever looks for older ones has them all after ten statements. The database's clock,
-    which stamps events, may be a little ahead of ours.
+    A statement is planned for the partitions of its span: one or two for a busy channel's newest events. Nine
+    statements reach all partitions. The database's clock, which sets ``created_at``, may be ahead of ours.
     """
     until, after = min(end, now + _CLOCKS_APART), min(end, now)
     for hours in (1, 4, 16, 64, 256, 1024, 4096, 16384):

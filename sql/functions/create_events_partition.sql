@@ -1,7 +1,6 @@
--- What is counted already is not read again.
-
--- Adds the partition of events that ends at upper_bound. It is made first and attached then, which, unlike
--- "create table ... partition of", leaves reading and writing free to go on.
+-- Creates the partition of events that ends at upper_bound, and the table of its archived counts. A table
+-- that is created first and attached then, unlike "create table ... partition of", blocks neither reads nor
+-- writes.
 create or replace function create_events_partition(
     lower_bound timestamptz, upper_bound timestamptz
 ) returns void
@@ -10,20 +9,20 @@ as $$
 declare
     partition constant text := 'events_' || extract(epoch from upper_bound)::bigint;
 begin
-    -- The insert threshold is a fixed number of rows, so that new rows soon become visible to index-only scans
-    -- however large the partition has grown.
+    -- Vacuum after a fixed number of inserts, however large the partition is: index-only scans need it.
     execute format(
         'create table %I (like events) with (autovacuum_vacuum_insert_scale_factor = 0, '
         'autovacuum_vacuum_insert_threshold = 20000)',
         partition
     );
-    -- Of bounds in three columns the planner cannot tell that the upper one itself is outside: without this it
-    -- would read the last sealed partition in search of events from the watermark on.
+    -- The bounds have three columns, so the planner cannot tell that created_at = upper_bound is outside.
+    -- Without this constraint, counts would read the last sealed partition, too.
     execute format('alter table %I add constraint ends check (created_at < %L)', partition, upper_bound);
     execute format(
         'alter table events attach partition %I '
         'for values from (%L, minvalue, minvalue) to (%L, minvalue, minvalue)',
         partition, lower_bound, upper_bound
     );
+    perform create_archived_counts(upper_bound);
 end
 $$;

@@ -1,4 +1,4 @@
-"""The answers of the read routes, as they appear in the API and in its OpenAPI document."""
+"""The schemas of the read routes' responses, which the OpenAPI document shows."""
 
 from datetime import date, datetime
 from typing import Annotated, Any
@@ -47,20 +47,20 @@ class Day(BaseModel):
 
 
 class DailyCounts(BaseModel):
-    """The oldest day first, today last; days and types without events are zero."""
+    """The oldest day first, today last; zero where there are no events."""
 
     days: list[Day]
 
 
 class Minute(BaseModel):
-    """A minute, by its beginning."""
+    """A minute; `start` is its beginning."""
 
     start: Time
     counts: Counts
 
 
 class MinutelyCounts(BaseModel):
-    """The oldest minute first, the present one last; minutes and types without events are zero."""
+    """The oldest minute first, the present one last; zero where there are no events."""
 
     minutes: list[Minute]
 
@@ -87,6 +87,6 @@ class ErrorDetail(BaseModel):
 
 
 class Error(BaseModel):
-    """Why there is no other answer."""
+    """An error."""
 
     error: ErrorDetail

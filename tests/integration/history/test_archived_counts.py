@@ -1,4 +1,4 @@
-"""Archiving: counts move from events to archives without anyone noticing, and old archives are rolled up."""
+"""Archived counts: no answer changes when counts are archived, and old ones are rolled up."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,10 +8,15 @@ import psycopg
 import pytest
 
 from lambdas.common.event import Event
-from lambdas.history import reading
-from lambdas.history.archiving import Archived, archive_recorded_events, roll_up_archives, seal_partitions
+from lambdas.history import reads
+from lambdas.history.archived_counts import (
+    Archived,
+    archive_recent_counts,
+    roll_up_archived_counts,
+    seal_partitions,
+)
 from lambdas.history.database import Connection, DatabaseSettings
-from lambdas.history.queries import query
+from lambdas.history.named_queries import query
 from lambdas.history.recording import record
 
 Connect = Callable[[DatabaseSettings], Connection]
@@ -29,15 +34,15 @@ def create_partition(connection: Connection, lower: datetime, upper: datetime) -
 
 
 def record_at(connection: Connection, time: datetime, events: list[Event]) -> None:
-    """Record events as if it were ``time``; there must be a partition of then."""
+    """Record events as if it were ``time``; a partition for it must exist."""
     assert record(connection, events).new == len(events)
     connection.execute(
         "update events set created_at = %s where id = any(%s)", [time, [event.id for event in events]]
     )
 
 
-def archives(connection: Connection) -> list[str]:
-    """The tables that hold the counts of what is sealed."""
+def count_tables(connection: Connection) -> list[str]:
+    """The tables of archived counts that are complete."""
     rows = connection.execute(
         "select inhrelid::regclass::text as name from pg_inherits, watermark "
         "where inhparent = 'archived_events'::regclass "
@@ -54,9 +59,9 @@ def watermark(connection: Connection) -> datetime:
     return archived_until
 
 
-def record_earlier(connection: Connection, events: list[Event], seconds: float = 2) -> None:
-    """Record events as if it had been some seconds ago."""
-    record_at(connection, datetime.now(UTC) - timedelta(seconds=seconds), events)
+def record_earlier(connection: Connection, events: list[Event]) -> None:
+    """Record events as if it had been two seconds ago."""
+    record_at(connection, datetime.now(UTC) - timedelta(seconds=2), events)
 
 
 def archived(connection: Connection) -> list[tuple[object, ...]]:
@@ -67,16 +72,16 @@ def archived(connection: Connection) -> list[tuple[object, ...]]:
     return [tuple(row.values()) for row in rows]
 
 
-def everything(connection: Connection) -> object:
-    """Whatever is answered about counts."""
+def all_counts(connection: Connection) -> object:
+    """The counts that every read returns."""
     day = today().date()
     return (
-        reading.count_events(connection, "ana"),
-        reading.count_events_daily(connection, "ana", 365, day),
-        reading.leaderboard(connection, None, None, 10),
-        reading.leaderboard(connection, "channel.raid", None, 10),
-        reading.leaderboard(connection, None, today() - 2 * DAY, 10),
-        reading.leaderboard(connection, "channel.raid", today() - 40 * DAY, 10),
+        reads.count_events(connection, "ana"),
+        reads.count_events_daily(connection, "ana", 365, day),
+        reads.leaderboard(connection, None, None, 10),
+        reads.leaderboard(connection, "channel.raid", None, 10),
+        reads.leaderboard(connection, None, today() - 2 * DAY, 10),
+        reads.leaderboard(connection, "channel.raid", today() - 40 * DAY, 10),
     )
 
 
@@ -98,7 +103,7 @@ class TestSealing:
     def test_the_counts_of_ended_partitions_are_archived(self, connection: Connection) -> None:
         assert seal_partitions(connection) == Archived(partitions=2, events=10)
         first, second = (int((today() - days * DAY).timestamp()) for days in (2, 0))
-        assert archives(connection) == [f"archived_events_{first}", f"archived_events_{second}"]
+        assert count_tables(connection) == [f"archived_events_{first}", f"archived_events_{second}"]
         assert archived(connection) == [
             ("1001", "ana", "channel.raid", 5, (today() - 3 * DAY).date()),
             ("1001", "ana", "stream.online", 2, (today() - 3 * DAY).date()),
@@ -106,9 +111,9 @@ class TestSealing:
         ]
 
     def test_no_answer_changes(self, connection: Connection) -> None:
-        before = everything(connection)
+        before = all_counts(connection)
         seal_partitions(connection)
-        assert everything(connection) == before
+        assert all_counts(connection) == before
 
     def test_sealing_again_does_nothing(self, connection: Connection) -> None:
         seal_partitions(connection)
@@ -117,14 +122,14 @@ class TestSealing:
     def test_several_at_once_seal_each_partition_once(
         self, connection: Connection, settings: DatabaseSettings, connect: Connect
     ) -> None:
-        before = everything(connection)
+        before = all_counts(connection)
         connections = [connect(settings) for _ in range(4)]
         with ThreadPoolExecutor() as pool:
             sealed = list(pool.map(seal_partitions, connections))
         seal_partitions(connection)
         assert sum(each.partitions for each in sealed) <= 2
-        assert len(archives(connection)) == 2
-        assert everything(connection) == before
+        assert len(count_tables(connection)) == 2
+        assert all_counts(connection) == before
 
     def test_a_partition_is_not_sealed_before_an_older_one(self, connection: Connection) -> None:
         connection.execute("select close_events_partition(%s)", [today()])
@@ -140,22 +145,23 @@ class TestSealing:
     ) -> None:
         seal_partitions(connection)
         record(connection, make_events(1, streamer_name="ana_live"))
-        assert reading.count_events(connection, "ana_live").counts == {"channel.raid": 10, "stream.online": 2}
-        assert reading.leaderboard(connection, None, None, 1) == [reading.Leader("1001", "ana_live", 12)]
+        assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 10, "stream.online": 2}
+        assert reads.leaderboard(connection, None, None, 1) == [reads.Leader("1001", "ana_live", 12)]
 
 
-class TestCountingAsItGoes:
-    """What has been recorded in the present partition is archived before the partition ends."""
+class TestThePresentPartition:
+    """Its counts are archived before it ends."""
 
     def test_no_answer_changes_and_little_is_left_to_count(
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
         record_earlier(connection, make_events(5))
         record_earlier(connection, make_events(2, streamer_id="2", streamer_name="bo"))
-        record(connection, make_events(3, event_type="stream.online"))
-        before = everything(connection)
-        assert archive_recorded_events(connection) == Archived(partitions=0, events=7)
-        assert everything(connection) == before
+        an_hour_ahead = datetime.now(UTC) + timedelta(hours=1)
+        record_at(connection, an_hour_ahead, make_events(3, event_type="stream.online"))
+        before = all_counts(connection)
+        assert archive_recent_counts(connection) == Archived(partitions=0, events=7)
+        assert all_counts(connection) == before
         assert archived(connection) == [
             ("1001", "ana", "channel.raid", 5, today().date()),
             ("2", "bo", "channel.raid", 2, today().date()),
@@ -169,25 +175,21 @@ class TestCountingAsItGoes:
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
         for count in (1, 2, 3):
-            record_earlier(connection, make_events(count), seconds=5 - count)
-            # As if it had been counted each second.
-            with connection.transaction():
-                connection.execute(
-                    "select archive_events(%s, clock_timestamp() - %s * interval '1 second')",
-                    [today() + DAY, 4.5 - count],
-                )
+            time = today() + timedelta(hours=count)
+            record_at(connection, time, make_events(count))
+            connection.execute("select archive_counts(%s, %s)", [today() + DAY, time + timedelta(hours=1)])
         assert archived(connection) == [("1001", "ana", "channel.raid", 6, today().date())]
-        assert reading.count_events(connection, "ana").counts == {"channel.raid": 6}
-        assert reading.leaderboard(connection, None, None, 1) == [reading.Leader("1001", "ana", 6)]
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 6}
+        assert reads.leaderboard(connection, None, None, 1) == [reads.Leader("1001", "ana", 6)]
 
     def test_what_had_ended_is_sealed_first(self, connection: Connection, make_events: MakeEvents) -> None:
         create_partition(connection, today() - DAY, today())
         record_at(connection, today() - DAY, make_events(4))
         record_earlier(connection, make_events(1))
-        before = everything(connection)
-        assert archive_recorded_events(connection) == Archived(partitions=1, events=5)
-        assert len(archives(connection)) == 1
-        assert everything(connection) == before
+        before = all_counts(connection)
+        assert archive_recent_counts(connection) == Archived(partitions=1, events=5)
+        assert len(count_tables(connection)) == 1
+        assert all_counts(connection) == before
 
     def test_what_an_open_transaction_may_write_is_not_passed_over(
         self, connection: Connection, settings: DatabaseSettings, connect: Connect, make_events: MakeEvents
@@ -196,10 +198,10 @@ class TestCountingAsItGoes:
         writer = connect(settings)
         with writer.transaction():
             record(writer, make_events(2))
-            assert archive_recorded_events(connection).events == 0
+            assert archive_recent_counts(connection).events == 0
             assert watermark(connection) == datetime(1970, 1, 1, tzinfo=UTC)
-        assert archive_recorded_events(connection).events >= 1
-        assert reading.count_events(connection, "ana").counts == {"channel.raid": 3}
+        assert archive_recent_counts(connection).events >= 1
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 3}
 
     def test_an_open_transaction_that_reads_does_not_stop_it(
         self, connection: Connection, settings: DatabaseSettings, connect: Connect, make_events: MakeEvents
@@ -209,23 +211,23 @@ class TestCountingAsItGoes:
         with reader.transaction():
             reader.execute("set transaction isolation level repeatable read")
             reader.execute("select from events")
-            assert archive_recorded_events(connection).events == 1
+            assert archive_recent_counts(connection).events == 1
 
     def test_only_one_does_it_at_a_time(
         self, connection: Connection, settings: DatabaseSettings, connect: Connect, make_events: MakeEvents
     ) -> None:
         record_earlier(connection, make_events(5))
         with ThreadPoolExecutor() as pool:
-            counted = list(pool.map(archive_recorded_events, [connect(settings) for _ in range(4)]))
-        counted.append(archive_recorded_events(connection))
+            counted = list(pool.map(archive_recent_counts, [connect(settings) for _ in range(4)]))
+        counted.append(archive_recent_counts(connection))
         assert sum(archived.events for archived in counted) == 5
-        assert reading.count_events(connection, "ana").counts == {"channel.raid": 5}
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 5}
 
     def test_events_of_before_the_watermark_are_refused(
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
         record_earlier(connection, make_events(1))
-        archive_recorded_events(connection)
+        archive_recent_counts(connection)
         with pytest.raises(psycopg.errors.CheckViolation, match="before the watermark are counted already"):
             connection.execute(
                 "insert into events values ('late', '1', 'ana', 'channel.raid', now(), "
@@ -236,11 +238,11 @@ class TestCountingAsItGoes:
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
         record_earlier(connection, make_events(2))
-        assert reading.count_events(connection, "ana").counts == {"channel.raid": 2}
-        archive_recorded_events(connection)
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 2}
+        archive_recent_counts(connection)
         record(connection, make_events(3))
-        assert reading.count_events(connection, "ana").counts == {"channel.raid": 5}
-        assert reading.count_events(connection, "ana").counts == {"channel.raid": 5}
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 5}
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 5}
 
     def test_a_clock_behind_the_watermark_loses_nothing(
         self, connection: Connection, make_events: MakeEvents
@@ -249,8 +251,8 @@ class TestCountingAsItGoes:
         ahead = datetime.now(UTC) + timedelta(minutes=5)
         connection.execute("update watermark set archived_until = %s", [ahead])
         record(connection, make_events(2))
-        assert reading.count_events(connection, "ana").counts == {"channel.raid": 2}
-        assert archive_recorded_events(connection).events == 0
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 2}
+        assert archive_recent_counts(connection).events == 0
 
     def test_the_leaderboard_is_exact_though_it_looks_at_few(
         self, connection: Connection, make_events: MakeEvents
@@ -259,13 +261,13 @@ class TestCountingAsItGoes:
             record_earlier(
                 connection, make_events(number, streamer_id=f"{number}", streamer_name=f"s{number:02}")
             )
-        archive_recorded_events(connection)
+        archive_recent_counts(connection)
         # One from far behind overtakes all, one catches up with another, one is new.
         record(connection, make_events(25, streamer_id="3", streamer_name="s03"))
         record(connection, make_events(1, streamer_id="19", streamer_name="s19"))
         record(connection, make_events(17, streamer_id="99", streamer_name="new"))
         for event_type in (None, "channel.raid"):
-            leaders = reading.leaderboard(connection, event_type, None, 5)
+            leaders = reads.leaderboard(connection, event_type, None, 5)
             assert [(leader.streamer_name, leader.event_count) for leader in leaders] == [
                 ("s03", 28),
                 ("s19", 20),
@@ -273,7 +275,7 @@ class TestCountingAsItGoes:
                 ("s18", 18),
                 ("s17", 17),
             ]
-        assert reading.leaderboard(connection, "stream.online", None, 5) == []
+        assert reads.leaderboard(connection, "stream.online", None, 5) == []
 
 
 class TestWritersOfAClosingPartition:
@@ -289,12 +291,11 @@ class TestWritersOfAClosingPartition:
     def test_those_who_are_writing_are_waited_for(
         self, connection: Connection, settings: DatabaseSettings, connect: Connect
     ) -> None:
-        writer = connect(settings)
+        writer, observer = connect(settings), connect(settings)
         with ThreadPoolExecutor() as pool:
             with writer.transaction():
                 writer.execute(self.WRITE, [today() - DAY])
                 sealing = pool.submit(seal_partitions, connection)
-                observer = connect(settings)
                 waiting = (
                     "select from pg_locks where not granted and database = "
                     "(select oid from pg_database where datname = current_database())"
@@ -310,7 +311,7 @@ class TestWritersOfAClosingPartition:
 
 
 class TestRollingUp:
-    def test_no_answer_changes_and_a_finished_month_is_one_archive(
+    def test_no_answer_changes_and_a_month_that_is_over_is_one_table(
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
         start = today() - 70 * DAY
@@ -318,22 +319,22 @@ class TestRollingUp:
             create_partition(connection, start + days * DAY, start + (days + 1) * DAY)
             record_at(connection, start + days * DAY, make_events(1 + days % 3))
         seal_partitions(connection)
-        before = everything(connection)
-        merged = roll_up_archives(connection)
+        before = all_counts(connection)
+        merged = roll_up_archived_counts(connection)
         months = {(start + days * DAY).strftime("%Y-%m") for days in range(70)} - {today().strftime("%Y-%m")}
-        assert len(archives(connection)) == 70 - merged + len(months)
-        assert len(archives(connection)) <= 31 + len(months)
-        assert everything(connection) == before
-        assert roll_up_archives(connection) == 0
+        assert len(count_tables(connection)) == 70 - merged + len(months)
+        assert len(count_tables(connection)) <= 31 + len(months)
+        assert all_counts(connection) == before
+        assert roll_up_archived_counts(connection) == 0
 
 
-def test_totals_are_the_sum_of_the_archives(connection: Connection, make_events: MakeEvents) -> None:
+def test_totals_are_the_sums_of_the_archived_counts(connection: Connection, make_events: MakeEvents) -> None:
     for hours in range(30, 0, -1):
         lower = today() - timedelta(hours=hours)
         create_partition(connection, lower, lower + timedelta(hours=1))
         record_at(connection, lower, make_events(hours, event_type=f"type.{hours % 2}"))
     seal_partitions(connection)
-    roll_up_archives(connection)
+    roll_up_archived_counts(connection)
     leaders = connection.execute("select sum(event_count)::int as sum from archived_leaders").fetchone()
     assert leaders == {"sum": 30 * 31 / 2}
     totals = connection.execute("select * from archived_totals order by 2").fetchall()
@@ -355,8 +356,8 @@ def test_a_partition_may_be_longer_than_a_day(connection: Connection, make_event
         expected[(today() - days * DAY).date()] = {"channel.raid": days}
     expected[today().date()] = {"channel.raid": 0}
     seal_partitions(connection)
-    assert len(archives(connection)) == 1
-    assert reading.count_events_daily(connection, "ana", 8, today().date()) == expected
+    assert len(count_tables(connection)) == 1
+    assert reads.count_events_daily(connection, "ana", 8, today().date()) == expected
 
 
 @pytest.mark.usefixtures("past")

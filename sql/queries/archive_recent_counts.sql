@@ -1,0 +1,1 @@
+select archive_recent_counts() as event_count

@@ -1,1 +1,0 @@
-select archive_recorded_events() as event_count

@@ -1,0 +1,1 @@
+select roll_up_archived_counts(%(max_timestamps)s, %(keep_days)s) as done

@@ -1,1 +1,0 @@
-select roll_up_archives(%(max_timestamps)s, %(keep_days)s) as done
