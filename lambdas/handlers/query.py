@@ -148,11 +148,11 @@ def openapi_document() -> dict[str, Any]:
         )
     )
     # Generated: 422 with the framework's body. Answered: 400, and the one shape that all errors have.
-    schemas = document["components"]["schemas"]
+    described = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ResponseValidationError", "ValidationError"):
-        del schemas[name]
+        del described[name]
     error = schemas.Error.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas |= error.pop("$defs") | {"Error": error}
+    described |= error.pop("$defs") | {"Error": error}
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     for path in document["paths"].values():
         responses = path["get"]["responses"]
