@@ -11,8 +11,9 @@ from pathlib import Path
 
 from local import environment
 from local.answering import until_answers
-from local.ports import HOST, try_lock
-from local.processes import Process, running
+from local.ports import HOST
+from local.processes import Process, running, try_lock
+from local.threads import in_thread
 
 REQUIREMENTS = environment.ROOT / "requirements" / "emulator.txt"
 VENV = environment.ROOT / ".local" / "emulator-venv"
@@ -25,7 +26,7 @@ def endpoint(port: int) -> str:
     return f"http://{HOST}:{port}"
 
 
-async def install(logs: Path) -> None:
+async def _install(logs: Path) -> None:
     """Make the emulator's environment from its requirements, unless it stands already."""
     async with _locked(VENV.with_name("emulator-venv.lock")):
         stamp = VENV / ".installed-from"
@@ -67,11 +68,12 @@ async def _locked(path: Path) -> AsyncIterator[None]:
 async def run(port: int, state: Path, logs: Path) -> AsyncIterator[Process]:
     """Run the emulator, empty, with IAM enforcement, until the block is left.
 
-    It and the functions that it runs see nothing of the caller's environment; what they write to the
-    temporary folder goes with them.
+    It and the functions that it runs see nothing of the caller's environment. What they write to the
+    temporary folder goes with them, and so does ``endpoints.json``, which is of no use without them.
     """
+    await _install(logs)
     temporary = state / "tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    await in_thread(shutil.rmtree, temporary, True)  # of a run that was killed
     temporary.mkdir(parents=True)
     variables = {
         "PATH": os.environ["PATH"],  # for node, which runs CloudFront functions and triggers
@@ -90,10 +92,13 @@ async def run(port: int, state: Path, logs: Path) -> AsyncIterator[Process]:
     }
     # -P: the launcher's folder is this package, whose modules are not meant for that interpreter.
     command = [str(VENV / "bin" / "python"), "-P", str(_LAUNCHER)]
-    log = logs / "emulator.log"
-    try:
-        async with running("The AWS emulator", command, log=log, env=variables, cwd=temporary) as process:
-            await until_answers(f"{endpoint(port)}/_ministack/health", seconds=_START_SECONDS, by=process)
-            yield process
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    async with running(
+        "The AWS emulator",
+        command,
+        log=logs / "emulator.log",
+        cwd=temporary,
+        env=variables,
+        delete=[state / "endpoints.json", temporary],
+    ) as process:
+        await until_answers(f"{endpoint(port)}/_ministack/health", seconds=_START_SECONDS, by=process)
+        yield process

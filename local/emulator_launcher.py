@@ -7,19 +7,24 @@ with a type is done here with the emulator's services.
 
 import fnmatch
 import gzip
+import hashlib
 import io
 import json
 import mimetypes
 import os
 import string
+import tempfile
+import threading
 import uuid
 import zipfile
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 from ministack.app import main
-from ministack.core import iam_evaluator
+from ministack.core import iam_evaluator, lambda_runtime
 from ministack.services import apigateway, cloudfront, cognito, secretsmanager
 from ministack.services.cloudformation import provisioners
 
@@ -402,7 +407,32 @@ async def viewer_request(
     return status, {**kept, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}, compressed
 
 
+_unpacking = threading.Lock()
+
+
+class SharedArchive(zipfile.ZipFile):
+    """A function's package, unpacked once: the emulator would unpack it for each process, and leave it there.
+
+    Functions cannot write to their code's folder in AWS, so that they can share it here.
+    """
+
+    def extractall(self, path: Any = None, members: Any = None, pwd: Any = None) -> None:
+        """Make ``path``, an empty folder, a link to the unpacked package, and delete the archive."""
+        archive, folder = Path(str(self.filename)), Path(path)
+        content = hashlib.sha256(archive.read_bytes()).hexdigest()
+        shared = Path(tempfile.gettempdir()) / f"unpacked-{content}"
+        with _unpacking:
+            if not shared.exists():
+                half = shared.with_suffix(".new")
+                super().extractall(half, members, pwd)
+                half.rename(shared)
+        archive.unlink()
+        folder.rmdir()
+        folder.symlink_to(shared)
+
+
 if __name__ == "__main__":
+    lambda_runtime.zipfile = SimpleNamespace(**{**vars(zipfile), "ZipFile": SharedArchive})
     cloudfront._dataplane_behavior = behavior
     cloudfront.handle_viewer_request = viewer_request
     provisioners._RESOURCE_HANDLERS.update(HANDLERS)

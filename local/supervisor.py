@@ -1,0 +1,101 @@
+"""Runs a command until standard input ends; then ends it, with every process that it started.
+
+    supervisor.py SIGNAL [PATH …] -- COMMAND …
+
+Standard input is a pipe whose other end only the caller holds. The caller closes it to stop the command; if
+the caller is killed, the kernel closes it. SIGNAL (a number) asks the command to end; what still runs
+STOP_SECONDS later is killed. Files and folders at PATH are deleted when everything has ended.
+"""
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+STOP_SECONDS = 5
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def main() -> int:
+    """Run the command; return its exit status, as a shell would tell it."""
+    separator = sys.argv.index("--")
+    number, *leftovers = sys.argv[1:separator]
+    # The input alone decides. Handlers, unlike SIG_IGN, are not inherited by the command.
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, lambda *_: None)
+    if sys.platform == "linux":
+        # Processes whose parent has ended become children of this one, so that they are found, too.
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        command = subprocess.Popen(sys.argv[separator + 1 :], stdin=subprocess.DEVNULL)
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}")
+    threading.Thread(target=_stop_when_input_ends, args=(command.pid, int(number)), daemon=True).start()
+    ended, status = os.wait()
+    while ended != command.pid:
+        ended, status = os.wait()
+    _kill_others()
+    for path in leftovers:
+        _delete(Path(path))
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _stop_when_input_ends(command: int, number: int) -> None:
+    os.read(sys.stdin.fileno(), 1)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(command, number)
+    if number != signal.SIGKILL:
+        time.sleep(STOP_SECONDS)
+    _kill_others()
+
+
+def _kill_others() -> None:
+    while others := _others():
+        for pid in others:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _others() -> set[int]:
+    """The processes that descend from this one, in whatever process group, and the others in its group."""
+    own = os.getpid()
+    rows = _processes()
+    found = {own}
+    while more := {pid for pid, parent, group in rows if parent in found or group == own} - found:
+        found |= more
+    return found - {own}
+
+
+def _processes() -> list[tuple[int, int, int]]:
+    """Process id, parent and process group of everything that runs."""
+    rows = []
+    if sys.platform == "linux":  # where `ps` may be missing
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                state, *ids = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
+                rows.append((stat.parent.name, *ids, state))
+    else:
+        ps = subprocess.Popen(["ps", "-A", "-o", "pid=,ppid=,pgid=,state="], stdout=subprocess.PIPE)
+        rows = [line.decode().split() for line in ps.communicate()[0].splitlines()]
+        rows = [row for row in rows if row[0] != str(ps.pid)]
+    # A zombie has ended: only its parent can remove it.
+    return [(int(pid), int(parent), int(group)) for pid, parent, group, state in rows if state[0] not in "XZ"]
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
