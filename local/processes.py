@@ -1,9 +1,7 @@
 """Child processes: started, watched and ended together with everything that they start themselves."""
 
 import asyncio
-import contextlib
 import fcntl
-import os
 import signal
 import subprocess
 import sys
@@ -98,8 +96,8 @@ async def _stop(process: Process, child: subprocess.Popen[bytes]) -> None:
         pass
     finally:
         # The supervisor itself may hang, or may have been killed.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
+        supervisor.kill_descendants(child.pid)
+        child.kill()
         child.wait()
 
 

@@ -40,7 +40,7 @@ def main() -> int:
     ended, status = os.wait()
     while ended != command.pid:
         ended, status = os.wait()
-    _kill_others()
+    kill_descendants(os.getpid())
     for path in leftovers:
         _delete(Path(path))
     code = os.waitstatus_to_exitcode(status)
@@ -53,25 +53,24 @@ def _stop_when_input_ends(command: int, number: int) -> None:
         os.kill(command, number)
     if number != signal.SIGKILL:
         time.sleep(STOP_SECONDS)
-    _kill_others()
+    kill_descendants(os.getpid())
 
 
-def _kill_others() -> None:
-    while others := _others():
-        for pid in others:
+def kill_descendants(ancestor: int) -> None:
+    """Kill all that descends from ``ancestor``, in whatever process group, and all else in its group.
+
+    New ones may come while others are killed; one that the kernel cannot end now is given up after a second.
+    """
+    for _ in range(100):
+        found, rows = {ancestor}, _processes()
+        while more := {pid for pid, parent, group in rows if parent in found or group == ancestor} - found:
+            found |= more
+        if found == {ancestor}:
+            return
+        for pid in found - {ancestor}:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
-
-
-def _others() -> set[int]:
-    """The processes that descend from this one, in whatever process group, and the others in its group."""
-    own = os.getpid()
-    rows = _processes()
-    found = {own}
-    while more := {pid for pid, parent, group in rows if parent in found or group == own} - found:
-        found |= more
-    return found - {own}
 
 
 def _processes() -> list[tuple[int, int, int]]:

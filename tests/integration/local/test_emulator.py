@@ -6,6 +6,7 @@ These fail when a new version of the emulator no longer takes what the launcher 
 import asyncio
 import io
 import json
+import os
 import socket
 import time
 import zipfile
@@ -27,13 +28,16 @@ ARCHIVES = "archives"
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    state = tmp_path_factory.mktemp("emulator")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("emulator")
+
+
+@pytest.fixture(scope="module")
+def endpoint(state: Path) -> Iterator[str]:
     with socket.create_server((HOST, 0)) as probe:
         port = probe.getsockname()[1]
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
-        runner.run(emulator.install(state))
         runner.run(stack.enter_async_context(emulator.run(port, state, state)))
         yield emulator.endpoint(port)
         runner.run(stack.aclose())
@@ -329,6 +333,29 @@ def test_iam_is_enforced(endpoint: str) -> None:
     )
     with pytest.raises(ClientError, match="AccessDenied"):
         nobody.list_buckets()
+
+
+def test_functions_with_the_same_package_share_one_copy_of_it(endpoint: str, state: Path) -> None:
+    code = {
+        "S3Bucket": ARCHIVES,
+        "S3Key": archive(endpoint, **{"app.py": "def handler(event, _): return event"}),
+    }
+    may_assume = {
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    }
+    iam, functions = client(endpoint, "iam"), client(endpoint, "lambda")
+    role = iam.create_role(
+        RoleName="functions", AssumeRolePolicyDocument=json.dumps({"Statement": may_assume})
+    )["Role"]["Arn"]
+    for name in ("one", "other"):
+        options = {"Runtime": "python3.12", "Handler": "app.handler", "Role": role}
+        functions.create_function(FunctionName=name, Code=code, **options)
+        answer = functions.invoke(FunctionName=name, Payload=f'"{name}"')
+        assert json.load(answer["Payload"]) == name
+    copies = [folder for folder, _, files in os.walk(state / "tmp") if "app.py" in files]
+    assert len(copies) == 1
 
 
 def test_functions_find_boto3_and_nothing_of_ours(endpoint: str) -> None:
