@@ -13,7 +13,7 @@ import pytest
 from local import postgres
 from local.errors import LocalCloudError
 from local.ports import HOST
-from tests.integration.local.process_table import descendants, processes, until_gone
+from tests.process_table import descendants, processes, until_gone
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from local.answering import until_answers
 from local.environment import ROOT
 from local.errors import LocalCloudError
 from local.processes import last_lines, running, until_ended
-from tests.integration.local.process_table import descendants, processes, until_gone
+from tests.process_table import descendants, processes, until_gone
 
 SHELL = ["/bin/sh", "-c"]
 # A shell whose child is in a session, and a process group, of its own. It tells both process ids.

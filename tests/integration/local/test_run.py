@@ -20,7 +20,7 @@ import pytest
 from local import cloud
 from local.environment import ROOT
 from local.ports import HOST, Ports, is_free
-from tests.integration.local.process_table import descendants, processes, until_gone
+from tests.process_table import descendants, processes, until_gone
 
 VARIABLES = ("FANFARE_PORT", "FANFARE_TWITCH_PORT", "FANFARE_DATABASE_PORT")
 
