@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from local import deployment, emulator, endpoints, environment, postgres
-from local.answering import until_answers
 from local.endpoints import Endpoints
 from local.errors import LocalCloudError
 from local.ports import HOST, PortReservations, Ports
 from local.processes import Process, running, try_lock, until_ended
 from local.progress import Report
+from local.readiness import until_answers
 from local.threads import in_thread
 from local.twitch.settings import CLIENT_SECRET
 

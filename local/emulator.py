@@ -5,18 +5,22 @@ import hashlib
 import os
 import shutil
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from local import environment
-from local.answering import until_answers
 from local.ports import HOST
 from local.processes import Process, running, try_lock
+from local.readiness import until_answers
 from local.threads import in_thread
 
 REQUIREMENTS = environment.ROOT / "requirements" / "emulator.txt"
 VENV = environment.ROOT / ".local" / "emulator-venv"
+# The functions' packages, unpacked, by content: kept, since unpacking and deleting them takes seconds.
+_UNPACKED = environment.ROOT / ".cache" / "functions"
+_UNPACKED_DAYS = 30
 _LAUNCHER = Path(__file__).with_name("emulator_launcher.py")
 _START_SECONDS = 60
 
@@ -75,6 +79,7 @@ async def run(port: int, state: Path, logs: Path) -> AsyncIterator[Process]:
     temporary = state / "tmp"
     await in_thread(shutil.rmtree, temporary, True)  # of a run that was killed
     temporary.mkdir(parents=True)
+    await in_thread(_forget_old_packages)
     variables = {
         "PATH": os.environ["PATH"],  # for node, which runs CloudFront functions and triggers
         "HOME": str(temporary),
@@ -84,6 +89,7 @@ async def run(port: int, state: Path, logs: Path) -> AsyncIterator[Process]:
         "GATEWAY_PORT": str(port),
         "BIND_HOST": HOST,
         "AUTH": "true",
+        "FANFARE_UNPACKED": str(_UNPACKED),
         # Servers of their own that nothing here uses, on ports that a second local cloud would find taken.
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
@@ -102,3 +108,10 @@ async def run(port: int, state: Path, logs: Path) -> AsyncIterator[Process]:
     ) as process:
         await until_answers(f"{endpoint(port)}/_ministack/health", seconds=_START_SECONDS, by=process)
         yield process
+
+
+def _forget_old_packages() -> None:
+    _UNPACKED.mkdir(parents=True, exist_ok=True)
+    for package in _UNPACKED.iterdir():
+        if package.stat().st_mtime < time.time() - _UNPACKED_DAYS * 86_400:
+            shutil.rmtree(package, ignore_errors=True)

@@ -12,9 +12,8 @@ import io
 import json
 import mimetypes
 import os
+import shutil
 import string
-import tempfile
-import threading
 import uuid
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -407,31 +406,33 @@ async def viewer_request(
     return status, {**kept, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}, compressed
 
 
-_unpacking = threading.Lock()
-
-
 class SharedArchive(zipfile.ZipFile):
-    """A function's package, unpacked once: the emulator would unpack it for each process, and leave it there.
+    """A function's package, unpacked once: where the emulator would do it for each process.
 
     Functions cannot write to their code's folder in AWS, so that they can share it here.
     """
 
+    folder: Path
+
     def extractall(self, path: Any = None, members: Any = None, pwd: Any = None) -> None:
         """Make ``path``, an empty folder, a link to the unpacked package, and delete the archive."""
-        archive, folder = Path(str(self.filename)), Path(path)
-        content = hashlib.sha256(archive.read_bytes()).hexdigest()
-        shared = Path(tempfile.gettempdir()) / f"unpacked-{content}"
-        with _unpacking:
-            if not shared.exists():
-                half = shared.with_suffix(".new")
-                super().extractall(half, members, pwd)
+        archive = Path(str(self.filename))
+        shared = self.folder / hashlib.sha256(archive.read_bytes()).hexdigest()
+        if not shared.exists():
+            half = shared.with_name(f"{shared.name}.{uuid.uuid4()}")
+            super().extractall(half, members, pwd)
+            try:
                 half.rename(shared)
+            except OSError:  # another process was quicker
+                shutil.rmtree(half)
+        os.utime(shared)
         archive.unlink()
-        folder.rmdir()
-        folder.symlink_to(shared)
+        Path(path).rmdir()
+        Path(path).symlink_to(shared)
 
 
 if __name__ == "__main__":
+    SharedArchive.folder = Path(os.environ.pop("FANFARE_UNPACKED"))
     lambda_runtime.zipfile = SimpleNamespace(**{**vars(zipfile), "ZipFile": SharedArchive})
     cloudfront._dataplane_behavior = behavior
     cloudfront.handle_viewer_request = viewer_request

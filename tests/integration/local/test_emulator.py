@@ -6,7 +6,6 @@ These fail when a new version of the emulator no longer takes what the launcher 
 import asyncio
 import io
 import json
-import os
 import socket
 import time
 import zipfile
@@ -354,8 +353,9 @@ def test_functions_with_the_same_package_share_one_copy_of_it(endpoint: str, sta
         functions.create_function(FunctionName=name, Code=code, **options)
         answer = functions.invoke(FunctionName=name, Payload=f'"{name}"')
         assert json.load(answer["Payload"]) == name
-    copies = [folder for folder, _, files in os.walk(state / "tmp") if "app.py" in files]
-    assert len(copies) == 1
+    folders = {path.resolve() for path in (state / "tmp").glob("*/code")}
+    assert len(folders) == 1
+    assert not folders.pop().is_relative_to(state), "it is not unpacked, and deleted, in every run"
 
 
 def test_functions_find_boto3_and_nothing_of_ours(endpoint: str) -> None:

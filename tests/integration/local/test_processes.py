@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from local.answering import until_answers
 from local.environment import ROOT
 from local.errors import LocalCloudError
 from local.processes import last_lines, running, until_ended
+from local.readiness import until_answers
 from tests.process_table import descendants, processes, until_gone
 
 SHELL = ["/bin/sh", "-c"]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambdas.subscriptions.topics import SEVERITY, TOPICS, Topic, TopicState, attribute, summarize
-from local.twitch.topics import TOPICS as SIMULATED
+from local.twitch.subscription_types import SUBSCRIPTION_TYPES as SIMULATED
 
 topics = st.sampled_from(TOPICS)
 streamer_ids = st.from_regex(r"[1-9][0-9]{0,11}", fullmatch=True)
@@ -37,7 +37,7 @@ def test_a_topic_has_a_scope_exactly_if_it_needs_consent(topic: Topic) -> None:
 
 
 def test_the_simulated_twitch_knows_every_topic_and_asks_for_the_same_scopes() -> None:
-    simulated = {topic.type: topic for topic in SIMULATED}
+    simulated = {twin.name: twin for twin in SIMULATED}
     assert {topic.event_type for topic in TOPICS} == simulated.keys()
     for topic in TOPICS:
         twin = simulated[topic.event_type]
