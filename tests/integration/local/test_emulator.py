@@ -71,7 +71,7 @@ class Stack:
         assert stack is None or stack["StackStatus"] == "DELETE_COMPLETE", self._reasons()
 
     def _finished(self) -> Any:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             try:
                 (stack,) = self._api.describe_stacks(StackName=self._name)["Stacks"]
@@ -315,7 +315,7 @@ def test_cloudfront_reads_a_bucket_that_refuses_unencrypted_requests(endpoint: s
     )
     label = outputs["Domain"].partition(".")[0]
     host = f"{label}.cloudfront.localhost:{endpoint.rpartition(':')[2]}"
-    answer = urllib3.request("GET", f"{endpoint}/", headers={"Host": host}, timeout=10)
+    answer = urllib3.request("GET", f"{endpoint}/", headers={"Host": host}, timeout=60)
     assert (answer.status, answer.data) == (200, b"<title>Fanfare")
     stack.delete()
 

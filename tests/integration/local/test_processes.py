@@ -113,7 +113,7 @@ async def test_waiting_for_a_server_that_ends_tells_its_last_words(tmp_path: Pat
     command = [*SHELL, "echo the disk is full; exit 3"]
     async with running("The server", command, log=tmp_path / "log", cwd=tmp_path) as process:
         with pytest.raises(LocalCloudError, match=r"(?s)The server ended with exit code 3.*the disk is full"):
-            await until_answers("http://127.0.0.1:9/", seconds=10, by=process)
+            await until_answers("http://127.0.0.1:9/", seconds=60, by=process)
 
 
 async def test_waiting_for_a_silent_server_ends_in_time(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ async def test_waiting_for_a_silent_server_ends_in_time(tmp_path: Path) -> None:
 async def test_a_server_has_answered_when_it_says_2xx(tmp_path: Path, unused_tcp_port: int) -> None:
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(unused_tcp_port)]
     async with running("The server", command, log=tmp_path / "log", cwd=tmp_path) as process:
-        await until_answers(f"http://127.0.0.1:{unused_tcp_port}/", seconds=20, by=process)
+        await until_answers(f"http://127.0.0.1:{unused_tcp_port}/", seconds=120, by=process)
         with pytest.raises(LocalCloudError, match=r"did not answer within 5 s; last: 404"):
             await until_answers(f"http://127.0.0.1:{unused_tcp_port}/nothing", seconds=5, by=process)
 
