@@ -30,7 +30,9 @@ RESULTS = ROOT / ".artifacts" / "soak.json"
 ROUNDS = int(os.environ.get("ROUNDS") or 40)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 BUSY_LOOPS = 2
+EVENT_TYPE = "channel.update"
 EVENTS = 30
+MOST_WAIT_SECONDS = 120
 MOST_START_SECONDS = 600
 MOST_STOP_SECONDS = 10
 MOST_MEGABYTES = 5
@@ -136,10 +138,17 @@ def _use(row: Round, cloud: Cloud, recorded: set[str], stopping: threading.Event
         before = ids()
         row.missing = len(recorded - before)
         channel = "soaked"
-        Viewer.sign_in(cloud, "vera_viewer").watch(channel)
-        cloud.until_subscribed(channel)
+        viewer = Viewer.sign_in(cloud, "vera_viewer")
+        eventually("it is watched", lambda: viewer.watch(channel).status == 200, MOST_WAIT_SECONDS)
+        eventually(
+            "it is subscribed",
+            lambda: (
+                (EVENT_TYPE, "enabled") in [(s["type"], s["status"]) for s in cloud.subscriptions(channel)]
+            ),
+            MOST_WAIT_SECONDS,
+        )
         threading.Thread(target=_make_traffic, args=(cloud, channel, stopping), daemon=True).start()
-        eventually("events are recorded", lambda: len(ids()) >= len(before) + EVENTS, seconds=120)
+        eventually("events are recorded", lambda: len(ids()) >= len(before) + EVENTS, MOST_WAIT_SECONDS)
         recorded |= ids()
         row.recorded = len(recorded)
 
@@ -147,7 +156,7 @@ def _use(row: Round, cloud: Cloud, recorded: set[str], stopping: threading.Event
 def _make_traffic(cloud: Cloud, channel: str, stopping: threading.Event) -> None:
     while not stopping.is_set():
         try:
-            cloud.simulate("channel.update", channel, count=10)
+            cloud.simulate(EVENT_TYPE, channel, count=10)
             cloud.get(f"api/channels/{channel}/counts")
             cloud.get(f"api/channels/{channel}/events")
         except (AssertionError, ValueError, urllib3.exceptions.HTTPError):

@@ -182,11 +182,12 @@ async def test_a_callback_that_takes_too_long_counts_as_no_answer(webhook: Webho
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
-    async with simulated_twitch(delivery_timeout=0.2) as twitch:
+    # Long enough for the challenge to be answered on a busy machine.
+    async with simulated_twitch(delivery_timeout=5.0, retry_delays=()) as twitch:
         await twitch.enabled(f"http://{host}:{port}/", "alice")
         sent = await twitch.control("/events", event_type="stream.online", login="alice")
         [delivery] = sent.json["deliveries"]
-        assert (delivery["status"], delivery["attempts"]) == (None, 3)
+        assert (delivery["status"], delivery["attempts"]) == (None, 1)
     asleep.set()
     await runner.cleanup()
 
