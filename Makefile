@@ -104,6 +104,10 @@ integration: $(VENV) $(TOOLS) ## Test against a real PostgreSQL, simulated AWS c
 stress: $(VENV) ## Record, archive, read and drop at once for a minute, while connections are killed
 	FANFARE_STRESS_SECONDS=$${FANFARE_STRESS_SECONDS:-60} $(PYTEST) -s tests/integration/history/test_concurrency.py
 
+.PHONY: soak
+soak: $(VENV) $(TOOLS) $(SITE) ## Start and stop the local cloud 40 times (ROUNDS), under load (.artifacts/soak.json)
+	@$(BIN)/python -m tests.soak
+
 .PHONY: rollover
 rollover: $(VENV) $(TOOLS) $(SITE) ## Test the deployed local cloud over the ends of some one-minute partitions
 	FANFARE_PARTITION_SECONDS=60 FANFARE_RETENTION_SECONDS=60 $(PYTEST) -m measured tests/e2e/test_rollover.py

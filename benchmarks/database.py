@@ -21,6 +21,7 @@ from lambdas.history.database import Connection, Database, DatabaseSettings
 from lambdas.history.migrations import migrate
 from lambdas.history.upkeep import ensure_partitions
 from local import postgres
+from local.ports import HOST
 
 DAY: Final = 86_400
 STREAMERS: Final = 10_000
@@ -37,7 +38,6 @@ _SHOWN: Final = (*SERVER, "fsync", "synchronous_commit", "full_page_writes", "au
 @contextlib.contextmanager
 def store() -> Iterator[postgres.Postgres]:
     """A server with an event store that has the partitions of today and no events; gone afterwards."""
-    # Not below a folder of this user alone: PostgreSQL may have to run as another one.
     with (
         tempfile.TemporaryDirectory(prefix="fanfare-bench-") as directory,
         postgres.running(Path(directory), settings=SERVER) as server,
@@ -66,7 +66,7 @@ def connect(server: postgres.Postgres) -> Connection:
 def reader(server: postgres.Postgres) -> Database:
     """The query function's connection."""
     settings = DatabaseSettings(
-        database_host=postgres.HOST,
+        database_host=HOST,
         database_port=server.port,
         database_name=postgres.DATABASE,
         database_user=postgres.USER,

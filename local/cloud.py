@@ -4,39 +4,31 @@ import asyncio
 import os
 import secrets
 import shutil
-import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from local import deployment, emulator, endpoints, environment, postgres
-from local.answering import until_answers
 from local.endpoints import Endpoints
 from local.errors import LocalCloudError
-from local.ports import HOST, PortReservations, Ports, is_free, try_lock
-from local.processes import Process, running
+from local.ports import HOST, PortReservations, Ports
+from local.processes import Process, running, try_lock, until_ended
 from local.progress import Report
+from local.readiness import until_answers
+from local.threads import in_thread
+from local.twitch.settings import CLIENT_SECRET
 
 _OLDEST_NODE = 20
 _START_SECONDS = 30
 # The first request also starts the function's process and its database connection.
 _FIRST_ANSWER_SECONDS = 60
-_WATCH_SECONDS = 1.0
+_LEFTOVERS_SECONDS = 20
+_CLIENT_ID = "fanfare-local"
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class _Twitch:
-    """The app that Fanfare is registered as at the simulated Twitch, anew for each run."""
-
-    process: Process
-    client_id: str
-    client_secret: str
 
 
 async def run(state: Path, report: Report) -> None:
@@ -46,30 +38,31 @@ async def run(state: Path, report: Report) -> None:
     empty. Raises LocalCloudError when a step fails or a server ends by itself. However it ends, nothing that
     it started is left running and ``endpoints.json`` is gone.
     """
-    check_tools()
-    state.mkdir(parents=True, exist_ok=True)
-    async with AsyncExitStack() as stack:
-        lock(state, stack)
+    logs = state / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        _lock(state, stack)
+        await until_ended(logs, seconds=_LEFTOVERS_SECONDS)
+        await _check_tools(logs)
         ports = stack.enter_context(PortReservations()).choose(os.environ)
         environment.point_at_emulator(emulator.endpoint(ports.emulator))
         addresses = state / "endpoints.json"
         addresses.unlink(missing_ok=True)
         stack.callback(addresses.unlink, missing_ok=True)
         async with _together() as group:
-            starting = group.create_task(_start_servers(ports, state, report, stack))
             building = group.create_task(_synthesize(ports, state, report))
-        servers = starting.result()
-        with report.step("Deploying the stacks") as step:
-            outputs = await deployment.deploy(building.result(), state, state / "logs", step)
-        found = _endpoints(ports, servers.database_url, outputs)
-        with report.step("Waiting for the first answers"):
-            await _everything_answers(found, servers.emulator)
-        endpoints.write(addresses, found)
-        report.say(_welcome(found, state))
-        await _until_something_ends(servers, ports)
+            cloud, database = await _start_servers(group, ports, state, report)
+            assembly = await building
+            with report.step("Deploying the stacks") as step:
+                outputs = await deployment.deploy(assembly, state, logs, step)
+            found = _endpoints(ports, database.url(), outputs)
+            with report.step("Waiting for the first answers"):
+                await _everything_answers(found, cloud)
+            endpoints.write(addresses, found)
+            report.say(_welcome(found, state))
 
 
-def check_tools() -> None:
+async def _check_tools(logs: Path) -> None:
     """Raise LocalCloudError for the first tool that is missing or too old."""
     if sys.platform == "win32":
         raise LocalCloudError("The local cloud runs on Linux and macOS; on Windows, use WSL.")
@@ -79,7 +72,11 @@ def check_tools() -> None:
                 f"{tool} was not found. Install Node.js {_OLDEST_NODE} or newer (https://nodejs.org), "
                 "then run this again."
             )
-    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    log = logs / "node.log"
+    async with running("node", ["node", "--version"], log=log, cwd=environment.ROOT) as node:
+        if await node.wait() != 0:
+            raise node.failure("Node.js does not start.")
+    version = log.read_text().strip()
     if int(version.removeprefix("v").split(".")[0]) < _OLDEST_NODE:
         raise LocalCloudError(f"Node.js {_OLDEST_NODE} or newer is needed; this is {version}.")
     if not deployment.CDK.exists():
@@ -88,7 +85,7 @@ def check_tools() -> None:
         )
 
 
-def lock(state: Path, stack: AsyncExitStack) -> None:
+def _lock(state: Path, stack: ExitStack) -> None:
     """Keep the state folder for this run alone, until the stack is left."""
     file = stack.enter_context((state / "lock").open("w"))
     if not try_lock(file):
@@ -99,72 +96,64 @@ def lock(state: Path, stack: AsyncExitStack) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Servers:
-    emulator: Process
-    twitch: Process
-    database_url: str
+async def _start_servers(
+    group: asyncio.TaskGroup, ports: Ports, state: Path, report: Report
+) -> tuple[Process, postgres.Postgres]:
+    """Start the three servers at once and give the emulator the secrets of the other two.
 
-
-async def _start_servers(ports: Ports, state: Path, report: Report, stack: AsyncExitStack) -> _Servers:
-    """Start the three servers at once and give the emulator the secrets that it needs of the other two."""
-    async with _together() as group:
-        cloud_starting = group.create_task(_start_emulator(ports, state, report, stack))
-        twitch_starting = group.create_task(_start_twitch(ports, state, report, stack))
-        postgres_starting = group.create_task(_start_postgres(ports, state, report, stack))
-    twitch, database = twitch_starting.result(), postgres_starting.result()
-    await asyncio.to_thread(
+    They run until the group is cancelled, which stops all of them at the same time; one that ends by itself
+    makes the group fail. Returns the emulator and PostgreSQL.
+    """
+    logs, client_secret = state / "logs", secrets.token_urlsafe(24)
+    database_server = postgres.serve(state / "postgres", ports.database, logs / "postgres.log")
+    cloud = _serve(group, report, "AWS emulator", emulator.run(ports.emulator, state, logs))
+    twitch = _serve(group, report, "Simulated Twitch", simulated_twitch(ports, client_secret, logs))
+    database = _serve(group, report, "PostgreSQL", database_server)
+    starting: list[asyncio.Future[Any]] = [cloud, twitch, database]
+    await asyncio.wait(starting)
+    for process in (cloud.result(), twitch.result(), database.result().process):
+        group.create_task(process.fail_when_it_ends())
+    await in_thread(
         deployment.prepare_account,
         emulator.endpoint(ports.emulator),
         {
-            deployment.TWITCH_SECRET: {"client_id": twitch.client_id, "client_secret": twitch.client_secret},
-            deployment.DATABASE_SECRET: {"password": database.password},
+            deployment.TWITCH_SECRET: {"client_id": _CLIENT_ID, "client_secret": client_secret},
+            deployment.DATABASE_SECRET: {"password": database.result().password},
         },
     )
-    return _Servers(cloud_starting.result(), twitch.process, database.url())
+    return cloud.result(), database.result()
 
 
-async def _start_emulator(ports: Ports, state: Path, report: Report, stack: AsyncExitStack) -> Process:
-    with report.step("AWS emulator"):
-        await emulator.install(state / "logs")
-        return await stack.enter_async_context(emulator.run(ports.emulator, state, state / "logs"))
+def _serve(
+    group: asyncio.TaskGroup, report: Report, name: str, server: AbstractAsyncContextManager[T]
+) -> asyncio.Future[T]:
+    """Start a server, and keep it until the group is cancelled; the result is there when it has started."""
+    started: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
+    async def serve() -> None:
+        async with AsyncExitStack() as stack:
+            with report.step(name):
+                started.set_result(await stack.enter_async_context(server))
+            await asyncio.Event().wait()
 
-async def _start_twitch(ports: Ports, state: Path, report: Report, stack: AsyncExitStack) -> _Twitch:
-    app = ("fanfare-local", secrets.token_urlsafe(24))
-    command = [sys.executable, "-m", "local.twitch", "--port", str(ports.twitch)]
-    command += ["--client-id", app[0], "--client-secret", app[1]]
-    command += ["--cognito-callback-base", emulator.endpoint(ports.emulator)]
-    with report.step("Simulated Twitch"):
-        process = await stack.enter_async_context(
-            running("The simulated Twitch", command, log=state / "logs" / "twitch.log", cwd=environment.ROOT)
-        )
-        await until_answers(f"http://{HOST}:{ports.twitch}/", seconds=_START_SECONDS, by=process)
-    return _Twitch(process, *app)
-
-
-async def _start_postgres(
-    ports: Ports, state: Path, report: Report, stack: AsyncExitStack
-) -> postgres.Postgres:
-    with report.step("PostgreSQL"):
-        try:
-            server = postgres.running(state / "postgres", ports.database)
-            return await stack.enter_async_context(_in_thread(server))
-        except postgres.PostgresError as error:
-            raise LocalCloudError(str(error)) from error
+    group.create_task(serve())
+    return started
 
 
 @asynccontextmanager
-async def _in_thread(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
-    """Enter and leave a blocking context manager without blocking the others."""
-    entering = asyncio.create_task(asyncio.to_thread(manager.__enter__))
-    try:
-        yield await asyncio.shield(entering)
-    finally:
-        # A thread cannot be cancelled: when this was, what it made must still be taken down.
-        await asyncio.wait([entering])
-        if entering.exception() is None:
-            await asyncio.to_thread(manager.__exit__, None, None, None)
+async def simulated_twitch(ports: Ports, client_secret: str, logs: Path) -> AsyncIterator[Process]:
+    """Run the simulated Twitch until the block is left."""
+    command = [sys.executable, "-m", "local.twitch", "--port", str(ports.twitch), "--client-id", _CLIENT_ID]
+    command += ["--cognito-callback-base", emulator.endpoint(ports.emulator)]
+    async with running(
+        "The simulated Twitch",
+        command,
+        log=logs / "twitch.log",
+        cwd=environment.ROOT,
+        env={**os.environ, CLIENT_SECRET: client_secret},
+    ) as process:
+        await until_answers(f"http://{HOST}:{ports.twitch}/", seconds=_START_SECONDS, by=process)
+        yield process
 
 
 async def _synthesize(ports: Ports, state: Path, report: Report) -> Path:
@@ -206,25 +195,6 @@ async def _everything_answers(found: Endpoints, cloud: Process) -> None:
         await until_answers(url, seconds=_FIRST_ANSWER_SECONDS, by=cloud)
     for url in (by_number, f"{by_number}config.json", f"{by_number}{counts}"):
         await until_answers(url, headers=host, seconds=_FIRST_ANSWER_SECONDS, by=cloud)
-
-
-async def _until_something_ends(servers: _Servers, ports: Ports) -> None:
-    """Raise LocalCloudError as soon as one of the servers is gone."""
-    async with _together() as group:
-        group.create_task(_ends(servers.emulator))
-        group.create_task(_ends(servers.twitch))
-        group.create_task(_no_longer_listens(ports.database))
-
-
-async def _ends(process: Process) -> None:
-    status = await process.wait()
-    raise process.failure(f"{process.name} ended with exit code {status}; everything else was stopped.")
-
-
-async def _no_longer_listens(port: int) -> None:
-    while not is_free(port):
-        await asyncio.sleep(_WATCH_SECONDS)
-    raise LocalCloudError("PostgreSQL ended; everything else was stopped. Its log is in the state folder.")
 
 
 def _welcome(found: Endpoints, state: Path) -> str:

@@ -5,17 +5,22 @@ import hashlib
 import os
 import shutil
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from local import environment
-from local.answering import until_answers
-from local.ports import HOST, try_lock
-from local.processes import Process, running
+from local.ports import HOST
+from local.processes import Process, running, try_lock
+from local.readiness import until_answers
+from local.threads import in_thread
 
 REQUIREMENTS = environment.ROOT / "requirements" / "emulator.txt"
 VENV = environment.ROOT / ".local" / "emulator-venv"
+# The functions' packages, unpacked, by content: kept, since unpacking and deleting them takes seconds.
+_UNPACKED = environment.ROOT / ".cache" / "functions"
+_UNPACKED_DAYS = 30
 _LAUNCHER = Path(__file__).with_name("emulator_launcher.py")
 _START_SECONDS = 60
 
@@ -25,7 +30,7 @@ def endpoint(port: int) -> str:
     return f"http://{HOST}:{port}"
 
 
-async def install(logs: Path) -> None:
+async def _install(logs: Path) -> None:
     """Make the emulator's environment from its requirements, unless it stands already."""
     async with _locked(VENV.with_name("emulator-venv.lock")):
         stamp = VENV / ".installed-from"
@@ -67,12 +72,14 @@ async def _locked(path: Path) -> AsyncIterator[None]:
 async def run(port: int, state: Path, logs: Path) -> AsyncIterator[Process]:
     """Run the emulator, empty, with IAM enforcement, until the block is left.
 
-    It and the functions that it runs see nothing of the caller's environment; what they write to the
-    temporary folder goes with them.
+    It and the functions that it runs see nothing of the caller's environment. What they write to the
+    temporary folder goes with them, and so does ``endpoints.json``, which is of no use without them.
     """
+    await _install(logs)
     temporary = state / "tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    await in_thread(shutil.rmtree, temporary, True)  # of a run that was killed
     temporary.mkdir(parents=True)
+    await in_thread(_forget_old_packages)
     variables = {
         "PATH": os.environ["PATH"],  # for node, which runs CloudFront functions and triggers
         "HOME": str(temporary),
@@ -82,6 +89,7 @@ async def run(port: int, state: Path, logs: Path) -> AsyncIterator[Process]:
         "GATEWAY_PORT": str(port),
         "BIND_HOST": HOST,
         "AUTH": "true",
+        "FANFARE_UNPACKED": str(_UNPACKED),
         # Servers of their own that nothing here uses, on ports that a second local cloud would find taken.
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
@@ -90,10 +98,20 @@ async def run(port: int, state: Path, logs: Path) -> AsyncIterator[Process]:
     }
     # -P: the launcher's folder is this package, whose modules are not meant for that interpreter.
     command = [str(VENV / "bin" / "python"), "-P", str(_LAUNCHER)]
-    log = logs / "emulator.log"
-    try:
-        async with running("The AWS emulator", command, log=log, env=variables, cwd=temporary) as process:
-            await until_answers(f"{endpoint(port)}/_ministack/health", seconds=_START_SECONDS, by=process)
-            yield process
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    async with running(
+        "The AWS emulator",
+        command,
+        log=logs / "emulator.log",
+        cwd=temporary,
+        env=variables,
+        delete=[state / "endpoints.json", temporary],
+    ) as process:
+        await until_answers(f"{endpoint(port)}/_ministack/health", seconds=_START_SECONDS, by=process)
+        yield process
+
+
+def _forget_old_packages() -> None:
+    _UNPACKED.mkdir(parents=True, exist_ok=True)
+    for package in _UNPACKED.iterdir():
+        if package.stat().st_mtime < time.time() - _UNPACKED_DAYS * 86_400:
+            shutil.rmtree(package, ignore_errors=True)

@@ -7,19 +7,23 @@ with a type is done here with the emulator's services.
 
 import fnmatch
 import gzip
+import hashlib
 import io
 import json
 import mimetypes
 import os
+import shutil
 import string
 import uuid
 import zipfile
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 from ministack.app import main
-from ministack.core import iam_evaluator
+from ministack.core import iam_evaluator, lambda_runtime
 from ministack.services import apigateway, cloudfront, cognito, secretsmanager
 from ministack.services.cloudformation import provisioners
 
@@ -402,7 +406,34 @@ async def viewer_request(
     return status, {**kept, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}, compressed
 
 
+class SharedArchive(zipfile.ZipFile):
+    """A function's package, unpacked once: where the emulator would do it for each process.
+
+    Functions cannot write to their code's folder in AWS, so that they can share it here.
+    """
+
+    folder: Path
+
+    def extractall(self, path: Any = None, members: Any = None, pwd: Any = None) -> None:
+        """Make ``path``, an empty folder, a link to the unpacked package, and delete the archive."""
+        archive = Path(str(self.filename))
+        shared = self.folder / hashlib.sha256(archive.read_bytes()).hexdigest()
+        if not shared.exists():
+            half = shared.with_name(f"{shared.name}.{uuid.uuid4()}")
+            super().extractall(half, members, pwd)
+            try:
+                half.rename(shared)
+            except OSError:  # another process was quicker
+                shutil.rmtree(half)
+        os.utime(shared)
+        archive.unlink()
+        Path(path).rmdir()
+        Path(path).symlink_to(shared)
+
+
 if __name__ == "__main__":
+    SharedArchive.folder = Path(os.environ.pop("FANFARE_UNPACKED"))
+    lambda_runtime.zipfile = SimpleNamespace(**{**vars(zipfile), "ZipFile": SharedArchive})
     cloudfront._dataplane_behavior = behavior
     cloudfront.handle_viewer_request = viewer_request
     provisioners._RESOURCE_HANDLERS.update(HANDLERS)

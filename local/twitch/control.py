@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from local.twitch.delivery import Courier
+from local.twitch.sender import Sender
 from local.twitch.simulator import Simulator
 from local.twitch.state import (
     AUTHORIZATION_REVOKED,
@@ -18,7 +18,7 @@ from local.twitch.state import (
     Fault,
     Subscription,
 )
-from local.twitch.topics import TOPIC_BY_TYPE, TOPICS, Topic
+from local.twitch.subscription_types import SUBSCRIPTION_TYPE_BY_NAME, SUBSCRIPTION_TYPES, SubscriptionType
 from local.twitch.users import User
 
 FAULT_PATHS = ("/helix", "/oauth2")
@@ -35,10 +35,10 @@ class BadOrderError(Exception):
 class Control:
     """The endpoints below ``/simulator``."""
 
-    def __init__(self, simulator: Simulator, courier: Courier) -> None:
+    def __init__(self, simulator: Simulator, sender: Sender) -> None:
         self._simulator = simulator
         self._state = simulator.state
-        self._courier = courier
+        self._sender = sender
 
     def app(self) -> web.Application:
         """The endpoints as an application to be mounted."""
@@ -65,7 +65,12 @@ class Control:
         return web.json_response(
             {
                 "topics": [
-                    {"type": topic.type, "version": topic.version, "scope": topic.scope} for topic in TOPICS
+                    {
+                        "type": subscription_type.name,
+                        "version": subscription_type.version,
+                        "scope": subscription_type.scope,
+                    }
+                    for subscription_type in SUBSCRIPTION_TYPES
                 ],
                 "channels": [
                     {"id": user.id, "login": user.login, "display_name": user.display_name}
@@ -96,7 +101,7 @@ class Control:
         The same ``message_id`` for several messages makes them redeliveries of each other.
         """
         order = await _read_order(request)
-        topic = _read_topic(order)
+        subscription_type = _read_subscription_type(order)
         channel = self._read_user(order)
         count = _read(order, "count", int, 1, least=1, most=MOST_EVENTS)
         per_second = _read(order, "per_second", float, 0.0, most=1e6)
@@ -111,8 +116,8 @@ class Control:
         for number in range(count):
             if per_second:
                 await asyncio.sleep(started + number / per_second - loop.time())
-            self._simulator.notify(topic, channel, overrides, message_id or None)
-            tasks.append(self._courier.start())
+            self._simulator.notify(subscription_type, channel, overrides, message_id or None)
+            tasks.append(self._sender.start())
         return _answer([delivery for batch in await asyncio.gather(*tasks) for delivery in batch])
 
     async def _revoke(self, request: web.Request) -> web.Response:
@@ -129,8 +134,12 @@ class Control:
             subscription = self._state.subscriptions.get(_read(order, "subscription_id", str, ""))
             revoked = [subscription] if subscription is not None else []
         else:
-            topic, channel = _read_topic(order), self._read_user(order)
-            revoked = [entry for entry in self._state.of_user(channel.id) if entry.topic is topic]
+            subscription_type, channel = _read_subscription_type(order), self._read_user(order)
+            revoked = [
+                entry
+                for entry in self._state.of_user(channel.id)
+                if entry.subscription_type is subscription_type
+            ]
         revoked = [subscription for subscription in revoked if subscription.live]
         if not revoked:
             raise BadOrderError("no live subscription matches")
@@ -138,12 +147,12 @@ class Control:
         if reason == AUTHORIZATION_REVOKED:
             for user in {user for subscription in revoked for user in self._users_of(subscription)}:
                 self._simulator.disconnect(user)
-        return _answer(await self._courier.start())
+        return _answer(await self._sender.start())
 
     async def _disconnect(self, request: web.Request) -> web.Response:
         """Let a user take back everything that the application may."""
         self._simulator.disconnect(self._read_user(await _read_order(request)))
-        return _answer(await self._courier.start())
+        return _answer(await self._sender.start())
 
     async def _set_moderators(self, request: web.Request) -> web.Response:
         """Say who moderates a channel: ``{"login", "moderators": [login, …]}``."""
@@ -154,7 +163,7 @@ class Control:
         self._simulator.set_moderators(
             self._read_user(order), [self._read_user({"login": login}) for login in moderators]
         )
-        return _answer(await self._courier.start())
+        return _answer(await self._sender.start())
 
     async def _rename(self, request: web.Request) -> web.Response:
         """Give a user another login: ``{"login", "to"}``."""
@@ -163,12 +172,12 @@ class Control:
             self._simulator.rename(self._read_user(order), _read(order, "to", str, "").lower())
         except ValueError as error:
             raise BadOrderError(str(error)) from None
-        return _answer(await self._courier.start())
+        return _answer(await self._sender.start())
 
     async def _delete_user(self, request: web.Request) -> web.Response:
         """Close a user's account."""
         self._simulator.delete_user(self._read_user(await _read_order(request)))
-        return _answer(await self._courier.start())
+        return _answer(await self._sender.start())
 
     async def _set_limits(self, request: web.Request) -> web.Response:
         """Give the application another budget of subscriptions' costs."""
@@ -251,13 +260,14 @@ async def _read_order(request: web.Request) -> dict[str, Any]:
     return order
 
 
-def _read_topic(order: Mapping[str, Any]) -> Topic:
-    topic = TOPIC_BY_TYPE.get(str(order.get("event_type")))
-    if topic is None:
+def _read_subscription_type(order: Mapping[str, Any]) -> SubscriptionType:
+    subscription_type = SUBSCRIPTION_TYPE_BY_NAME.get(str(order.get("event_type")))
+    if subscription_type is None:
         raise BadOrderError(
-            f"no such event_type: {order.get('event_type')!r}; there are {', '.join(TOPIC_BY_TYPE)}"
+            f"no such event_type: {order.get('event_type')!r}; "
+            f"there are {', '.join(SUBSCRIPTION_TYPE_BY_NAME)}"
         )
-    return topic
+    return subscription_type
 
 
 def _read(

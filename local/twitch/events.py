@@ -1,4 +1,4 @@
-"""Made-up ``event`` objects, one maker per topic, with the fields that Twitch documents.
+"""Made-up ``event`` objects, one maker for each subscription type, with the fields that Twitch documents.
 
 https://dev.twitch.tv/docs/eventsub/eventsub-reference/#events
 """

@@ -10,11 +10,16 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeGuard
 
-from local.twitch.answers import Answer, RefusedError, web_url
 from local.twitch.messages import Message
+from local.twitch.responses import RefusedError, Response, web_url
 from local.twitch.settings import Clock
 from local.twitch.state import State, Subscription
-from local.twitch.topics import BROADCASTER, MODERATOR, TOPIC_BY_TYPE, Topic
+from local.twitch.subscription_types import (
+    BROADCASTER,
+    MODERATOR,
+    SUBSCRIPTION_TYPE_BY_NAME,
+    SubscriptionType,
+)
 
 PAGE_SIZE = 100
 SAME_SUBSCRIPTION_LIMIT = 3
@@ -29,33 +34,37 @@ class EventSub:
         self._clock = clock
         self._send = send
 
-    def create(self, content: bytes) -> Answer:
+    def create(self, content: bytes) -> Response:
         """202, and the callback is challenged meanwhile. Raises RefusedError: 400, 403, 409 or 429."""
         body = _json_object(content)
-        topic, condition = self._read_topic(body)
+        subscription_type, condition = self._read_subscription_type(body)
         callback, secret = _read_transport(body)
-        self._check_grant(topic, condition)
+        self._check_grant(subscription_type, condition)
         named = next(value for value in condition.values() if value)
         same = [
             entry
             for entry in self._state.of_user(named)
-            if entry.live and entry.topic is topic and entry.condition == condition
+            if entry.live and entry.subscription_type is subscription_type and entry.condition == condition
         ]
         if any(entry.callback == callback for entry in same):
             raise RefusedError(409, "subscription already exists")
         if len(same) >= SAME_SUBSCRIPTION_LIMIT:
             raise RefusedError(429, "maximum subscriptions with type and condition exceeded")
-        cost = self._state.cost(topic, condition)
+        cost = self._state.cost(subscription_type, condition)
         if cost and self._state.total_cost + cost > self._state.max_total_cost:
             raise RefusedError(429, "total cost of subscriptions exceeded")
         now = self._clock()
         subscription = self._state.subscribe(
-            topic=topic, condition=condition, callback=callback, secret=secret, now=now
+            subscription_type=subscription_type,
+            condition=condition,
+            callback=callback,
+            secret=secret,
+            now=now,
         )
         self._send(Message.verification(subscription, now))
-        return Answer(202, {"data": [subscription.to_dict()], **self._totals()})
+        return Response(202, {"data": [subscription.to_dict()], **self._totals()})
 
-    def list(self, query: Mapping[str, str]) -> Answer:
+    def list(self, query: Mapping[str, str]) -> Response:
         """A page of subscriptions, oldest first, dead ones included. Raises RefusedError (400)."""
         filters = {name: query[name] for name in FILTERS if name in query}
         if len(filters) > 1:
@@ -66,17 +75,17 @@ class EventSub:
         page = list(itertools.islice(matching, PAGE_SIZE + 1))
         more, page = page[PAGE_SIZE:], page[:PAGE_SIZE]
         pagination = {"cursor": _encode_cursor(page[-1].number)} if more else {}
-        return Answer(
+        return Response(
             200, {"data": [entry.to_dict() for entry in page], **self._totals(), "pagination": pagination}
         )
 
-    def delete(self, query: Mapping[str, str]) -> Answer:
+    def delete(self, query: Mapping[str, str]) -> Response:
         """204. Raises RefusedError: 404 if there is no such subscription."""
         if "id" not in query:
             raise RefusedError(400, "The id query parameter is required")
         if not self._state.delete(query["id"]):
             raise RefusedError(404, "subscription not found")
-        return Answer(204)
+        return Response(204)
 
     def _filtered(self, filters: Mapping[str, str]) -> Iterable[Subscription]:
         every = self._state.subscriptions
@@ -88,33 +97,33 @@ class EventSub:
             case [("status", value)]:
                 return (entry for entry in every.values() if entry.status == value)
             case [("type", value)]:
-                return (entry for entry in every.values() if entry.topic.type == value)
+                return (entry for entry in every.values() if entry.subscription_type.name == value)
             case _:
                 return every.values()
 
-    def _read_topic(self, body: Mapping[str, Any]) -> tuple[Topic, dict[str, str]]:
-        topic = TOPIC_BY_TYPE.get(str(body.get("type")))
-        if topic is None or body.get("version") != topic.version:
+    def _read_subscription_type(self, body: Mapping[str, Any]) -> tuple[SubscriptionType, dict[str, str]]:
+        subscription_type = SUBSCRIPTION_TYPE_BY_NAME.get(str(body.get("type")))
+        if subscription_type is None or body.get("version") != subscription_type.version:
             raise RefusedError(400, "invalid subscription type and version")
         given = body.get("condition")
-        condition = topic.condition(given) if _is_strings(given) else None
+        condition = subscription_type.condition(given) if _is_strings(given) else None
         if condition is None:
             raise RefusedError(400, "invalid condition")
         if any(value and self._state.users.by_id(value) is None for value in condition.values()):
             raise RefusedError(400, "invalid condition: no such user")
-        return topic, condition
+        return subscription_type, condition
 
-    def _check_grant(self, topic: Topic, condition: Mapping[str, str]) -> None:
+    def _check_grant(self, subscription_type: SubscriptionType, condition: Mapping[str, str]) -> None:
         """The grant sticks to the application and the user; no token of theirs is asked for.
 
         Who is named as moderator must be one; streamers moderate their own channel.
         """
-        if topic.scope is None:
+        if subscription_type.scope is None:
             return
-        user_id, channel_id = condition[topic.granted_by], condition[BROADCASTER]
-        granted = topic.scope in self._state.grants.get(user_id, ())
+        user_id, channel_id = condition[subscription_type.granted_by], condition[BROADCASTER]
+        granted = subscription_type.scope in self._state.grants.get(user_id, ())
         moderates = user_id == channel_id or user_id in self._state.moderators.get(channel_id, ())
-        if not granted or (topic.granted_by == MODERATOR and not moderates):
+        if not granted or (subscription_type.granted_by == MODERATOR and not moderates):
             raise RefusedError(403, "subscription missing proper authorization")
 
     def _totals(self) -> dict[str, int]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from multidict import MultiMapping
 
-from local.twitch.answers import Answer, RefusedError, helix_error
 from local.twitch.eventsub import EventSub
+from local.twitch.responses import RefusedError, Response, helix_error
 from local.twitch.settings import Clock, Settings
 from local.twitch.state import State
 from local.twitch.users import LOGIN, USER_ID, User
@@ -40,7 +40,7 @@ class Helix:
         self._clock = clock
         self._bucket = Bucket(settings.rate_limit, settings.rate_limit, self._now())
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request) -> Response:
         """Check the token, take a point from the bucket, answer; every answer says what the bucket holds."""
         now = self._now()
         try:
@@ -51,7 +51,7 @@ class Helix:
             answer = helix_error(error)
         return dataclasses.replace(answer, headers=self._bucket.headers(now))
 
-    def _route(self, request: Request) -> Answer:
+    def _route(self, request: Request) -> Response:
         match request.method, request.path:
             case "GET", "/users":
                 return self._users(request.query)
@@ -79,7 +79,7 @@ class Helix:
         if token.user_id is not None and request.path.startswith("/eventsub"):
             raise RefusedError(400, "invalid transport and auth combination")
 
-    def _users(self, query: MultiMapping[str]) -> Answer:
+    def _users(self, query: MultiMapping[str]) -> Response:
         """https://dev.twitch.tv/docs/api/reference/#get-users"""
         logins = [login.lower() for login in query.getall("login", [])]
         ids = query.getall("id", [])
@@ -90,7 +90,7 @@ class Helix:
         found = [self._state.users.by_login(login) for login in logins]
         found += [self._state.users.by_id(user_id) for user_id in ids]
         users = dict.fromkeys(user for user in found if user is not None)
-        return Answer(200, {"data": [self._describe(user) for user in users]})
+        return Response(200, {"data": [self._describe(user) for user in users]})
 
     def _describe(self, user: User) -> dict[str, Any]:
         return {

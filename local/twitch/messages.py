@@ -72,8 +72,8 @@ class Message:
             "Twitch-Eventsub-Message-Type": self.type,
             "Twitch-Eventsub-Message-Signature": sign(subscription.secret, self.id, self.sent_at, self.body),
             "Twitch-Eventsub-Message-Timestamp": self.sent_at,
-            "Twitch-Eventsub-Subscription-Type": subscription.topic.type,
-            "Twitch-Eventsub-Subscription-Version": subscription.topic.version,
+            "Twitch-Eventsub-Subscription-Type": subscription.subscription_type.name,
+            "Twitch-Eventsub-Subscription-Version": subscription.subscription_type.version,
         }
 
     def proven_by(self, status: int | None, answer: str, content_type: str) -> bool:

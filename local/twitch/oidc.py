@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 from yarl import URL
 
 from local.twitch import pages
-from local.twitch.answers import RefusedError, oauth_error, web_url
+from local.twitch.responses import RefusedError, oauth_error, web_url
 from local.twitch.settings import Clock
 from local.twitch.simulator import Simulator
 from local.twitch.state import Token

@@ -8,10 +8,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from local.twitch import pages
-from local.twitch.answers import Answer
 from local.twitch.control import Control
-from local.twitch.delivery import Courier
 from local.twitch.oidc import OidcProvider
+from local.twitch.responses import Response
+from local.twitch.sender import Sender
 from local.twitch.settings import Clock, Settings
 from local.twitch.simulator import Simulator
 
@@ -24,28 +24,28 @@ def create_app(
     ``callback_tls`` says which certificates callbacks may have; True is those that the system trusts.
     """
     simulator = Simulator(settings, clock)
-    courier = Courier(simulator, callback_tls)
-    api = Api(simulator, courier)
+    sender = Sender(simulator, callback_tls)
+    api = Api(simulator, sender)
     app = web.Application(middlewares=[api.make_trouble])
-    app.cleanup_ctx.append(courier.running)
+    app.cleanup_ctx.append(sender.running)
     app.add_routes(pages.routes())
     app.add_routes([web.route("*", "/helix/{path:.*}", api.answer), web.post("/oauth2/token", api.answer)])
     app.add_subapp("/oauth2", OidcProvider(simulator, clock).app())
-    app.add_subapp("/simulator", Control(simulator, courier).app())
+    app.add_subapp("/simulator", Control(simulator, sender).app())
     return app
 
 
 class Api:
     """What programs ask: Helix and tokens."""
 
-    def __init__(self, simulator: Simulator, courier: Courier) -> None:
+    def __init__(self, simulator: Simulator, sender: Sender) -> None:
         self._simulator = simulator
-        self._courier = courier
+        self._sender = sender
 
     async def answer(self, request: web.Request) -> web.Response:
         """Answer, and send meanwhile what the request caused."""
         answer = self._simulator.answer(request.method, request.url, request.headers, await request.read())
-        self._courier.start()
+        self._sender.start()
         return _response(answer)
 
     @web.middleware
@@ -63,7 +63,7 @@ class Api:
         return response
 
 
-def _response(answer: Answer) -> web.Response:
+def _response(answer: Response) -> web.Response:
     if answer.body is None:
         return web.Response(status=answer.status, headers=answer.headers)
     return web.json_response(answer.body, status=answer.status, headers=answer.headers)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 # Nanoseconds since the epoch, like time.time_ns: Twitch's timestamps are that fine.
 Clock = Callable[[], int]
+# The variable with the client secret: everybody on the machine can read a command line.
+CLIENT_SECRET = "FANFARE_TWITCH_CLIENT_SECRET"  # noqa: S105 (the variable's name)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

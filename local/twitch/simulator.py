@@ -14,11 +14,11 @@ from urllib.parse import parse_qsl
 from multidict import CIMultiDict
 from yarl import URL
 
-from local.twitch.answers import Answer, RefusedError, oauth_error
 from local.twitch.events import Event, Scene
 from local.twitch.eventsub import EventSub
 from local.twitch.helix import Helix, Request
 from local.twitch.messages import Message
+from local.twitch.responses import RefusedError, Response, oauth_error
 from local.twitch.settings import Clock, Settings
 from local.twitch.state import (
     AUTHORIZATION_REVOKED,
@@ -32,8 +32,8 @@ from local.twitch.state import (
     State,
     Subscription,
 )
+from local.twitch.subscription_types import MODERATOR, SUBSCRIPTION_TYPE_BY_NAME, SubscriptionType
 from local.twitch.tokens import Tokens
-from local.twitch.topics import MODERATOR, TOPIC_BY_TYPE, Topic
 from local.twitch.users import User
 
 # Who raids, follows and cheers when an order does not say.
@@ -61,7 +61,7 @@ class Simulator:
         self._outbox: collections.deque[Message] = collections.deque()
         self._events_made = 0
 
-    def answer(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> Answer:
+    def answer(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> Response:
         """Answer a request to Helix or for a token, whatever the faults say."""
         if url.path.startswith("/helix/"):
             path = url.path.removeprefix("/helix")
@@ -70,22 +70,22 @@ class Simulator:
             # Twitch takes the parameters in the body or in the query.
             given = {**url.query, **dict(parse_qsl(body.decode(errors="replace")))}
             try:
-                return Answer(200, self.tokens.issue(given))
+                return Response(200, self.tokens.issue(given))
             except RefusedError as error:
                 return oauth_error(error)
-        return Answer(404)
+        return Response(404)
 
-    def refusal(self, status: int) -> Answer:
+    def refusal(self, status: int) -> Response:
         """The answer that a fault orders."""
         body = {"error": "Injected fault", "status": status, "message": "ordered at /simulator/faults"}
         if status != 429:
-            return Answer(status, body)
+            return Response(status, body)
         headers = {
             "Ratelimit-Limit": str(self.settings.rate_limit),
             "Ratelimit-Remaining": "0",
             "Ratelimit-Reset": str(self._clock() // 10**9 + 1),
         }
-        return Answer(status, body, headers)
+        return Response(status, body, headers)
 
     # -- messages to callbacks ---------------------------------------------------------------------
 
@@ -124,18 +124,22 @@ class Simulator:
     # -- levers --------------------------------------------------------------------------------------
 
     def notify(
-        self, topic: Topic, channel: User, overrides: Mapping[str, Any], message_id: str | None = None
+        self,
+        subscription_type: SubscriptionType,
+        channel: User,
+        overrides: Mapping[str, Any],
+        message_id: str | None = None,
     ) -> None:
         """Tell a made-up event to every enabled, matching subscription.
 
         A login among the ``overrides`` brings its id and name along. A raid goes to the channel, unless the
         overrides say where it goes: then the channel raids.
         """
-        event = self._make_event(topic, channel, overrides)
+        event = self._make_event(subscription_type, channel, overrides)
         named = {value for name, value in event.items() if name.endswith("user_id") and value}
         told = {entry.id: entry for user_id in named for entry in self.state.of_user(user_id)}
         for subscription in sorted(told.values(), key=lambda entry: entry.number):
-            if _wants(subscription, topic, event):
+            if _wants(subscription, subscription_type, event):
                 message = Message.notification(subscription, event, self._clock(), message_id)
                 for _ in range(1 + self.state.duplicates()):
                     self._send(message)
@@ -172,7 +176,7 @@ class Simulator:
     def rename(self, user: User, login: str) -> User:
         """Give a user another login, and tell it. Raises ValueError if it is malformed or taken."""
         renamed = self.state.users.rename(user, login)
-        self.notify(TOPIC_BY_TYPE["user.update"], renamed, {})
+        self.notify(SUBSCRIPTION_TYPE_BY_NAME["user.update"], renamed, {})
         return renamed
 
     def delete_user(self, user: User) -> None:
@@ -181,18 +185,20 @@ class Simulator:
         self.state.withdraw(user.id)
         self.revoke(self.state.of_user(user.id), USER_REMOVED)
 
-    def _make_event(self, topic: Topic, channel: User, overrides: Mapping[str, Any]) -> Event:
+    def _make_event(
+        self, subscription_type: SubscriptionType, channel: User, overrides: Mapping[str, Any]
+    ) -> Event:
         self._events_made += 1
         viewer = self.state.users.by_login(VIEWERS[self._events_made % len(VIEWERS)])
         if viewer is None:
             raise LookupError("the made-up viewers exist")
         now = datetime.fromtimestamp(self._clock() / 10**9, tz=UTC)
         target = {"to_broadcaster_user_login", "to_broadcaster_user_id"}
-        if topic.type == "channel.raid" and target & overrides.keys():
+        if subscription_type.name == "channel.raid" and target & overrides.keys():
             scene = Scene(channel=viewer, viewer=channel, now=now)
         else:
             scene = Scene(channel=channel, viewer=viewer, now=now)
-        event = topic.make_event(scene)
+        event = subscription_type.make_event(scene)
         for name, value in overrides.items():
             prefix, is_login, _ = name.rpartition("user_login")
             user = self.state.users.by_login(value) if is_login and isinstance(value, str) else None
@@ -203,10 +209,10 @@ class Simulator:
         return event | dict(overrides)
 
 
-def _wants(subscription: Subscription, topic: Topic, event: Event) -> bool:
+def _wants(subscription: Subscription, subscription_type: SubscriptionType, event: Event) -> bool:
     """Whether the event fulfils the condition; which moderator asked says nothing about the event."""
     return (
-        subscription.topic is topic
+        subscription.subscription_type is subscription_type
         and subscription.status == ENABLED
         and all(
             event.get(field) == value

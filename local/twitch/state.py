@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from local.twitch.topics import Topic
+from local.twitch.subscription_types import SubscriptionType
 from local.twitch.users import Users
 
 PENDING = "webhook_callback_verification_pending"
@@ -37,7 +37,7 @@ class Subscription:
 
     id: str
     number: int
-    topic: Topic
+    subscription_type: SubscriptionType
     condition: dict[str, str]
     callback: str
     secret: str = dataclasses.field(repr=False)
@@ -58,15 +58,19 @@ class Subscription:
     @property
     def granted_by(self) -> str | None:
         """The user whose consent it rests on; None if it needs nobody's."""
-        return None if self.topic.scope is None else self.condition[self.topic.granted_by]
+        return (
+            None
+            if self.subscription_type.scope is None
+            else self.condition[self.subscription_type.granted_by]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The subscription as Twitch shows it: everything but the secret."""
         return {
             "id": self.id,
             "status": self.status,
-            "type": self.topic.type,
-            "version": self.topic.version,
+            "type": self.subscription_type.name,
+            "version": self.subscription_type.version,
             "cost": self.cost,
             "condition": self.condition,
             "transport": {"method": "webhook", "callback": self.callback},
@@ -177,13 +181,19 @@ class State:
         self._weigh(self.of_user(user_id))
 
     def subscribe(
-        self, *, topic: Topic, condition: dict[str, str], callback: str, secret: str, now: int
+        self,
+        *,
+        subscription_type: SubscriptionType,
+        condition: dict[str, str],
+        callback: str,
+        secret: str,
+        now: int,
     ) -> Subscription:
         """Add a subscription whose callback has yet to answer the challenge."""
         subscription = Subscription(
             id=str(uuid.uuid4()),
             number=next(self._numbers),
-            topic=topic,
+            subscription_type=subscription_type,
             condition=condition,
             callback=callback,
             secret=secret,
@@ -221,12 +231,14 @@ class State:
         """The subscriptions whose condition names a user, oldest first, dead ones included."""
         return list(self._by_user.get(user_id, {}).values())
 
-    def cost(self, topic: Topic, condition: dict[str, str]) -> int:
+    def cost(self, subscription_type: SubscriptionType, condition: dict[str, str]) -> int:
         """What a subscription costs while the grants are as they are.
 
         https://dev.twitch.tv/docs/eventsub/manage-subscriptions/#subscription-limits
         """
-        authorized = topic.scope is not None or any(user_id in self.grants for user_id in condition.values())
+        authorized = subscription_type.scope is not None or any(
+            user_id in self.grants for user_id in condition.values()
+        )
         return 0 if authorized else 1
 
     def _weigh(self, subscriptions: Iterable[Subscription]) -> None:
@@ -234,7 +246,7 @@ class State:
         for subscription in subscriptions:
             if subscription.live:
                 self.total_cost -= subscription.cost
-                subscription.cost = self.cost(subscription.topic, subscription.condition)
+                subscription.cost = self.cost(subscription.subscription_type, subscription.condition)
                 self.total_cost += subscription.cost
 
     def trouble(self, method: str, path: str) -> Trouble:

@@ -14,7 +14,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
-from local.twitch.answers import RefusedError
+from local.twitch.responses import RefusedError
 from local.twitch.settings import Clock, Settings
 from local.twitch.state import State, Token
 from local.twitch.users import User

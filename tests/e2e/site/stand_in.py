@@ -18,7 +18,7 @@ from aiohttp import WSMsgType, web
 
 from local.twitch import pages
 from local.twitch.events import Scene
-from local.twitch.topics import TOPICS
+from local.twitch.subscription_types import SUBSCRIPTION_TYPES
 from local.twitch.users import Users
 
 JSON = dict[str, Any]
@@ -44,7 +44,7 @@ IDENTITY: Final = {
 }
 
 _users = Users()
-_makers = {topic.type: topic.make_event for topic in TOPICS}
+_makers = {kind.name: kind.make_event for kind in SUBSCRIPTION_TYPES}
 
 
 def event(

@@ -5,7 +5,6 @@ import dataclasses
 import importlib
 import itertools
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from lambdas.history.database import Connection, Database, DatabaseSettings
 from lambdas.history.migrations import migrate
 from lambdas.history.upkeep import ensure_partitions
 from local import postgres
+from local.ports import HOST
 
 DAY = 86400
 EXPORTS = "exports"
@@ -37,12 +37,12 @@ LoadHandler = Callable[[str], ModuleType]
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[postgres.Postgres]:
-    # Not pytest's own directory for temporary files, where only the user who runs the tests may look.
-    directory = Path(tempfile.mkdtemp(prefix="fanfare-postgres-"))
     # Archiving waits for every transaction that writes: there are none but the tests' own.
-    with postgres.running(directory, durable=False, settings={"autovacuum": "off"}) as running:
+    with (
+        tempfile.TemporaryDirectory(prefix="fanfare-postgres-") as directory,
+        postgres.running(Path(directory), durable=False, settings={"autovacuum": "off"}) as running,
+    ):
         yield running
-    shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +59,7 @@ def new_database(server: postgres.Postgres) -> Iterator[NewDatabase]:
                 )
             )
             return DatabaseSettings(
-                database_host=postgres.HOST,
+                database_host=HOST,
                 database_port=server.port,
                 database_name=name,
                 database_user=postgres.USER,

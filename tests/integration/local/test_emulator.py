@@ -27,13 +27,16 @@ ARCHIVES = "archives"
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    state = tmp_path_factory.mktemp("emulator")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("emulator")
+
+
+@pytest.fixture(scope="module")
+def endpoint(state: Path) -> Iterator[str]:
     with socket.create_server((HOST, 0)) as probe:
         port = probe.getsockname()[1]
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
-        runner.run(emulator.install(state))
         runner.run(stack.enter_async_context(emulator.run(port, state, state)))
         yield emulator.endpoint(port)
         runner.run(stack.aclose())
@@ -68,7 +71,7 @@ class Stack:
         assert stack is None or stack["StackStatus"] == "DELETE_COMPLETE", self._reasons()
 
     def _finished(self) -> Any:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             try:
                 (stack,) = self._api.describe_stacks(StackName=self._name)["Stacks"]
@@ -312,7 +315,7 @@ def test_cloudfront_reads_a_bucket_that_refuses_unencrypted_requests(endpoint: s
     )
     label = outputs["Domain"].partition(".")[0]
     host = f"{label}.cloudfront.localhost:{endpoint.rpartition(':')[2]}"
-    answer = urllib3.request("GET", f"{endpoint}/", headers={"Host": host}, timeout=10)
+    answer = urllib3.request("GET", f"{endpoint}/", headers={"Host": host}, timeout=60)
     assert (answer.status, answer.data) == (200, b"<title>Fanfare")
     stack.delete()
 
@@ -329,6 +332,30 @@ def test_iam_is_enforced(endpoint: str) -> None:
     )
     with pytest.raises(ClientError, match="AccessDenied"):
         nobody.list_buckets()
+
+
+def test_functions_with_the_same_package_share_one_copy_of_it(endpoint: str, state: Path) -> None:
+    code = {
+        "S3Bucket": ARCHIVES,
+        "S3Key": archive(endpoint, **{"app.py": "def handler(event, _): return event"}),
+    }
+    may_assume = {
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    }
+    iam, functions = client(endpoint, "iam"), client(endpoint, "lambda")
+    role = iam.create_role(
+        RoleName="functions", AssumeRolePolicyDocument=json.dumps({"Statement": may_assume})
+    )["Role"]["Arn"]
+    for name in ("one", "other"):
+        options = {"Runtime": "python3.12", "Handler": "app.handler", "Role": role}
+        functions.create_function(FunctionName=name, Code=code, **options)
+        answer = functions.invoke(FunctionName=name, Payload=f'"{name}"')
+        assert json.load(answer["Payload"]) == name
+    folders = {path.resolve() for path in (state / "tmp").glob("*/code")}
+    assert len(folders) == 1
+    assert not folders.pop().is_relative_to(state), "it is not unpacked, and deleted, in every run"
 
 
 def test_functions_find_boto3_and_nothing_of_ours(endpoint: str) -> None:

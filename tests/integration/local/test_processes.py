@@ -2,56 +2,96 @@
 
 import asyncio
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from local.answering import until_answers
+from local.environment import ROOT
 from local.errors import LocalCloudError
-from local.processes import last_lines, running
+from local.processes import last_lines, running, until_ended
+from local.readiness import until_answers
+from tests.process_table import descendants, processes, until_gone
 
 SHELL = ["/bin/sh", "-c"]
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-async def _until_gone(pid: int) -> None:
-    async with asyncio.timeout(10):
-        while _runs(pid):
-            await asyncio.sleep(0.02)
+# A shell whose child is in a session, and a process group, of its own. It tells both process ids.
+_GRANDCHILD = "import os, time; os.setsid(); print(os.getppid(), os.getpid(), flush=True); time.sleep(600)"
+FAMILY = f'{sys.executable} -c "{_GRANDCHILD}"; true'
 
 
 async def _first_line(log: Path) -> str:
-    async with asyncio.timeout(10):
-        while "\n" not in log.read_text():
-            await asyncio.sleep(0.02)
+    while not log.exists() or "\n" not in log.read_text():
+        await asyncio.sleep(0.02)
     return log.read_text().splitlines()[0]
+
+
+async def _family(log: Path) -> set[int]:
+    """The processes of the shell that runs FAMILY."""
+    child, grandchild = map(int, (await _first_line(log)).split())
+    assert os.getsid(grandchild) == grandchild
+    return {child, grandchild}
 
 
 async def test_a_childs_children_end_with_it(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    async with running("a shell", [*SHELL, "sleep 600 & echo $!; wait"], log=log, cwd=tmp_path):
-        grandchild = int(await _first_line(log))
-        assert _runs(grandchild)
-    await _until_gone(grandchild)
+    async with running("a shell", [*SHELL, FAMILY], log=log, cwd=tmp_path):
+        family = await _family(log)
+    until_gone(family)
 
 
-async def test_a_child_that_ignores_the_request_is_killed(
+async def test_a_child_that_ends_takes_its_children_along(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with running("a shell", [*SHELL, "sleep 600 & echo $!; exit 7"], log=log, cwd=tmp_path) as process:
+        assert await process.wait() == 7
+        until_gone([int(await _first_line(log))])
+
+
+def test_everything_ends_when_the_runner_is_killed(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    kept = tmp_path / "file", tmp_path / "folder"
+    kept[0].touch()
+    kept[1].mkdir()
+    program = f"""
+import asyncio
+from pathlib import Path
+from local.processes import running
+async def main():
+    options = dict(log=Path({str(log)!r}), cwd=Path({str(tmp_path)!r}), delete={[*map(str, kept)]!r})
+    async with running("a shell", [*{SHELL!r}, {FAMILY!r}], **options):
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) as runner:
+        family = asyncio.run(_family(log))
+        everything = descendants(runner.pid)
+        assert family < everything
+        runner.kill()
+    until_gone(everything)
+    assert not any(path.exists() for path in kept)
+
+
+async def test_what_a_killed_run_left_is_waited_for(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    async with running("a shell", [*SHELL, "exec sleep 600"], log=log, cwd=tmp_path):
+        with pytest.raises(LocalCloudError, match="still run"):
+            await until_ended(tmp_path, seconds=0.2)
+    await until_ended(tmp_path, seconds=60)
+
+
+async def test_a_child_that_hangs_is_killed_even_if_its_supervisor_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("local.processes.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("local.processes._STOP_SECONDS", 0.2)
     log = tmp_path / "log"
     stubborn = ["trap '' TERM; echo $$; while :; do sleep 600; done"]
-    async with running("a shell", [*SHELL, *stubborn], log=log, cwd=tmp_path):
+    async with running("a shell", [*SHELL, *stubborn], log=log, cwd=tmp_path, stop=signal.SIGTERM):
         child = int(await _first_line(log))
-    await _until_gone(child)
+        (supervisor,) = [entry.parent for entry in processes() if entry.pid == child]
+        os.kill(child, signal.SIGSTOP)
+        os.kill(supervisor, signal.SIGSTOP)
+    until_gone([child, supervisor])
 
 
 async def test_a_cancelled_block_ends_its_child(tmp_path: Path) -> None:
@@ -62,20 +102,18 @@ async def test_a_cancelled_block_ends_its_child(tmp_path: Path) -> None:
             await asyncio.Event().wait()
 
     working = asyncio.create_task(work())
-    while not log.exists():
-        await asyncio.sleep(0.02)
     child = int(await _first_line(log))
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working
-    await _until_gone(child)
+    until_gone([child])
 
 
 async def test_waiting_for_a_server_that_ends_tells_its_last_words(tmp_path: Path) -> None:
     command = [*SHELL, "echo the disk is full; exit 3"]
     async with running("The server", command, log=tmp_path / "log", cwd=tmp_path) as process:
         with pytest.raises(LocalCloudError, match=r"(?s)The server ended with exit code 3.*the disk is full"):
-            await until_answers("http://127.0.0.1:9/", seconds=10, by=process)
+            await until_answers("http://127.0.0.1:9/", seconds=60, by=process)
 
 
 async def test_waiting_for_a_silent_server_ends_in_time(tmp_path: Path) -> None:
@@ -86,9 +124,9 @@ async def test_waiting_for_a_silent_server_ends_in_time(tmp_path: Path) -> None:
 async def test_a_server_has_answered_when_it_says_2xx(tmp_path: Path, unused_tcp_port: int) -> None:
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(unused_tcp_port)]
     async with running("The server", command, log=tmp_path / "log", cwd=tmp_path) as process:
-        await until_answers(f"http://127.0.0.1:{unused_tcp_port}/", seconds=20, by=process)
-        with pytest.raises(LocalCloudError, match=r"did not answer within 0\.3 s; last: 404"):
-            await until_answers(f"http://127.0.0.1:{unused_tcp_port}/nothing", seconds=0.3, by=process)
+        await until_answers(f"http://127.0.0.1:{unused_tcp_port}/", seconds=120, by=process)
+        with pytest.raises(LocalCloudError, match=r"did not answer within 5 s; last: 404"):
+            await until_answers(f"http://127.0.0.1:{unused_tcp_port}/nothing", seconds=5, by=process)
 
 
 def test_only_the_end_of_a_log_is_shown(tmp_path: Path) -> None:

@@ -3,19 +3,24 @@
 import asyncio
 import fcntl
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
+import psycopg
 import pytest
 
-from local.answering import until_answers
+from local import cloud
 from local.environment import ROOT
-from local.ports import HOST, is_free
+from local.ports import HOST, Ports, is_free
+from tests.process_table import descendants, processes, until_gone
 
 VARIABLES = ("FANFARE_PORT", "FANFARE_TWITCH_PORT", "FANFARE_DATABASE_PORT")
 
@@ -44,9 +49,27 @@ class Run:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=90,
             check=False,
         )
+
+    async def begin(self) -> asyncio.subprocess.Process:
+        """Start, and come as far as the servers: what deploys to them hangs."""
+        self.node("exec sleep 600")
+        process = await asyncio.create_subprocess_exec(
+            *self.command, cwd=ROOT, env=self.environment, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        waiting = {"AWS emulator", "Simulated Twitch", "PostgreSQL"}
+        while waiting:
+            line = (await process.stdout.readline()).decode()
+            assert line, "it ended"
+            waiting -= {step for step in waiting if re.search(rf"{step}: [0-9.]+ s", line)}
+        return process
+
+    @property
+    def database(self) -> str:
+        password = (self.state / "postgres" / "password").read_text()
+        return f"postgresql://fanfare:{password}@{HOST}:{self.ports['FANFARE_DATABASE_PORT']}/fanfare"
 
     def node(self, script: str) -> None:
         """Put a `node` of our own before the real one; it still tells a version."""
@@ -55,8 +78,7 @@ class Run:
         file.chmod(0o755)
 
     def assert_nothing_is_left(self) -> None:
-        processes = subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True, check=True)
-        assert [line for line in processes.stdout.splitlines() if str(self.state) in line] == []
+        assert [entry for entry in processes() if str(self.state) in entry.command] == []
         assert all(is_free(port) for port in self.ports.values())
         assert not (self.state / "endpoints.json").exists()
 
@@ -85,17 +107,55 @@ def test_a_step_that_fails_stops_everything(run: Run) -> None:
     run.assert_nothing_is_left()
 
 
-async def test_a_signal_while_it_starts_stops_everything(run: Run) -> None:
-    run.node("exec sleep 600")
-    process = await asyncio.create_subprocess_exec(
-        *run.command, cwd=ROOT, env=run.environment, stdout=subprocess.DEVNULL
-    )
-    ports = run.ports
-    await until_answers(f"http://{HOST}:{ports['FANFARE_PORT']}/_ministack/health", seconds=60)
-    await until_answers(f"http://{HOST}:{ports['FANFARE_TWITCH_PORT']}/", seconds=60)
-    process.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(process.wait(), 30) == 0
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_signal_while_it_starts_stops_everything(run: Run, number: signal.Signals) -> None:
+    process = await run.begin()
+    everything = descendants(process.pid)
+    process.send_signal(number)
+    assert await process.wait() == 0
+    until_gone(everything)
     run.assert_nothing_is_left()
+
+
+async def test_servers_that_hang_are_stopped_too(run: Run) -> None:
+    process = await run.begin()
+    everything = descendants(process.pid)
+    for pid in everything:
+        os.kill(pid, signal.SIGSTOP)
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
+    until_gone(everything)
+    run.assert_nothing_is_left()
+
+
+async def test_after_a_runner_was_killed_the_next_one_starts_with_what_was_recorded(run: Run) -> None:
+    process = await run.begin()
+    everything = descendants(process.pid)
+    with psycopg.connect(run.database) as connection:
+        connection.execute("create table recorded (id text)")
+    (run.state / "endpoints.json").write_text("{}")
+    process.kill()
+    again = await run.begin()  # on the same ports, which the first one's servers may still use
+    assert not everything & {entry.pid for entry in processes()}
+    assert not (run.state / "endpoints.json").exists()
+    with psycopg.connect(run.database) as connection:
+        connection.execute("select from recorded")
+    again.send_signal(signal.SIGTERM)
+    assert await again.wait() == 0
+    run.assert_nothing_is_left()
+
+
+async def test_no_secret_stands_on_a_command_line(
+    tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
+) -> None:
+    ports = Ports(*(unused_tcp_port_factory() for _ in VARIABLES))
+    secret = "-begins-like-an-option"
+    async with cloud.simulated_twitch(ports, secret, tmp_path) as twitch, aiohttp.ClientSession() as session:
+        assert twitch.returncode is None
+        assert not any(secret in entry.command for entry in processes())
+        form = {"client_id": "fanfare-local", "client_secret": secret, "grant_type": "client_credentials"}
+        async with session.post(f"http://{HOST}:{ports.twitch}/oauth2/token", data=form) as answer:
+            assert answer.status == 200
 
 
 def test_a_second_run_leaves_the_first_ones_state_alone(run: Run) -> None:
@@ -129,7 +189,6 @@ def test_a_missing_tool_is_named(run: Run, missing: str) -> None:
         env={**run.environment, "PATH": str(run.tools)},
         capture_output=True,
         text=True,
-        timeout=90,
         check=False,
     )
     assert result.returncode == 1

@@ -11,7 +11,7 @@ from lambdas.subscriptions.subscription_types import (
 )
 from local.twitch.events import stream_online
 from local.twitch.state import Fault, Subscription
-from local.twitch.topics import Topic
+from local.twitch.subscription_types import SubscriptionType
 from tests.integration.subscriptions.servers import FREE
 from tests.integration.subscriptions.world import GRACE, LIFETIME, PERIOD, Crash, World
 
@@ -33,7 +33,9 @@ def leave(world: World, login: str = "ninja") -> None:
 
 def held(world: World, event_type: str) -> Subscription:
     """The subscription that Twitch holds for the only watched channel."""
-    (found,) = [one for one in world.twitch.state.subscriptions.values() if one.topic.type == event_type]
+    (found,) = [
+        one for one in world.twitch.state.subscriptions.values() if one.subscription_type.name == event_type
+    ]
     return found
 
 
@@ -92,9 +94,9 @@ class TestCleaningUp:
 
     def test_a_topic_that_is_not_in_the_table_any_more_goes(self, world: World) -> None:
         open_page(world)
-        retired = Topic("channel.guest_star_session.begin", "beta", stream_online)
+        retired = SubscriptionType("channel.guest_star_session.begin", "beta", stream_online)
         world.twitch.state.subscribe(
-            topic=retired,
+            subscription_type=retired,
             condition={"broadcaster_user_id": world.streamer_id("ninja")},
             callback=world.webhook_url,
             secret=world.secret.current,

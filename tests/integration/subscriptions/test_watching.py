@@ -160,7 +160,9 @@ class TestRefusals:
     def test_a_revoked_topic_is_subscribed_again(self, world: World) -> None:
         watched(world)
         (subscription,) = [
-            entry for entry in world.twitch.state.subscriptions.values() if entry.topic.type == "user.update"
+            entry
+            for entry in world.twitch.state.subscriptions.values()
+            if entry.subscription_type.name == "user.update"
         ]
         world.twitch.revoke([subscription], "notification_failures_exceeded")
         world.deliver()

@@ -200,7 +200,7 @@ async def simulated_twitch(
         client_secret=CLIENT_SECRET,
         cognito_callback_base="http://127.0.0.1:4566",
     )
-    quick: dict[str, Any] = {"retry_delays": (0.01, 0.01), "delivery_timeout": 5.0}
+    quick: dict[str, Any] = {"retry_delays": (0.01, 0.01), "delivery_timeout": 60.0}
     settings = dataclasses.replace(settings, **quick | overrides)
     clock = Clock()
     app = create_app(settings, clock=clock, callback_tls=callback_tls)
@@ -212,8 +212,8 @@ async def simulated_twitch(
 
 
 async def eventually(attempt: Callable[[], Awaitable[Found | None]]) -> Found:
-    """What ``attempt`` gives once that is something; it is asked for up to five seconds."""
-    async with asyncio.timeout(5):
+    """What ``attempt`` gives once that is something; it is asked for up to a minute."""
+    async with asyncio.timeout(60):
         while True:
             found = await attempt()
             if found:

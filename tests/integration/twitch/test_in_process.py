@@ -64,9 +64,9 @@ def test_a_subscription_lives_and_dies_in_process(client: Client) -> None:
 
     channel = client.simulator.state.users.by_id("7")
     assert channel is not None
-    topic = client.simulator.state.subscriptions[subscription["id"]].topic
+    kind = client.simulator.state.subscriptions[subscription["id"]].subscription_type
     for _ in range(2):
-        client.simulator.notify(topic, channel, {})
+        client.simulator.notify(kind, channel, {})
         client.simulator.answered(client.only_message(), None)
     assert client.only_message().type == "revocation"
     assert client.listed()[0]["status"] == "notification_failures_exceeded"

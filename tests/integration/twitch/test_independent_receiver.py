@@ -144,7 +144,7 @@ async def test_it_passes_the_challenge_and_receives_an_event(twitch: Twitch, rec
         "/events", event_type="channel.update", login="alice", event={"title": "Hello"}
     )
     assert [delivery["status"] for delivery in sent.json["deliveries"]] == [200]
-    update = await asyncio.wait_for(received.get(), 5)
+    update = await asyncio.wait_for(received.get(), 60)
     assert update.subscription.id == subscription_id
     assert (update.event.broadcaster_user_id, update.event.title) == (alice, "Hello")
     assert update.metadata.message_id == sent.json["deliveries"][0]["message_id"]
@@ -158,7 +158,7 @@ async def test_it_shows_a_duplicate_once(twitch: Twitch, receiver: Receiver) -> 
     await twitch.control("/faults", duplicates=1)
     sent = await twitch.control("/events", event_type="channel.raid", login="alice", event={"viewers": 120})
     assert len(sent.json["deliveries"]) == 2
-    raid = await asyncio.wait_for(received.get(), 5)
+    raid = await asyncio.wait_for(received.get(), 60)
     assert raid.event.viewers == 120
     assert received.empty()
 
@@ -169,7 +169,7 @@ async def test_it_is_told_of_a_revocation(twitch: Twitch, receiver: Receiver) ->
     ignored: asyncio.Queue[ChannelUpdateEvent] = asyncio.Queue()
     subscription_id = await receiver.listen_channel_update_v2(await twitch.user_id("alice"), ignored.put)
     await twitch.control("/revoke", subscription_id=subscription_id, reason="user_removed")
-    told = await asyncio.wait_for(revoked.get(), 5)
+    told = await asyncio.wait_for(revoked.get(), 60)
     assert told["subscription"]["status"] == "user_removed"
 
 

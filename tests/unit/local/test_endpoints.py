@@ -1,6 +1,7 @@
 """The file that other programs find a running local cloud by."""
 
 import json
+import stat
 from pathlib import Path
 
 from local.endpoints import Endpoints, write
@@ -39,3 +40,10 @@ def test_it_replaces_an_older_one_and_leaves_no_draft(tmp_path: Path) -> None:
     write(path, ENDPOINTS)
     assert json.loads(path.read_text())["twitch"] == "http://127.0.0.1:8601"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "endpoints.json"
+    (tmp_path / "endpoints.json.new").touch(mode=0o644)  # of a run that was killed
+    write(path, ENDPOINTS)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -9,7 +9,7 @@ import pytest
 
 from cdk.packaging import SUBSCRIPTION_TYPES
 from local.twitch.events import Event, Scene
-from local.twitch.topics import TOPIC_BY_TYPE
+from local.twitch.subscription_types import SUBSCRIPTION_TYPE_BY_NAME
 from local.twitch.users import User
 
 ROWS = json.loads(SUBSCRIPTION_TYPES.read_text())
@@ -30,7 +30,7 @@ def has(event: Event, path: str) -> bool:
 @pytest.mark.parametrize("row", ROWS, ids=[row["key"] for row in ROWS])
 def test_a_sentence_speaks_of_fields_that_the_event_has(row: dict[str, Any]) -> None:
     scene = Scene(User("1", "marlowe"), User("2", "wren"), datetime(2026, 1, 2, tzinfo=UTC))
-    event = TOPIC_BY_TYPE[row["event_type"]].make_event(scene)
+    event = SUBSCRIPTION_TYPE_BY_NAME[row["event_type"]].make_event(scene)
     for variant in row["sentence"]:
         fields = {*re.findall(r"\{([\w.]+)", variant["text"]), *variant.get("when", {})}
         assert {field for field in fields - WORKED_OUT if not has(event, field)} == set()

@@ -14,7 +14,7 @@ from lambdas.subscriptions.subscription_types import (
     attribute,
     summarize,
 )
-from local.twitch.topics import TOPICS as SIMULATED
+from local.twitch.subscription_types import SUBSCRIPTION_TYPES as SIMULATED
 
 topics = st.sampled_from(SUBSCRIPTION_TYPES)
 streamer_ids = st.from_regex(r"[1-9][0-9]{0,11}", fullmatch=True)
@@ -46,7 +46,7 @@ def test_a_topic_has_a_scope_exactly_if_it_needs_consent(topic: SubscriptionType
 
 
 def test_the_simulated_twitch_knows_every_topic_and_asks_for_the_same_scopes() -> None:
-    simulated = {topic.type: topic for topic in SIMULATED}
+    simulated = {twin.name: twin for twin in SIMULATED}
     assert {topic.event_type for topic in SUBSCRIPTION_TYPES} == simulated.keys()
     for topic in SUBSCRIPTION_TYPES:
         twin = simulated[topic.event_type]

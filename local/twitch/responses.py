@@ -9,7 +9,7 @@ from yarl import URL
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """An answer, as yet without a network: ``body`` is sent as JSON, None as nothing."""
 
     status: int
@@ -26,15 +26,15 @@ class RefusedError(Exception):
         self.message = message
 
 
-def oauth_error(error: RefusedError) -> Answer:
+def oauth_error(error: RefusedError) -> Response:
     """As id.twitch.tv answers."""
-    return Answer(error.status, {"status": error.status, "message": error.message})
+    return Response(error.status, {"status": error.status, "message": error.message})
 
 
-def helix_error(error: RefusedError) -> Answer:
+def helix_error(error: RefusedError) -> Response:
     """As api.twitch.tv answers."""
     phrase = HTTPStatus(error.status).phrase
-    return Answer(error.status, {"error": phrase, "status": error.status, "message": error.message})
+    return Response(error.status, {"error": phrase, "status": error.status, "message": error.message})
 
 
 def web_url(text: object) -> URL | None:

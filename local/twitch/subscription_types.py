@@ -14,14 +14,14 @@ MODERATOR = "moderator_user_id"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Topic:
+class SubscriptionType:
     """A subscription type in one version.
 
     ``conditions`` are the alternatives, each a set of condition fields. ``scope`` is what the user named by
     the condition field ``granted_by`` must have granted to the application; None needs nobody's consent.
     """
 
-    type: str
+    name: str
     version: str
     make_event: EventMaker
     scope: str | None = None
@@ -43,36 +43,42 @@ class Topic:
         return {field: chosen.get(field, "") for field in sorted(every_field)}
 
 
-def _moderated(type_: str, version: str, make_event: EventMaker, scope: str) -> Topic:
-    """A topic that names a moderator, whose grant counts (streamers moderate their own channel)."""
-    return Topic(type_, version, make_event, scope, MODERATOR, ((BROADCASTER, MODERATOR),))
+def _moderated(type_: str, version: str, make_event: EventMaker, scope: str) -> SubscriptionType:
+    """A type that names a moderator, whose grant counts (streamers moderate their own channel)."""
+    return SubscriptionType(type_, version, make_event, scope, MODERATOR, ((BROADCASTER, MODERATOR),))
 
 
-TOPICS = (
-    Topic("stream.online", "1", events.stream_online),
-    Topic("stream.offline", "1", events.stream_offline),
-    Topic("channel.update", "2", events.channel_update),
-    Topic(
+SUBSCRIPTION_TYPES = (
+    SubscriptionType("stream.online", "1", events.stream_online),
+    SubscriptionType("stream.offline", "1", events.stream_offline),
+    SubscriptionType("channel.update", "2", events.channel_update),
+    SubscriptionType(
         "channel.raid",
         "1",
         events.raid,
         conditions=(("to_broadcaster_user_id",), ("from_broadcaster_user_id",)),
     ),
-    Topic("user.update", "1", events.user_update, conditions=(("user_id",),)),
+    SubscriptionType("user.update", "1", events.user_update, conditions=(("user_id",),)),
     _moderated("channel.follow", "2", events.follow, "moderator:read:followers"),
-    Topic("channel.subscribe", "1", events.subscribe, "channel:read:subscriptions"),
-    Topic("channel.subscription.gift", "1", events.subscription_gift, "channel:read:subscriptions"),
-    Topic("channel.subscription.message", "1", events.subscription_message, "channel:read:subscriptions"),
-    Topic("channel.cheer", "1", events.cheer, "bits:read"),
-    Topic("channel.hype_train.begin", "2", events.hype_train_begin, "channel:read:hype_train"),
-    Topic("channel.hype_train.progress", "2", events.hype_train_progress, "channel:read:hype_train"),
-    Topic("channel.hype_train.end", "2", events.hype_train_end, "channel:read:hype_train"),
-    Topic("channel.poll.begin", "1", events.poll_begin, "channel:read:polls"),
-    Topic("channel.poll.end", "1", events.poll_end, "channel:read:polls"),
-    Topic("channel.prediction.begin", "1", events.prediction_begin, "channel:read:predictions"),
-    Topic("channel.prediction.lock", "1", events.prediction_lock, "channel:read:predictions"),
-    Topic("channel.prediction.end", "1", events.prediction_end, "channel:read:predictions"),
-    Topic(
+    SubscriptionType("channel.subscribe", "1", events.subscribe, "channel:read:subscriptions"),
+    SubscriptionType(
+        "channel.subscription.gift", "1", events.subscription_gift, "channel:read:subscriptions"
+    ),
+    SubscriptionType(
+        "channel.subscription.message", "1", events.subscription_message, "channel:read:subscriptions"
+    ),
+    SubscriptionType("channel.cheer", "1", events.cheer, "bits:read"),
+    SubscriptionType("channel.hype_train.begin", "2", events.hype_train_begin, "channel:read:hype_train"),
+    SubscriptionType(
+        "channel.hype_train.progress", "2", events.hype_train_progress, "channel:read:hype_train"
+    ),
+    SubscriptionType("channel.hype_train.end", "2", events.hype_train_end, "channel:read:hype_train"),
+    SubscriptionType("channel.poll.begin", "1", events.poll_begin, "channel:read:polls"),
+    SubscriptionType("channel.poll.end", "1", events.poll_end, "channel:read:polls"),
+    SubscriptionType("channel.prediction.begin", "1", events.prediction_begin, "channel:read:predictions"),
+    SubscriptionType("channel.prediction.lock", "1", events.prediction_lock, "channel:read:predictions"),
+    SubscriptionType("channel.prediction.end", "1", events.prediction_end, "channel:read:predictions"),
+    SubscriptionType(
         "channel.channel_points_custom_reward_redemption.add",
         "1",
         events.reward_redemption,
@@ -80,7 +86,9 @@ TOPICS = (
     ),
     _moderated("channel.shoutout.create", "1", events.shoutout_create, "moderator:read:shoutouts"),
     _moderated("channel.shoutout.receive", "1", events.shoutout_receive, "moderator:read:shoutouts"),
-    Topic("channel.ad_break.begin", "1", events.ad_break, "channel:read:ads"),
+    SubscriptionType("channel.ad_break.begin", "1", events.ad_break, "channel:read:ads"),
 )
 
-TOPIC_BY_TYPE = {topic.type: topic for topic in TOPICS}
+SUBSCRIPTION_TYPE_BY_NAME = {
+    subscription_type.name: subscription_type for subscription_type in SUBSCRIPTION_TYPES
+}

@@ -20,7 +20,7 @@ CONCURRENT_DELIVERIES = 16
 ANSWER_CHARACTERS_KEPT = 500
 
 
-class Courier:
+class Sender:
     """Sends messages to callbacks and remembers how each went."""
 
     def __init__(self, simulator: Simulator, tls: ssl.SSLContext | bool) -> None:
@@ -77,7 +77,7 @@ class Courier:
             subscription_id=message.subscription.id,
             message_id=message.id,
             message_type=message.type,
-            event_type=message.subscription.topic.type,
+            event_type=message.subscription.subscription_type.name,
             callback=message.subscription.callback,
             sent_at=message.sent_at,
         )
