@@ -10,6 +10,7 @@ import urllib3
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
 
+from lambdas.common.aws import Client
 from lambdas.subscriptions.channels import ChannelsTable
 from lambdas.subscriptions.helix import Credentials, Helix
 from tests.integration.functions import aws_variables
@@ -99,4 +100,4 @@ def world(tables: "DynamoDBClient") -> World:
 @pytest.fixture
 def channels(dynamodb: "DynamoDBClient") -> ChannelsTable:
     """The channels table, empty."""
-    return ChannelsTable(dynamodb, "channels")
+    return ChannelsTable(Client("dynamodb"), "channels")

@@ -21,8 +21,8 @@ from local.twitch.settings import Settings
 
 CLIENT_ID = "the-client-id"
 CLIENT_SECRET = "the-client-secret"
-# The topics that any channel gets.
-FREE = tuple(topic for topic in SUBSCRIPTION_TYPES if topic.consent == "none")
+# The types that need no consent.
+FREE = tuple(row for row in SUBSCRIPTION_TYPES if row.consent == "none")
 
 
 @dataclasses.dataclass(frozen=True)

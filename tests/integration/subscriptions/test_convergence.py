@@ -1,4 +1,4 @@
-"""Whatever happens, in whatever order: what Twitch has becomes what is wanted, and no viewer is let down.
+"""Whatever happens, in any order: Twitch's subscriptions become the wanted ones, without a gap.
 
 With FANFARE_PROPERTY_EXAMPLES=1000 it looks for longer.
 """
@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 from lambdas.subscriptions.helix import CredentialsRefusedError, HelixError
-from lambdas.subscriptions.plan import attribution, consents, is_live
+from lambdas.subscriptions.plan import usable_grants
 from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES, SubscriptionType
 from local.twitch.state import Fault
 from tests.integration.subscriptions.tables import empty_tables
@@ -33,7 +33,7 @@ names = st.sampled_from(("ann", "bob"))
 
 
 class Subscriptions(RuleBasedStateMachine):
-    """Viewers, streamers, Twitch, operators and functions, all at odds with each other."""
+    """Viewers, streamers, Twitch, operators and functions act in random order."""
 
     dynamodb: "DynamoDBClient"
 
@@ -139,14 +139,14 @@ class Subscriptions(RuleBasedStateMachine):
         self.world.rotate_secret()
         self.rotated_since_run = 1
 
-    @rule(login=logins, topic=st.sampled_from(SUBSCRIPTION_TYPES[:6]))
-    def leave_something_behind(self, login: str, topic: SubscriptionType) -> None:
+    @rule(login=logins, row=st.sampled_from(SUBSCRIPTION_TYPES[:6]))
+    def leave_something_behind(self, login: str, row: SubscriptionType) -> None:
         """Somebody subscribes with our callback, and we know nothing of it."""
         with contextlib.suppress(HelixError, Crash, CredentialsRefusedError):
             self.world.helix.create_subscription(
-                topic.event_type,
-                topic.version,
-                topic.condition(self.world.streamer_id(login)),
+                row.event_type,
+                row.version,
+                row.condition(self.world.streamer_id(login)),
                 self.world.webhook_url,
                 self.world.secret.current,
             )
@@ -187,23 +187,23 @@ class Subscriptions(RuleBasedStateMachine):
     # -- what must hold --------------------------------------------------------------------------------
 
     def live_and_watched(self) -> set[tuple[str, str]]:
-        """The topics of watched channels that Twitch delivers, or is about to, and may go on to."""
+        """The live subscriptions of watched channels, as (login, subscription type's key)."""
         watched = {self.world.streamer_id(login): login for login, _ in self.connected}
         found = set()
         for one in self.world.listed():
-            match = attribution(one)
-            if match is not None and match.streamer_id in watched and is_live(one):
-                found.add((watched[match.streamer_id], match.topic.key))
+            match = one.target
+            if match is not None and match.streamer_id in watched and one.live:
+                found.add((watched[match.streamer_id], match.subscription_type.key))
         return found
 
     def wanted(self, login: str) -> set[str]:
-        """The keys of the topics that a channel should have."""
+        """The keys of the subscription types that a channel should have."""
         streamer_id = self.world.streamer_id(login)
-        grants = self.world.grants.of(streamer_id)
+        grants = self.world.grants.for_channel(streamer_id)
         return {
-            topic.key
-            for topic in SUBSCRIPTION_TYPES
-            if topic.consent == "none" or consents(topic, streamer_id, grants)
+            row.key
+            for row in SUBSCRIPTION_TYPES
+            if row.consent == "none" or usable_grants(row, streamer_id, grants)
         }
 
     def check_nothing_is_missing(self) -> None:
@@ -233,7 +233,7 @@ class Subscriptions(RuleBasedStateMachine):
                 assert not any(channel == login for channel, _ in self.connected)
                 continue
             assert delivered == {key: ["enabled"] for key in self.wanted(login)}
-            live = {state.subscription_id for state in record.topics.values() if state.live}
+            live = {state.subscription_id for state in record.states.values() if state.live}
             listed = {one.id for one in world.listed() if world.streamer_id(login) in one.condition.values()}
             assert live == listed
         assert known == {}
@@ -253,7 +253,7 @@ class Subscriptions(RuleBasedStateMachine):
         assert self.world.listed() == []
 
 
-def test_subscriptions_keep_themselves_right(tables: "DynamoDBClient") -> None:
+def test_subscriptions_converge(tables: "DynamoDBClient") -> None:
     machine = type("Machine", (Subscriptions,), {"dynamodb": tables})
     run_state_machine_as_test(
         machine,

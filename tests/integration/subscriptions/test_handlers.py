@@ -266,7 +266,7 @@ class TestWatch:
         assert twitch.subscriptions() == []
         assert list(channels.scan()) == []
 
-    def test_whoever_signed_in_as_the_streamer_unlocks_the_channel_and_others_are_told(
+    def test_whoever_signed_in_as_the_streamer_gets_every_event_type_and_others_see_it(
         self, load: Load, watch: Watch, twitch: Twitch
     ) -> None:
         streamer_id = watch("ninja")["json"]["channel"]["id"]
@@ -277,7 +277,7 @@ class TestWatch:
         assert {topic["status"] for topic in body["topics"]} == {"enabled", "pending"}
         assert told() == [{"type": "topics", "streamer_id": streamer_id, "topics": body["topics"]}]
 
-    def test_a_viewers_token_unlocks_nothing(self, watch: Watch, twitch: Twitch) -> None:
+    def test_a_viewers_token_grants_nothing(self, watch: Watch, twitch: Twitch) -> None:
         streamer_id = watch("ninja")["json"]["channel"]["id"]
         twitch.grant("ninja", SCOPES)
         watch("ninja", username=f"Twitch_{streamer_id}", auth_time="1800000000")
@@ -368,18 +368,19 @@ class TestReconciler:
     ) -> None:
         forget()
         load("reconciler").handler({}, Context())
-        moved = [line for line in lines(log) if line["message"] == "A topic changed"]
+        moved = [line for line in lines(log) if line["message"] == "A subscription's state changed"]
         assert [
-            {name: line[name] for name in ("channel", "topic", "from", "to", "why")} for line in moved
+            {name: line[name] for name in ("channel", "subscription_type", "from", "to", "why")}
+            for line in moved
         ] == [
             {
                 "channel": shroud,
-                "topic": topic.key,
+                "subscription_type": row.key,
                 "from": "pending",
                 "to": "enabled",
                 "why": "found_at_twitch",
             }
-            for topic in FREE
+            for row in FREE
         ]
         (frame,) = told()
         assert frame["streamer_id"] == shroud
@@ -393,7 +394,7 @@ class TestNotices:
         (revoked,) = (entry for entry in twitch.subscriptions() if entry["status"] == reason)
         return revoked
 
-    def test_the_topic_is_revoked_and_the_next_watch_subscribes_it_again(
+    def test_a_revoked_subscription_is_created_again_by_the_next_watch(
         self, load: Load, watch: Watch, twitch: Twitch, channels: ChannelsTable
     ) -> None:
         streamer_id = watch("ninja")["json"]["channel"]["id"]
@@ -404,7 +405,7 @@ class TestNotices:
         load("notices").handler(notice(subscription), Context())
         record = channels.get(streamer_id)
         assert record is not None
-        state = record.topics["channel.update"]
+        state = record.states["channel.update"]
         assert state.subscription_id is None
         assert (state.status, state.reason) == ("revoked", "notification_failures_exceeded")
         (frame,) = told()
@@ -431,7 +432,7 @@ class TestNotices:
         load("notices").handler(notice(older), Context())
         assert channels.get(streamer_id) == before
 
-    def test_a_notice_about_another_topic_is_logged(self, load: Load, log: io.StringIO) -> None:
+    def test_a_notice_of_an_unknown_type_is_logged(self, load: Load, log: io.StringIO) -> None:
         subscription = {
             "id": "an-id",
             "status": "authorization_revoked",

@@ -15,7 +15,7 @@ from local.twitch.topics import Topic
 from tests.integration.subscriptions.servers import FREE
 from tests.integration.subscriptions.world import GRACE, LIFETIME, PERIOD, Crash, World
 
-FREE_KEYS = {topic.key for topic in FREE}
+FREE_KEYS = {row.key for row in FREE}
 DELIVERED = {key: ["enabled"] for key in FREE_KEYS}
 
 
@@ -72,16 +72,18 @@ class TestCleaningUp:
 
     def test_a_channel_that_the_table_does_not_know_is_a_leftover(self, world: World) -> None:
         world.watch("ninja")
-        assert world.channels.retire(world.streamer_id("ninja"), not_watched_since=int(world.now) + 1)
+        assert world.channels.delete_unwatched(
+            world.streamer_id("ninja"), not_watched_since=int(world.now) + 1
+        )
         assert world.reconcile().deleted == len(FREE)
         assert world.listed() == []
 
     def test_another_stage_with_the_same_application_is_left_alone(self, world: World) -> None:
-        topic, streamer_id = FREE[0], world.streamer_id("ninja")
+        row, streamer_id = FREE[0], world.streamer_id("ninja")
         world.helix.create_subscription(
-            topic.event_type,
-            topic.version,
-            topic.condition(streamer_id),
+            row.event_type,
+            row.version,
+            row.condition(streamer_id),
             "https://another-stage.example/webhooks/twitch",
             "a-secret-of-theirs",
         )
@@ -90,7 +92,7 @@ class TestCleaningUp:
         assert world.reconcile().deleted == len(FREE)
         assert len(world.twitch.state.subscriptions) == 1
 
-    def test_a_topic_that_is_not_in_the_table_any_more_goes(self, world: World) -> None:
+    def test_a_subscription_of_a_type_that_was_removed_is_deleted(self, world: World) -> None:
         open_page(world)
         retired = Topic("channel.guest_star_session.begin", "beta", stream_online)
         world.twitch.state.subscribe(
@@ -169,12 +171,12 @@ class TestMending:
         assert asked == [True, True, False, True, False, False, False, True, False, False, False, False]
         assert set(world.delivered_to(user.id)) == set()
 
-    def test_only_one_of_two_for_the_same_topic_stays(self, world: World) -> None:
+    def test_only_one_of_two_of_the_same_type_stays(self, world: World) -> None:
         open_page(world)
-        topic = SUBSCRIPTION_TYPE_BY_KEY["stream.online"]
-        condition = topic.condition(world.streamer_id("ninja"))
+        row = SUBSCRIPTION_TYPE_BY_KEY["stream.online"]
+        condition = row.condition(world.streamer_id("ninja"))
         again = f"{world.webhook_url}?secret=another"
-        world.helix.create_subscription(topic.event_type, "1", condition, again, world.secret.current)
+        world.helix.create_subscription(row.event_type, "1", condition, again, world.secret.current)
         world.deliver()
         before = world.known("ninja")
         world.reconcile()
@@ -313,9 +315,9 @@ class TestASteadyState:
 
     def test_nobody_is_told_and_nothing_is_logged_twice(self, world: World) -> None:
         open_page(world)
-        told, moved = len(world.frames), len(world.moves)
+        told, moved = len(world.frames), len(world.changes)
         world.reconcile()
-        assert (len(world.frames), len(world.moves)) == (told, moved)
+        assert (len(world.frames), len(world.changes)) == (told, moved)
 
 
 class TestConsent:
@@ -359,7 +361,7 @@ class TestConsent:
 
 
 class TestBudget:
-    def test_what_few_people_watch_gives_way_and_comes_back(self, world: World) -> None:
+    def test_what_few_people_watch_is_limited_and_restored(self, world: World) -> None:
         world.twitch.state.max_total_cost = 20
         for login, viewers in (("crowded", 3), ("quiet", 1), ("empty", 0)):
             world.watch(login)
@@ -368,11 +370,11 @@ class TestBudget:
                 world.connect(login, f"viewer-{number}")
         # 18 of 20 is fine; another one's two make it crowded.
         for key in ("stream.online", "stream.offline"):
-            topic = SUBSCRIPTION_TYPE_BY_KEY[key]
+            row = SUBSCRIPTION_TYPE_BY_KEY[key]
             world.helix.create_subscription(
-                topic.event_type,
-                topic.version,
-                topic.condition(world.streamer_id("somebody")),
+                row.event_type,
+                row.version,
+                row.condition(world.streamer_id("somebody")),
                 "https://another-stage.example/",
                 "a-secret-of-theirs",
             )
@@ -385,7 +387,7 @@ class TestBudget:
 
         calls = len(world.pool.requests)
         assert world.reconcile().limited == 2
-        assert len(world.pool.requests) == calls + 1, "what gave way is not tried again and again"
+        assert len(world.pool.requests) == calls + 1, "what is limited is not tried again and again"
 
         world.twitch.state.max_total_cost = 40
         world.reconcile()
@@ -401,6 +403,6 @@ class TestBudget:
         assert left == {"stream.online", "stream.offline"}
 
 
-def test_every_topic_has_a_state_from_the_beginning(world: World) -> None:
-    following = world.watch("ninja")
-    assert following.topics.keys() == {topic.key for topic in SUBSCRIPTION_TYPES}
+def test_every_type_has_a_state_from_the_beginning(world: World) -> None:
+    result = world.watch("ninja")
+    assert result.states.keys() == {row.key for row in SUBSCRIPTION_TYPES}

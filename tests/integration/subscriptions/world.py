@@ -7,27 +7,25 @@ from concurrent.futures import Executor, Future
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.client import BaseClient
-
+from lambdas.common import connections
 from lambdas.common.event import parse_time
 from lambdas.common.webhook_secret import WebhookSecret
 from lambdas.ingest import eventsub_signature, message
 from lambdas.ingest.refusal import RefusedError
-from lambdas.subscriptions import viewers
 from lambdas.subscriptions.channels import ChannelsTable
 from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.helix import Credentials, Helix
 from lambdas.subscriptions.model import Grant, Subscription
-from lambdas.subscriptions.notices import Notice, notice
-from lambdas.subscriptions.plan import attribution
+from lambdas.subscriptions.notices import Notice, apply_notice
 from lambdas.subscriptions.reconciler import Reconciler, Report
 from lambdas.subscriptions.subscriber import Subscriber
 from lambdas.subscriptions.subscription_status import StatusUpdater
-from lambdas.subscriptions.subscription_types import SCOPES, SubscriptionState, TopicStatus, summarize
-from lambdas.subscriptions.watching import Following, follow, resolve
+from lambdas.subscriptions.subscription_types import SCOPES, EventTypeStatus, SubscriptionState, summarize
+from lambdas.subscriptions.watching import WatchResult, resolve_login, watch_channel
 from local.twitch.in_process import InProcessPool
 from local.twitch.settings import Settings
 from local.twitch.simulator import Simulator
+from tests.integration.subscriptions.tables import InProcessClient
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -77,20 +75,6 @@ class FusedPool(InProcessPool):
             self._answered()
 
 
-class FusedClient:
-    """A boto3 client with a fuse before each call."""
-
-    def __init__(self, client: BaseClient, fuse: Fuse) -> None:
-        self._client = client
-        self._fuse = fuse
-        self.exceptions = client.exceptions
-        self.get_paginator = client.get_paginator
-
-    def __getattr__(self, name: str) -> Any:
-        self._fuse.burn()
-        return getattr(self._client, name)
-
-
 class AtOnce(Executor):
     """Runs what is submitted at once, in this thread: what happens can be repeated."""
 
@@ -110,7 +94,7 @@ class World:
         self.early_challenges = False
         self.after_each_call: Callable[[], object] = lambda: None
         self.after_call: tuple[str, Callable[[], object]] | None = None
-        self.frames: list[tuple[str, list[TopicStatus]]] = []
+        self.frames: list[tuple[str, list[EventTypeStatus]]] = []
         settings = Settings(BASE_URL, CLIENT_ID, CLIENT_SECRET, cognito_callback_base=BASE_URL, **limits)  # type: ignore[arg-type]
         self.twitch = Simulator(settings, clock=lambda: int(self.now * 10**9))
         self.pool = FusedPool(self.twitch, self.fuse, self._answered)
@@ -122,11 +106,11 @@ class World:
             clock=lambda: self.now,
         )
         self._dynamodb = dynamodb
-        client: Any = FusedClient(dynamodb, self.fuse)
-        self.channels = ChannelsTable(client, "channels")
-        self.grants = GrantsTable(client, "grants")
-        self.moves: list[str] = []
-        self.statuses = StatusUpdater(self.channels, self.moves.append)
+        self._client = InProcessClient(dynamodb, self.fuse.burn)
+        self.channels = ChannelsTable(self._client, "channels")
+        self.grants = GrantsTable(self._client, "grants")
+        self.changes: list[str] = []
+        self.statuses = StatusUpdater(self.channels, self.changes.append)
         self.secret = WebhookSecret("the-first-webhook-secret", None, "v1")
         self.webhook_url = WEBHOOK_URL
         self._numbers = itertools.count(2)
@@ -146,15 +130,15 @@ class World:
         assert user is not None
         return user.id
 
-    def watch(self, login: str, *, as_streamer: str | None = None) -> Following:
+    def watch(self, login: str, *, as_streamer: str | None = None) -> WatchResult:
         """A viewer asks to watch; ``as_streamer`` has signed in as a streamer or moderator just now."""
-        resolution = resolve(self.helix, self.channels, login, int(self.now))
+        resolution = resolve_login(self.helix, self.channels, login, int(self.now))
         grant = None
         if as_streamer is not None:
             grantor_id = self.streamer_id(as_streamer)
             scopes = SCOPES if grantor_id == resolution.channel.id else frozenset({FOLLOWERS})
             grant = Grant(grantor_id, int(self.now), scopes)
-        return follow(self.subscriber, resolution, grant, int(self.now))
+        return watch_channel(self.subscriber, resolution, grant, int(self.now))
 
     def sign_in_as_streamer(self, login: str) -> None:
         """Somebody grants everything at Twitch."""
@@ -211,9 +195,9 @@ class World:
 
     def _notice(self, published: message.Message) -> None:
         fields = json.loads(published.body)
-        news = Notice(fields["subscription"], int(parse_time(fields["sent_at"]).timestamp()))
+        published_notice = Notice(fields["subscription"], int(parse_time(fields["sent_at"]).timestamp()))
         try:
-            change = notice(self.statuses, self.grants, news)
+            change = apply_notice(self.statuses, self.grants, published_notice)
         except Crash:
             # Twitch has its answer by then: what was noticed is lost, and the reconciler's to find out.
             self.fuse.calls = None
@@ -241,15 +225,17 @@ class World:
         """One run of the reconciler."""
         reconciler = Reconciler(
             self.subscriber,
-            lambda: viewers.count(self._dynamodb, "connections", datetime.fromtimestamp(self.now, UTC)),
+            lambda: connections.count_by_channel(
+                self._client, "connections", datetime.fromtimestamp(self.now, UTC)
+            ),
             GRACE,
-            self._tell,
+            self._on_change,
             clock=lambda: self.now,
             sleep=self._sleep,
         )
         return reconciler.run(self.now + 220)
 
-    def _tell(
+    def _on_change(
         self,
         streamer_id: str,
         before: Mapping[str, SubscriptionState],
@@ -272,23 +258,23 @@ class World:
         return [one for one in every if one.callback.partition("?")[0] == WEBHOOK_URL]
 
     def delivered(self, login: str) -> dict[str, list[str]]:
-        """The statuses of a channel's subscriptions at Twitch, by topic key."""
+        """The statuses of a channel's subscriptions at Twitch, by type key."""
         return self.delivered_to(self.streamer_id(login))
 
     def delivered_to(self, streamer_id: str) -> dict[str, list[str]]:
         """The same for a channel that may have no login any more."""
         statuses: dict[str, list[str]] = {}
         for one in self.listed():
-            match = attribution(one)
+            match = one.target
             if match is not None and match.streamer_id == streamer_id:
-                statuses.setdefault(match.topic.key, []).append(one.status)
+                statuses.setdefault(match.subscription_type.key, []).append(one.status)
         return statuses
 
     def known(self, login: str) -> dict[str, SubscriptionState]:
-        """What the table says of a channel's topics."""
+        """What the table says of a channel's subscriptions."""
         record = self.channels.get(self.streamer_id(login))
         assert record is not None
-        return dict(record.topics)
+        return dict(record.states)
 
     def told(self, login: str) -> dict[str, tuple[str, str | None]]:
         """What the last frame told a channel's viewers: status and reason by event type."""
