@@ -31,8 +31,8 @@ _JSON = {
 _QUERY = {"sns": "2010-03-31"}
 
 _ATTEMPTS = 2
-_ATTEMPT_SECONDS = 1.0
-_CONNECT_SECONDS = 0.5
+ATTEMPT_SECONDS = 1.0
+CONNECT_SECONDS = 0.5
 _PAUSE_SECONDS = 0.1
 
 # Temporary errors, though their status is 400.
@@ -103,8 +103,8 @@ class Client:
         self._curl.setopt(pycurl.AWS_SIGV4, f"aws:amz:{known.region}:{service}")
         self._curl.setopt(pycurl.USERNAME, known.access_key_id)
         self._curl.setopt(pycurl.PASSWORD, known.secret_access_key)
-        self._curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(_CONNECT_SECONDS * 1000))
-        self._curl.setopt(pycurl.TIMEOUT_MS, round(_ATTEMPT_SECONDS * 1000))
+        self._curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(CONNECT_SECONDS * 1000))
+        self._curl.setopt(pycurl.TIMEOUT_MS, round(ATTEMPT_SECONDS * 1000))
 
     def call(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Call ``action`` with the parameters of the service's API reference; return its answer.

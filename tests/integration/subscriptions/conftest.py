@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def pool() -> Iterator[urllib3.PoolManager]:
-    """Connections that give up soon and are closed after the test."""
-    pool = urllib3.PoolManager(maxsize=8, timeout=urllib3.Timeout(2), retries=False)
+    """Connections that are closed after the test; no request is repeated."""
+    pool = urllib3.PoolManager(maxsize=8, timeout=urllib3.Timeout(60), retries=False)
     yield pool
     pool.clear()
 

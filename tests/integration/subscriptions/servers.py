@@ -46,7 +46,7 @@ class Answer:
     content_type: str = "application/json"
 
 
-def eventually(condition: Callable[[], bool], timeout: float = 10) -> None:
+def eventually(condition: Callable[[], bool], timeout: float = 60) -> None:
     """Wait until a condition holds; fail if it does not within ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -194,7 +194,7 @@ def simulated_twitch(**limits: Any) -> Iterator[Twitch]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
     thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     twitch = Twitch(url)
     try:
         yield twitch

@@ -1,4 +1,4 @@
-"""The reconciler: what stays subscribed, what is mended, what goes, and what viewers are told of it."""
+"""The reconciler: what stays subscribed, what is created again, what is deleted, and what viewers see."""
 
 import pytest
 
@@ -117,7 +117,7 @@ class TestCleaningUp:
             one.id for one in world.listed()
         }
 
-    def test_somebody_connected_to_a_channel_that_was_given_up_gets_it_back(self, world: World) -> None:
+    def test_a_deleted_channel_with_a_connection_is_subscribed_again(self, world: World) -> None:
         world.streamer_id("ninja")
         world.connect("ninja", "a-viewer")
         assert world.reconcile().created == len(FREE)
@@ -125,15 +125,15 @@ class TestCleaningUp:
         assert world.delivered("ninja") == DELIVERED
 
 
-class TestMending:
+class TestCreatingAgain:
     def test_what_twitch_lost_is_subscribed_again_and_shown(self, world: World) -> None:
         open_page(world)
         world.twitch.state.delete(held(world, "channel.update").id)
         assert world.reconcile().created == 1
-        assert world.told("ninja")["channel.update"] == ("pending", None)
+        assert world.shown("ninja")["channel.update"] == ("pending", None)
         world.deliver()
         assert world.delivered("ninja") == DELIVERED
-        assert world.told("ninja")["channel.update"] == ("enabled", None)
+        assert world.shown("ninja")["channel.update"] == ("enabled", None)
 
     @pytest.mark.parametrize(
         "reason", ["notification_failures_exceeded", "version_removed", "user_removed", "moderator_removed"]
@@ -313,11 +313,11 @@ class TestASteadyState:
         assert world.calls(before) == [("GET", "/helix/eventsub/subscriptions")] * 2
         assert report == Report(channels=18, total_cost=18 * len(FREE), max_total_cost=10_000)
 
-    def test_nobody_is_told_and_nothing_is_logged_twice(self, world: World) -> None:
+    def test_nothing_is_sent_or_logged_twice(self, world: World) -> None:
         open_page(world)
-        told, moved = len(world.frames), len(world.changes)
+        frames, changes = len(world.frames), len(world.changes)
         world.reconcile()
-        assert (len(world.frames), len(world.changes)) == (told, moved)
+        assert (len(world.frames), len(world.changes)) == (frames, changes)
 
 
 class TestConsent:
@@ -331,7 +331,7 @@ class TestConsent:
         world.twitch.disconnect(user)
         world.twitch.take_messages()
         world.reconcile()
-        assert world.told("ninja")["channel.cheer"] == ("revoked", "authorization_revoked")
+        assert world.shown("ninja")["channel.cheer"] == ("revoked", "authorization_revoked")
         assert world.delivered("ninja").keys() == FREE_KEYS
         calls = len(world.pool.requests)
         world.reconcile()
@@ -353,10 +353,10 @@ class TestConsent:
         rests_on = held(world, "channel.follow").condition["moderator_user_id"]
         world.twitch.set_moderators(ninja, [bob if rests_on == ann.id else ann])
         world.deliver()
-        assert world.told("ninja")["channel.follow"] == ("revoked", "moderator_removed")
+        assert world.shown("ninja")["channel.follow"] == ("revoked", "moderator_removed")
         world.reconcile()
         world.deliver()
-        assert world.told("ninja")["channel.follow"] == ("enabled", None)
+        assert world.shown("ninja")["channel.follow"] == ("enabled", None)
         assert held(world, "channel.follow").condition["moderator_user_id"] != rests_on
 
 
@@ -383,7 +383,7 @@ class TestBudget:
         assert report.limited == 2
         assert world.known("quiet")["user.update"] == world.known("empty")["user.update"] == limited
         assert world.known("crowded")["user.update"].status == "enabled"
-        assert world.told("quiet")["user.update"] == ("absent", "limited")
+        assert world.shown("quiet")["user.update"] == ("absent", "limited")
 
         calls = len(world.pool.requests)
         assert world.reconcile().limited == 2
@@ -392,7 +392,7 @@ class TestBudget:
         world.twitch.state.max_total_cost = 40
         world.reconcile()
         world.deliver()
-        assert world.told("quiet")["user.update"] == ("enabled", None)
+        assert world.shown("quiet")["user.update"] == ("enabled", None)
 
     def test_a_budget_that_twitch_cuts_leaves_the_watched_channels_their_best(self, world: World) -> None:
         for login in ("ninja", "shroud"):

@@ -59,12 +59,12 @@ def test_the_table_learns_at_once_that_twitch_delivers(world: World, early: bool
     world.early_challenges = early
     watched(world)
     assert {state.status for state in world.known("ninja").values()} == {"enabled"}
-    assert {status for status, _ in world.told("ninja").values()} == {"enabled", "absent"}
+    assert {status for status, _ in world.shown("ninja").values()} == {"enabled", "absent"}
 
 
 def test_subscriptions_are_created_side_by_side(world: World) -> None:
     """The essential ones come first; all others are under way together."""
-    together = threading.Barrier(len(FREE) - 2, timeout=5)
+    together = threading.Barrier(len(FREE) - 2, timeout=60)
     create = world.helix.create_subscription
 
     class Helix:
@@ -166,7 +166,7 @@ class TestRefusals:
         world.deliver()
         revoked = SubscriptionState("revoked", None, "notification_failures_exceeded")
         assert world.known("ninja")["user.update"] == revoked
-        assert world.told("ninja")["user.update"] == ("revoked", "notification_failures_exceeded")
+        assert world.shown("ninja")["user.update"] == ("revoked", "notification_failures_exceeded")
         result = world.watch("ninja")
         assert (result.created, result.states["user.update"].status) == (1, "pending")
 
@@ -252,7 +252,7 @@ class TestConsent:
         result = world.watch("ninja", as_streamer="ninja")
         assert result.created == len(SUBSCRIPTION_TYPES) - len(FREE)
         world.deliver()
-        assert set(world.told("ninja").values()) == {("enabled", None)}
+        assert set(world.shown("ninja").values()) == {("enabled", None)}
         assert world.delivered("ninja") == {key: ["enabled"] for key in ALL}
 
     def test_a_moderators_sign_in_allows_follows(self, world: World) -> None:
@@ -299,7 +299,7 @@ class TestConsent:
         world.now += 1
         world.twitch.disconnect(user)
         world.deliver()
-        assert world.told("ninja")["channel.cheer"] == ("revoked", "authorization_revoked")
+        assert world.shown("ninja")["channel.cheer"] == ("revoked", "authorization_revoked")
         before = len(world.pool.requests)
         assert world.watch("ninja").states["channel.cheer"].reason == "authorization_revoked"
         assert world.pool.requests[before:] == []
@@ -350,7 +350,7 @@ class TestBudget:
 
 
 def test_two_first_watches_at_once_subscribe_every_type_once(world: World) -> None:
-    together = threading.Barrier(2, timeout=5)
+    together = threading.Barrier(2, timeout=60)
     resolution = resolve_login(world.helix, world.channels, "ninja", int(world.now))
 
     def watch(_viewer: int) -> WatchResult:

@@ -169,7 +169,7 @@ class World:
     # -- what Twitch and operators do ----------------------------------------------------------------
 
     def deliver(self) -> None:
-        """Twitch sends what it has to tell; the webhook verifies, and what it publishes is taken."""
+        """Twitch sends its messages; the webhook verifies them, and its notices are applied."""
         for delivery in self.twitch.take_messages():
             if delivery.subscription.callback.startswith("https://another-stage.example/"):
                 self.twitch.answered(delivery, 200, delivery.challenge or "", "text/plain")
@@ -276,8 +276,8 @@ class World:
         assert record is not None
         return dict(record.states)
 
-    def told(self, login: str) -> dict[str, tuple[str, str | None]]:
-        """What the last frame told a channel's viewers: status and reason by event type."""
+    def shown(self, login: str) -> dict[str, tuple[str, str | None]]:
+        """What the last frame showed a channel's viewers: status and reason by event type."""
         topics = [topics for streamer_id, topics in self.frames if streamer_id == self.streamer_id(login)][-1]
         return {topic["event_type"]: (topic["status"], topic["reason"]) for topic in topics}
 
