@@ -9,7 +9,6 @@ https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.ht
 import dataclasses
 import math
 import time
-from collections.abc import Callable
 
 from lambdas.common.aws import AwsError, Client
 
@@ -36,15 +35,14 @@ class WebhookSecret:
 class WebhookSecretSource:
     """Reads the secret ``arn`` from Secrets Manager and keeps it. A failure raises AwsError."""
 
-    def __init__(self, client: Client, arn: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, client: Client, arn: str) -> None:
         self._client = client
         self._arn = arn
-        self._clock = clock
         self._kept: tuple[WebhookSecret, float] | None = None
 
     def get(self, max_age_seconds: float = math.inf) -> WebhookSecret:
         """The secret, read at most so long ago."""
-        now = self._clock()
+        now = time.monotonic()
         if self._kept is None or now - self._kept[1] > max_age_seconds:
             self._kept = self._load(), now
         return self._kept[0]

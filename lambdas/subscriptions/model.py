@@ -39,16 +39,9 @@ class Subscription:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Read one of Helix's subscription objects; a WebSocket's has no callback."""
-        return cls(
-            id=fields["id"],
-            status=fields["status"],
-            type=fields["type"],
-            version=fields["version"],
-            condition=fields["condition"],
-            callback=fields["transport"].get("callback", ""),
-            cost=fields["cost"],
-            created_at=fields["created_at"],
-        )
+        callback = fields["transport"].get("callback", "")
+        names = ("id", "status", "type", "version", "condition", "cost", "created_at")
+        return cls(**{name: fields[name] for name in names}, callback=callback)
 
     @property
     def target(self) -> Target | None:

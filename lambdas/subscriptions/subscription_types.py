@@ -18,19 +18,19 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self, TypedDict
+from typing import Literal, NamedTuple, Self, TypedDict, get_args
 
+# From best to worst: a viewer sees the worst state among an event type's subscriptions.
 Status = Literal["enabled", "pending", "absent", "revoked", "failed"]
 Role = Literal["streamer", "grantor"]
 Consent = Literal["none", "streamer", "moderator"]
 
-# From best to worst: a viewer sees the worst state among an event type's subscriptions.
-SEVERITY: tuple[Status, ...] = ("enabled", "pending", "absent", "revoked", "failed")
+SEVERITY: tuple[Status, ...] = get_args(Status)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SubscriptionType:
-    """One row of the table: a subscription type, the form of its condition, and the consent that it needs."""
+    """One row of the table; ``roles`` is what the table calls ``condition``."""
 
     key: str
     event_type: str
@@ -40,30 +40,18 @@ class SubscriptionType:
     consent: Consent
     priority: int
 
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Self:
-        """Read a row of ``subscription_types.json``."""
-        return cls(
-            key=row["key"],
-            event_type=row["event_type"],
-            version=row["version"],
-            roles=row["condition"],
-            scope=row["scope"],
-            consent=row["consent"],
-            priority=row["priority"],
-        )
-
     def condition(self, streamer_id: str, grantor_id: str | None = None) -> dict[str, str]:
         """The subscription's condition for this streamer, as Twitch takes it.
 
-        ``grantor_id`` is whose consent it rests on; the streamer's own if it is left out.
+        ``grantor_id`` is who gave the consent; the streamer if it is left out.
         """
         ids = {"streamer": streamer_id, "grantor": grantor_id or streamer_id}
         return {field: ids[role] for field, role in self.roles.items()}
 
 
+_FIELDS = ("key", "event_type", "version", "condition", "scope", "consent", "priority")
 SUBSCRIPTION_TYPES: tuple[SubscriptionType, ...] = tuple(
-    SubscriptionType.from_row(row)
+    SubscriptionType(*(row[field] for field in _FIELDS))
     for row in json.loads(Path(__file__).parents[1].joinpath("subscription_types.json").read_text())
 )
 SUBSCRIPTION_TYPE_BY_KEY = {row.key: row for row in SUBSCRIPTION_TYPES}

@@ -31,7 +31,7 @@ MORE = {
     "postmigrator": STORE,
 }
 WITHOUT_SDK = [handler for handler in HANDLERS if "boto3" not in MORE.get(handler, ())]
-# Modules beyond a bare interpreter's, some of them the standard library's; the SDK makes it 500 and more.
+# Modules beyond a bare interpreter's, some of them the standard library's; the SDK makes it 400 and more.
 MODULES, MODULES_WITH_URLLIB3 = 150, 250
 
 # Every setting of every function, each with a value that is good as text and as a number.

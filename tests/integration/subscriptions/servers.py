@@ -46,9 +46,9 @@ class Answer:
     content_type: str = "application/json"
 
 
-def eventually(condition: Callable[[], bool], timeout: float = 60) -> None:
-    """Wait until a condition holds; fail if it does not within ``timeout`` seconds."""
-    deadline = time.monotonic() + timeout
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds; fail if it does not within a minute."""
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)

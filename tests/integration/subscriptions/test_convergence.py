@@ -56,7 +56,7 @@ class Subscriptions(RuleBasedStateMachine):
             self.world.watch(login, as_streamer=as_streamer)
             self.world.connect(login, name)
             self.connected.add((login, name))
-        self.world.fuse.calls = None
+        self.world.crash_point.calls = None
 
     @rule(login=logins, name=names, noticed=st.booleans())
     def leave(self, login: str, name: str, noticed: bool) -> None:
@@ -91,7 +91,7 @@ class Subscriptions(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 60))
     def lose(self, number: int) -> None:
-        """Twitch forgets a subscription without a word."""
+        """Twitch loses a subscription and sends no message."""
         subscriptions = list(self.world.twitch.state.subscriptions)
         for subscription_id in subscriptions[number : number + 1]:
             self.world.twitch.state.delete(subscription_id)
@@ -102,36 +102,36 @@ class Subscriptions(RuleBasedStateMachine):
 
     @rule()
     def lose_messages(self) -> None:
-        """What Twitch has to tell gets no answer."""
+        """Twitch's messages get no answer."""
         for message in self.world.twitch.take_messages():
             self.world.twitch.answered(message, None)
 
     @rule(early=st.booleans())
-    def hurry_challenges(self, early: bool) -> None:
+    def answer_challenges_early(self, early: bool) -> None:
         self.world.early_challenges = early
 
     @rule(
         path=st.sampled_from(("/helix/users", "/helix/eventsub", "/oauth2")),
         method=st.sampled_from((None, "GET", "POST", "DELETE")),
-        trouble=st.sampled_from((429, 500, 503, "request", "answer", "late")),
+        fault_kind=st.sampled_from((429, 500, 503, "request", "answer", "late")),
         count=st.integers(1, 12),
     )
-    def make_trouble(self, path: str, method: str | None, trouble: int | str, count: int) -> None:
+    def add_fault(self, path: str, method: str | None, fault_kind: int | str, count: int) -> None:
         fault = Fault(path, method=method, remaining=count)
-        if isinstance(trouble, int):
-            fault.status = trouble
-        elif trouble == "late":
+        if isinstance(fault_kind, int):
+            fault.status = fault_kind
+        elif fault_kind == "late":
             fault.latency_ms = 60_000
         else:
-            fault.lost = "request" if trouble == "request" else "answer"
+            fault.lost = "request" if fault_kind == "request" else "answer"
         self.world.twitch.state.faults.append(fault)
 
     # -- functions and operators -----------------------------------------------------------------------
 
     @rule(calls=st.integers(0, 40))
-    def light_the_fuse(self, calls: int) -> None:
+    def crash_soon(self, calls: int) -> None:
         """The next function ends after so many calls."""
-        self.world.fuse.calls = calls
+        self.world.crash_point.calls = calls
 
     @precondition(lambda self: self.rotated_since_run == 0)
     @rule()
@@ -140,8 +140,8 @@ class Subscriptions(RuleBasedStateMachine):
         self.rotated_since_run = 1
 
     @rule(login=logins, row=st.sampled_from(SUBSCRIPTION_TYPES[:6]))
-    def leave_something_behind(self, login: str, row: SubscriptionType) -> None:
-        """Somebody subscribes with our callback, and we know nothing of it."""
+    def leave_unknown_subscription(self, login: str, row: SubscriptionType) -> None:
+        """There is a subscription with our callback that the table does not know."""
         with contextlib.suppress(HelixError, Crash, CredentialsRefusedError):
             self.world.helix.create_subscription(
                 row.event_type,
@@ -150,7 +150,7 @@ class Subscriptions(RuleBasedStateMachine):
                 self.world.webhook_url,
                 self.world.secret.current,
             )
-        self.world.fuse.calls = None
+        self.world.crash_point.calls = None
 
     # -- time ------------------------------------------------------------------------------------------
 
@@ -168,12 +168,12 @@ class Subscriptions(RuleBasedStateMachine):
     def run(self) -> None:
         """The reconciler runs, perhaps a second time, perhaps not to its end."""
         self.last_run = self.world.now
-        healthy = not self.world.twitch.state.faults and self.world.fuse.calls is None
+        healthy = not self.world.twitch.state.faults and self.world.crash_point.calls is None
         before = self.live_and_watched()
         report = None
         with contextlib.suppress(HelixError, Crash, CredentialsRefusedError):
             report = self.world.reconcile()
-        self.world.fuse.calls = None
+        self.world.crash_point.calls = None
         missing = before - self.live_and_watched()
         assert not missing, f"unsubscribed while watched: {missing}"
         if healthy and report is not None and report.complete and not report.failed:
@@ -212,10 +212,10 @@ class Subscriptions(RuleBasedStateMachine):
             assert live >= self.wanted(login), f"{login} lacks {self.wanted(login) - live}"
 
     def teardown(self) -> None:
-        """Once the trouble stops, two runs are enough."""
+        """Once the faults end, two runs are enough."""
         world = self.world
         world.twitch.state.faults.clear()
-        world.fuse.calls = None
+        world.crash_point.calls = None
         world.deliver()
         for _ in range(2):
             world.now += PERIOD
@@ -238,7 +238,7 @@ class Subscriptions(RuleBasedStateMachine):
             assert live == listed
         assert known == {}
         self.check_a_steady_state_costs_the_listing_alone()
-        self.check_everything_goes_when_everybody_has_left()
+        self.check_everything_is_deleted_when_everybody_has_left()
 
     def check_a_steady_state_costs_the_listing_alone(self) -> None:
         before = len(self.world.pool.requests)
@@ -247,7 +247,7 @@ class Subscriptions(RuleBasedStateMachine):
         assert calls == [("GET", "/helix/eventsub/subscriptions")] * max(1, len(calls))
         assert len(calls) <= 1 + len(self.world.listed()) // 100
 
-    def check_everything_goes_when_everybody_has_left(self) -> None:
+    def check_everything_is_deleted_when_everybody_has_left(self) -> None:
         self.world.now += 3600 + GRACE
         self.world.reconcile()
         assert self.world.listed() == []

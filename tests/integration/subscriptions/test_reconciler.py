@@ -6,7 +6,6 @@ from lambdas.subscriptions.helix import TwitchUnavailableError
 from lambdas.subscriptions.reconciler import Report
 from lambdas.subscriptions.subscription_types import (
     SUBSCRIPTION_TYPE_BY_KEY,
-    SUBSCRIPTION_TYPES,
     SubscriptionState,
 )
 from local.twitch.events import stream_online
@@ -287,10 +286,10 @@ class TestTrouble:
         world.watch("ninja")
         world.now += GRACE + 1
         world.connect("shroud", "a-viewer")
-        world.fuse.calls = calls
+        world.crash_point.calls = calls
         with pytest.raises(Crash):
             world.reconcile()
-        world.fuse.calls = None
+        world.crash_point.calls = None
         world.reconcile()
         world.deliver()
         assert (world.delivered("shroud"), world.delivered("ninja")) == (DELIVERED, {})
@@ -401,8 +400,3 @@ class TestBudget:
         world.reconcile()
         left = {key for login in ("ninja", "shroud") for key in world.delivered(login)}
         assert left == {"stream.online", "stream.offline"}
-
-
-def test_every_type_has_a_state_from_the_beginning(world: World) -> None:
-    result = world.watch("ninja")
-    assert result.states.keys() == {row.key for row in SUBSCRIPTION_TYPES}

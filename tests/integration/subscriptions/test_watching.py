@@ -47,6 +47,7 @@ def test_the_first_watch_subscribes_every_type_that_needs_no_consent(world: Worl
 
 def test_the_other_types_wait_for_consent_without_asking_twitch(world: World) -> None:
     result = world.watch("ninja")
+    assert result.states.keys() == ALL
     assert {result.states[key] for key in ALL - FREE_KEYS} == {
         SubscriptionState("absent", None, "consent_required")
     }
@@ -213,10 +214,10 @@ class TestRefusals:
 
     @pytest.mark.parametrize("calls", range(0, 18, 4))
     def test_what_a_crash_leaves_is_taken_up(self, world: World, calls: int) -> None:
-        world.fuse.calls = calls
+        world.crash_point.calls = calls
         with pytest.raises(Crash):
             world.watch("ninja")
-        world.fuse.calls = None
+        world.crash_point.calls = None
         result = world.watch("ninja")
         assert all(result.states[key].live for key in FREE_KEYS)
         assert {key: len(found) for key, found in world.delivered("ninja").items()} == dict.fromkeys(

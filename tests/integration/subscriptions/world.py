@@ -44,13 +44,13 @@ class Crash(BaseException):
     """The function is ended between two calls, as by a timeout: no handler of errors sees it."""
 
 
-class Fuse:
-    """Ends whatever runs at the call that is due; ``calls`` counts down to it, None is never."""
+class CrashPoint:
+    """Crashes the function after ``calls`` more calls; None is never."""
 
     def __init__(self) -> None:
         self.calls: int | None = None
 
-    def burn(self) -> None:
+    def count_call(self) -> None:
         """Count a call."""
         if self.calls is not None:
             self.calls -= 1
@@ -58,17 +58,17 @@ class Fuse:
                 raise Crash
 
 
-class FusedPool(InProcessPool):
-    """The simulated Twitch, with a fuse before each request, and callbacks that may overtake answers."""
+class CrashingPool(InProcessPool):
+    """The simulated Twitch; a request may crash the function, and a callback may come before the answer."""
 
-    def __init__(self, simulator: Simulator, fuse: Fuse, answered: Callable[[], None]) -> None:
+    def __init__(self, simulator: Simulator, crash_point: CrashPoint, answered: Callable[[], None]) -> None:
         super().__init__(simulator)
-        self._fuse = fuse
+        self._crash_point = crash_point
         self._answered = answered
 
     def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> Any:  # type: ignore[override]
         """Ask the simulator."""
-        self._fuse.burn()
+        self._crash_point.count_call()
         try:
             return super().urlopen(method, url, redirect, **options)
         finally:
@@ -76,7 +76,7 @@ class FusedPool(InProcessPool):
 
 
 class AtOnce(Executor):
-    """Runs what is submitted at once, in this thread: what happens can be repeated."""
+    """Runs what is submitted at once, in this thread, so that a test does the same each time."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call ``fn``."""
@@ -90,14 +90,14 @@ class World:
 
     def __init__(self, dynamodb: "DynamoDBClient", **limits: int) -> None:
         self.now = float(BEGIN)
-        self.fuse = Fuse()
+        self.crash_point = CrashPoint()
         self.early_challenges = False
         self.after_each_call: Callable[[], object] = lambda: None
         self.after_call: tuple[str, Callable[[], object]] | None = None
         self.frames: list[tuple[str, list[EventTypeStatus]]] = []
         settings = Settings(BASE_URL, CLIENT_ID, CLIENT_SECRET, cognito_callback_base=BASE_URL, **limits)  # type: ignore[arg-type]
         self.twitch = Simulator(settings, clock=lambda: int(self.now * 10**9))
-        self.pool = FusedPool(self.twitch, self.fuse, self._answered)
+        self.pool = CrashingPool(self.twitch, self.crash_point, self._answered)
         self.helix = Helix(
             self.pool,
             lambda: Credentials(CLIENT_ID, CLIENT_SECRET),
@@ -106,7 +106,7 @@ class World:
             clock=lambda: self.now,
         )
         self._dynamodb = dynamodb
-        self._client = InProcessClient(dynamodb, self.fuse.burn)
+        self._client = InProcessClient(dynamodb, self.crash_point.count_call)
         self.channels = ChannelsTable(self._client, "channels")
         self.grants = GrantsTable(self._client, "grants")
         self.changes: list[str] = []
@@ -199,15 +199,15 @@ class World:
         try:
             change = apply_notice(self.statuses, self.grants, published_notice)
         except Crash:
-            # Twitch has its answer by then: what was noticed is lost, and the reconciler's to find out.
-            self.fuse.calls = None
+            # Twitch has its answer already: the notice is lost, and the reconciler corrects the table.
+            self.crash_point.calls = None
             return
         if change is not None:
             self.frames.append((change[0], summarize(change[1])))
 
     def _answered(self) -> None:
         """What happens while the answer to a request is under way."""
-        if self.early_challenges and self.fuse.calls is None:
+        if self.early_challenges and self.crash_point.calls is None:
             self.deliver()
         self.after_each_call()
         if self.after_call is not None and self.pool.requests[-1][0] == self.after_call[0]:
