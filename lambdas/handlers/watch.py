@@ -22,7 +22,7 @@ from lambdas.subscriptions.helix import (
     RateLimitedError,
     TransientError,
 )
-from lambdas.subscriptions.model import parse_login
+from lambdas.subscriptions.login import parse_login
 from lambdas.subscriptions.overlay_keys import OverlayKeysTable
 from lambdas.subscriptions.responses import INVALID_LOGIN, answer, error_answer
 from lambdas.subscriptions.subscription_status import send_if_changed

@@ -1,7 +1,6 @@
 """A channel and a subscription, as Twitch describes them, and a grant."""
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -69,8 +68,3 @@ class Grant:
     grantor_id: str
     granted_at: int
     scopes: frozenset[str]
-
-
-def parse_login(text: str) -> str | None:
-    """The login in lower case, as Twitch stores it; None if ``text`` cannot be a login."""
-    return text.lower() if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_]{0,24}", text) else None

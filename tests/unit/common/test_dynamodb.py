@@ -25,10 +25,11 @@ class Answers(Client):
 
 
 def test_every_page_is_read() -> None:
+    first, last = {"id": {"S": "1"}}, {"id": {"S": "2"}}
     client = Answers(
-        {"Items": [1], "LastEvaluatedKey": "a"}, {"Items": [], "LastEvaluatedKey": "b"}, {"Items": [2]}
+        {"Items": [first], "LastEvaluatedKey": "a"}, {"Items": [], "LastEvaluatedKey": "b"}, {"Items": [last]}
     )
-    assert list(read_all(client, "Scan", {"TableName": "t"})) == [1, 2]
+    assert list(read_all(client, "Scan", {"TableName": "t"})) == [first, last]
     assert client.requests == [
         {"TableName": "t"},
         {"TableName": "t", "ExclusiveStartKey": "a"},
