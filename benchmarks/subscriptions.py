@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from benchmarks.result import Result, limit
 from lambdas.common.observability import logger
 from lambdas.common.webhook_secret import WebhookSecret
-from lambdas.subscriptions.channels import ChannelsTable, Record, Resolution
+from lambdas.subscriptions.channels import ChannelRecord, ChannelsTable, Resolution
 from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.helix import Credentials, Helix
 from lambdas.subscriptions.model import Grant
@@ -21,7 +21,7 @@ from lambdas.subscriptions.reconciler import Reconciler
 from lambdas.subscriptions.subscriber import Subscriber
 from lambdas.subscriptions.subscription_status import StatusUpdater
 from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES, SubscriptionState
-from lambdas.subscriptions.watching import follow, resolve
+from lambdas.subscriptions.watching import resolve_login, watch_channel
 from local.twitch.in_process import InProcessPool
 from local.twitch.settings import Settings
 from local.twitch.simulator import Simulator
@@ -32,49 +32,51 @@ PAGE = 100
 GRACE_SECONDS = 600
 # The reconciler's own time limit.
 RUN_SECONDS = 4 * 60
-FREE = sum(topic.consent == "none" for topic in SUBSCRIPTION_TYPES)
+FREE = sum(row.consent == "none" for row in SUBSCRIPTION_TYPES)
 
 
 class Channels(ChannelsTable):
     """The channels table in memory."""
 
     def __init__(self) -> None:
-        self._records: dict[str, Record] = {}
+        self._records: dict[str, ChannelRecord] = {}
         self._resolutions: dict[str, Resolution] = {}
 
-    def get(self, streamer_id: str) -> Record | None:
+    def get(self, streamer_id: str) -> ChannelRecord | None:
         return self._records.get(streamer_id)
 
-    def find(self, login: str) -> Resolution | None:
+    def find_by_login(self, login: str) -> Resolution | None:
         return self._resolutions.get(login)
 
-    def scan(self) -> Iterator[tuple[str, Record]]:
+    def scan(self) -> Iterator[tuple[str, ChannelRecord]]:
         return iter(list(self._records.items()))
 
-    def watch(self, resolution: Resolution, now: int) -> Record:
+    def record_watch(self, resolution: Resolution, now: int) -> ChannelRecord:
         channel = resolution.channel
         self._resolutions[channel.login] = resolution
-        known = self._records.get(channel.id, Record(now, 0, {}))
+        known = self._records.get(channel.id, ChannelRecord(now, 0, {}))
         record = self._records[channel.id] = dataclasses.replace(known, watched_at=now)
         return record
 
-    def replace(self, streamer_id: str, key: str, expected_id: str | None, state: SubscriptionState) -> bool:
+    def set_state(
+        self, streamer_id: str, key: str, expected_id: str | None, state: SubscriptionState
+    ) -> bool:
         record = self._records.get(streamer_id)
         if (
             record is None
-            or record.topics.get(key, SubscriptionState("absent")).subscription_id != expected_id
+            or record.states.get(key, SubscriptionState("absent")).subscription_id != expected_id
         ):
             return False
-        self._records[streamer_id] = dataclasses.replace(record, topics={**record.topics, key: state})
+        self._records[streamer_id] = dataclasses.replace(record, states={**record.states, key: state})
         return True
 
-    def vouch(self, streamer_id: str, now: int, *, watched: bool) -> bool:
+    def record_verified(self, streamer_id: str, now: int, *, watched: bool) -> bool:
         record = self._records[streamer_id]
         watched_at = now if watched else record.watched_at
         self._records[streamer_id] = dataclasses.replace(record, verified_at=now, watched_at=watched_at)
         return True
 
-    def retire(self, streamer_id: str, not_watched_since: int) -> bool:
+    def delete_unwatched(self, streamer_id: str, not_watched_since: int) -> bool:
         record = self._records.get(streamer_id)
         if record is not None and record.watched_at >= not_watched_since:
             return False
@@ -88,10 +90,10 @@ class NoGrants(GrantsTable):
     def __init__(self) -> None:
         pass
 
-    def of(self, streamer_id: str) -> list[Grant]:  # noqa: ARG002 -- as the table's
+    def for_channel(self, streamer_id: str) -> list[Grant]:  # noqa: ARG002 -- as the table's
         return []
 
-    def all(self) -> Mapping[str, list[Grant]]:
+    def by_channel(self) -> Mapping[str, list[Grant]]:
         return {}
 
 
@@ -134,8 +136,8 @@ def _measure(channels: int, executor: ThreadPoolExecutor) -> list[Result]:
 
     def watch() -> None:
         for number in range(channels):
-            resolution = resolve(helix, table, f"streamer_{number}", int(now))
-            follow(subscriber, resolution, None, int(now))
+            resolution = resolve_login(helix, table, f"streamer_{number}", int(now))
+            watch_channel(subscriber, resolution, None, int(now))
             viewers[resolution.channel.id] = 1
 
     def measured(work: Callable[[], object]) -> tuple[int, float]:
@@ -160,7 +162,7 @@ def _measure(channels: int, executor: ThreadPoolExecutor) -> list[Result]:
     if verifying != steady:
         raise RuntimeError("finding out that Twitch delivers took more than the list")
     return [
-        _least("Helix calls a channel: first watch", first / channels, "a lookup, one a topic", 1 + FREE),
+        _least("Helix calls a channel: first watch", first / channels, "a lookup, one a type", 1 + FREE),
         Result(
             name="Helix calls a channel: watched again",
             unit="calls",

@@ -1,7 +1,7 @@
-"""Signed calls of AWS services without the AWS SDK, for functions whose start somebody waits for.
+"""Signed calls of AWS services with libcurl instead of the AWS SDK.
 
-libcurl signs a request by itself (Signature Version 4), keeps the connection open and holds the deadline;
-loading it takes a fraction of what boto3 takes (docs/adr/0008-fast-starts.md).
+libcurl signs a request by itself (Signature Version 4), keeps the connection open and limits the time that a
+call takes. It loads in a fraction of the time that boto3 takes (docs/adr/0008-fast-starts.md).
 """
 
 import dataclasses
@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any, Self
@@ -18,23 +19,23 @@ import pycurl
 
 from lambdas.common.settings import SettingsError
 
-# The services that speak JSON: the version of the protocol, and what precedes an action's name.
+# The services with a JSON protocol: its version, and the prefix of an action's name.
 # https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html
 _JSON = {
     "dynamodb": ("1.0", "DynamoDB_20120810"),
     "secretsmanager": ("1.1", "secretsmanager"),
     "sqs": ("1.0", "AmazonSQS"),
 }
-# The services that take a form and answer in XML: the version of their API.
+# The services that take a form and answer in XML, with the version of their API.
 # https://smithy.io/2.0/aws/protocols/aws-query-protocol.html
 _QUERY = {"sns": "2010-03-31"}
 
 _ATTEMPTS = 2
-_ATTEMPT_SECONDS = 1.0
-_CONNECT_SECONDS = 0.5
+ATTEMPT_SECONDS = 1.0
+CONNECT_SECONDS = 0.5
 _PAUSE_SECONDS = 0.1
 
-# Errors that pass, though their status is 400.
+# Temporary errors, though their status is 400.
 # https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 _THROTTLED = re.compile("Throttl|TooManyRequests|RequestLimitExceeded|ThroughputExceeded")
 
@@ -82,7 +83,7 @@ def new_handle(environment: Mapping[str, str] = os.environ) -> pycurl.Curl:
 
 
 class Client:
-    """A service's client, for one thread at a time; its connection stays open from call to call."""
+    """A service's client with one connection, which stays open; threads that share it take turns."""
 
     def __init__(self, service: str, environment: Mapping[str, str] = os.environ) -> None:
         """Make the client of ``dynamodb``, ``secretsmanager``, ``sns`` or ``sqs``; nothing is called yet.
@@ -91,6 +92,7 @@ class Client:
         missing one.
         """
         self._service = service
+        self._lock = threading.Lock()
         known = Credentials.from_environment(environment)
         self._headers = [f"X-Amz-Security-Token: {known.session_token}"] if known.session_token else []
         self._curl = new_handle(environment)
@@ -101,16 +103,20 @@ class Client:
         self._curl.setopt(pycurl.AWS_SIGV4, f"aws:amz:{known.region}:{service}")
         self._curl.setopt(pycurl.USERNAME, known.access_key_id)
         self._curl.setopt(pycurl.PASSWORD, known.secret_access_key)
-        self._curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(_CONNECT_SECONDS * 1000))
-        self._curl.setopt(pycurl.TIMEOUT_MS, round(_ATTEMPT_SECONDS * 1000))
+        self._curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(CONNECT_SECONDS * 1000))
+        self._curl.setopt(pycurl.TIMEOUT_MS, round(ATTEMPT_SECONDS * 1000))
 
     def call(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Call ``action`` with the parameters of the service's API reference; return its answer.
 
-        An answer in XML is not read: that is ``{}``. What may pass (no answer, 5xx, throttling) is tried
-        once more; a call takes at most 2.1 s. Raises AwsError.
+        An answer in XML is not read: the result is ``{}``. After no answer, a 5xx or throttling the call is
+        made once more; it takes at most 2.1 s. Raises AwsError.
         """
         headers, body = _request(self._service, action, parameters)
+        with self._lock:
+            return self._call(action, headers, body)
+
+    def _call(self, action: str, headers: list[str], body: bytes) -> dict[str, Any]:
         self._curl.setopt(pycurl.HTTPHEADER, headers + self._headers)
         self._curl.setopt(pycurl.POSTFIELDS, body)
         for attempt in range(1, _ATTEMPTS + 1):
@@ -118,10 +124,10 @@ class Client:
             if status == 200:
                 return json.loads(answer) if self._service in _JSON else {}
             code, message = _error(status, answer)
-            passing = status == 0 or status >= 500 or _THROTTLED.search(code)
-            if attempt == _ATTEMPTS or not passing:
+            temporary = status == 0 or status >= 500 or _THROTTLED.search(code)
+            if attempt == _ATTEMPTS or not temporary:
                 break
-            # Not before what failed had a moment, and not when everybody else comes back.
+            # A random pause, so that functions that failed together do not all return together.
             time.sleep(random.uniform(0, _PAUSE_SECONDS))  # noqa: S311
         raise AwsError(f"{self._service}:{action}", code, message)
 
@@ -157,6 +163,6 @@ def _error(status: int, answer: bytes) -> tuple[str, str]:
         return "Unreachable", text
     code = re.search(r'"__type"\s*:\s*"(?:[^"]*#)?([^"]+)"|<Code>([^<]+)', text)
     message = re.search(r'"[Mm]essage"\s*:\s*"((?:[^"\\]|\\.)*)|<Message>([^<]+)', text)
-    # Its first line: those of a refused signature repeat the signed headers, the session token included.
-    said = re.split(r"\\n|\n", message[1] or message[2] or "")[0] if message else ""
-    return (code[1] or code[2] if code else f"HTTP {status}"), said
+    # Only its first line: with a refused signature, the others repeat the signed headers and session token.
+    first_line = re.split(r"\\n|\n", message[1] or message[2] or "")[0] if message else ""
+    return (code[1] or code[2] if code else f"HTTP {status}"), first_line

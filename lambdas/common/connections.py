@@ -5,10 +5,12 @@ expired ones: DynamoDB's TTL may remove them days later.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-route-keys-connect-disconnect.html
 """
 
+import collections
 import dataclasses
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from lambdas.common import dynamodb
 from lambdas.common.aws import Client
 
 # The site pings every 4 minutes: two pings may get lost, and API Gateway's idle limit (10 min) is never met.
@@ -91,6 +93,19 @@ def read(
         if (expires_at := int(item["expires_at"]["N"])) > last_moment
     ]
     return found, answer.get("LastEvaluatedKey", {}).get("connection_id", {}).get("S", "")
+
+
+def count_by_channel(client: Client, table: str, now: datetime) -> dict[str, int]:
+    """The number of unexpired connections of each channel that has one, by streamer id."""
+    scan = {
+        "TableName": table,
+        "FilterExpression": "expires_at > :now",
+        "ProjectionExpression": "streamer_id",
+        "ExpressionAttributeValues": {":now": {"N": str(int(now.timestamp()))}},
+        "ConsistentRead": True,
+    }
+    items = dynamodb.read_all(client, "Scan", scan)
+    return dict(collections.Counter(item["streamer_id"]["S"] for item in items))
 
 
 def _key(streamer_id: str, connection_id: str) -> dict[str, dict[str, str]]:

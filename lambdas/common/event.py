@@ -1,4 +1,4 @@
-"""The event: what one delivery from Twitch tells, as it travels from the webhook to store and viewers."""
+"""The event: the content of one delivery from Twitch, from the webhook to the store and the viewers."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ Payload = dict[str, Any]
 
 
 class MalformedEventError(ValueError):
-    """A message on the topic is not an event; the message says which part."""
+    """A published message is not an event; the error says which part is wrong."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Event:
 
 
 def format_json(fields: dict[str, Any]) -> str:
-    """Compact JSON in ASCII. Raises ValueError for NaN and infinity, which JSON has no words for.
+    """Compact JSON in ASCII. Raises ValueError for NaN and infinity, which JSON does not have.
 
     ASCII because SNS and SQS refuse some characters that a chat message may contain (U+FFFF), and because a
     lone surrogate, which JSON can carry as an escape, has no encoding at all.

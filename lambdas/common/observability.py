@@ -1,9 +1,9 @@
 """Structured logs and metrics, the same for every function.
 
-``logger`` writes one JSON object a line; append an event's id as ``correlation_id`` so that one search
-follows a delivery from the webhook to the viewers. ``metrics`` writes CloudWatch's embedded metric format.
-Both take the function's name from POWERTOOLS_SERVICE_NAME, and the metrics their namespace, which keeps the
-stages of an account apart, from POWERTOOLS_METRICS_NAMESPACE.
+``logger`` writes one JSON object a line. Functions append an event's id as ``correlation_id``, so one search
+finds a delivery's lines from the webhook to the viewers. ``metrics`` writes CloudWatch's embedded metric
+format. The service's name comes from POWERTOOLS_SERVICE_NAME, and the namespace, which separates the stages
+of an account, from POWERTOOLS_METRICS_NAMESPACE.
 """
 
 import os

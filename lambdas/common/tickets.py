@@ -1,7 +1,7 @@
 """Tickets: one-time secrets that let a signed-in viewer's browser open the WebSocket of one channel.
 
-A browser cannot send headers with a WebSocket handshake and a bearer token in a URL ends up in logs, so the
-URL carries a ticket: useless after its first use and after a minute. The table holds only its hash.
+A browser cannot send headers with a WebSocket handshake, and a bearer token in a URL would end up in logs. So
+the URL contains a ticket, which is valid once and for a minute. The table holds only its hash.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ LIFETIME = timedelta(seconds=60)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ticket:
-    """What the viewer gets: the secret and the moment (UTC, whole seconds) from which it is refused."""
+    """The secret that the viewer gets, and when it expires (UTC, whole seconds)."""
 
     value: str
     expires_at: datetime
@@ -24,7 +24,7 @@ class Ticket:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Claim:
-    """What a ticket proves: who opens the connection, and for which channel."""
+    """The viewer and the channel of a valid ticket."""
 
     viewer_id: str
     streamer_id: str
@@ -41,7 +41,7 @@ def issue(
     now: datetime,
 ) -> Ticket:
     """Store and return a new ticket for this viewer and channel; ``now`` is timezone-aware."""
-    # Whole seconds, rounded down: DynamoDB's TTL knows no others, and a ticket must not outlive its minute.
+    # Whole seconds, since DynamoDB's TTL has no others; rounded down, so that it is valid for no longer.
     expires_at = (now + LIFETIME).astimezone(UTC).replace(microsecond=0)
     ticket = Ticket(value=secrets.token_urlsafe(32), expires_at=expires_at)
     item = {
@@ -56,9 +56,9 @@ def issue(
 
 
 def redeem(dynamodb: Client, table: str, ticket: str, now: datetime) -> Claim | None:
-    """Use the ticket up and return its claim; None for an unknown, used or expired one.
+    """Delete the ticket and return its claim; None for an unknown, used or expired one.
 
-    One conditional delete that returns what it deleted, so of two simultaneous uses exactly one succeeds.
+    It is one conditional delete that returns the item, so of two simultaneous uses exactly one succeeds.
     An expired ticket fails the condition although TTL, which may run days late, has not removed it yet.
     """
     try:

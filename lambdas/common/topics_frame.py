@@ -1,22 +1,19 @@
-"""The news that a channel's topics stand otherwise than before, on its way to whoever watches the channel.
+"""The message that sends the changed states of a channel's subscriptions to its viewers.
 
-It goes straight to the broadcast queue: it is no event, so it has no place on the topic ``events``, from
-which events are recorded.
+It goes straight to the broadcast queue, not through the SNS topic ``events``: it must not be recorded.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+from lambdas.common.aws import Client
 from lambdas.common.event import format_json
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TopicsFrame:
-    """How all topics of a channel stand now: ``topics`` as in a watch's answer."""
+    """The states of all event types of a channel: ``topics`` as in a watch's answer."""
 
     streamer_id: str
     topics: Sequence[Mapping[str, Any]]
@@ -35,6 +32,7 @@ class TopicsFrame:
         return format_json({"type": "topics", "topics": self.topics}).encode()
 
 
-def send(client: "SQSClient", queue_url: str, change: TopicsFrame, delay_seconds: int = 0) -> None:
-    """Put the change into the broadcast queue, to be told after so many seconds."""
-    client.send_message(QueueUrl=queue_url, MessageBody=change.to_json(), DelaySeconds=delay_seconds)
+def send(sqs: Client, queue_url: str, message: TopicsFrame, delay_seconds: int = 0) -> None:
+    """Put the message into the broadcast queue, to be delivered after so many seconds. Raises AwsError."""
+    request = {"QueueUrl": queue_url, "MessageBody": message.to_json(), "DelaySeconds": delay_seconds}
+    sqs.call("SendMessage", request)

@@ -1,15 +1,14 @@
 """The secret that signs Twitch's deliveries, in its current and its previous version.
 
-Twitch never shows the secret of a subscription, and it cannot be changed: after a rotation every subscription
-is made anew, and until then the previous version goes on verifying. So that a subscription tells which
-version it was made with, the callback carries the version once there has been a rotation.
+The secret of a subscription cannot be read from Twitch or changed. So after a rotation every subscription is
+replaced, and until then the previous version is accepted, too. To see which version a subscription was made
+with, the callback contains the version once there has been a rotation.
 https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html#term_version
 """
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable
 
 from lambdas.common.aws import AwsError, Client
 
@@ -24,30 +23,26 @@ class WebhookSecret:
 
     @property
     def accepted(self) -> tuple[bytes, ...]:
-        """What a delivery may be signed with."""
+        """The versions that a delivery may be signed with."""
         versions = (self.current, self.previous)
         return tuple(version.encode() for version in versions if version is not None)
 
     def callback(self, webhook_url: str) -> str:
-        """Where Twitch is to deliver what the current version signs."""
+        """The callback of subscriptions that are made with the current version."""
         return webhook_url if self.previous is None else f"{webhook_url}?secret={self.version}"
 
 
 class WebhookSecretSource:
-    """Reads the secret ``arn`` from Secrets Manager, and keeps it for as long as it may be kept.
+    """Reads the secret ``arn`` from Secrets Manager and keeps it. A failure raises AwsError."""
 
-    What keeps it from being read is raised as AwsError, and not kept.
-    """
-
-    def __init__(self, client: Client, arn: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, client: Client, arn: str) -> None:
         self._client = client
         self._arn = arn
-        self._clock = clock
         self._kept: tuple[WebhookSecret, float] | None = None
 
     def get(self, max_age_seconds: float = math.inf) -> WebhookSecret:
-        """The secret as it was at most so long ago."""
-        now = self._clock()
+        """The secret, read at most so long ago."""
+        now = time.monotonic()
         if self._kept is None or now - self._kept[1] > max_age_seconds:
             self._kept = self._load(), now
         return self._kept[0]

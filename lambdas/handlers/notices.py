@@ -1,21 +1,24 @@
-"""Twitch verifies a subscription's callback, or revokes a subscription: table and viewers learn of it."""
+"""Twitch has verified a subscription's callback or revoked a subscription: update the table and viewers."""
 
 import dataclasses
 import json
 from typing import Any
 
-import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from lambdas.common.aws import Client
 from lambdas.common.event import parse_time
-from lambdas.common.observability import MetricUnit, logger, metrics
+from lambdas.common.observability import logger, metrics
 from lambdas.common.settings import from_environment
 from lambdas.common.topics_frame import TopicsFrame, send
 from lambdas.subscriptions.channels import ChannelsTable
 from lambdas.subscriptions.grants import GrantsTable
-from lambdas.subscriptions.notices import Notice, notice
-from lambdas.subscriptions.subscription_status import StatusUpdater, metric_name
+from lambdas.subscriptions.notices import Notice, apply_notice
+from lambdas.subscriptions.subscription_status import StatusUpdater, count_status
 from lambdas.subscriptions.subscription_types import summarize
+
+# A viewer's WebSocket opens a moment after the watch that created the subscriptions.
+DELAY_SECONDS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +31,9 @@ class Settings:
 
 
 SETTINGS = from_environment(Settings)
-DYNAMODB = boto3.client("dynamodb")
-SQS = boto3.client("sqs")
-TRANSITIONS = StatusUpdater(
-    ChannelsTable(DYNAMODB, SETTINGS.channels_table),
-    lambda status: metrics.add_metric(metric_name(status), MetricUnit.Count, 1),
-)
+DYNAMODB = Client("dynamodb")
+SQS = Client("sqs")
+STATUSES = StatusUpdater(ChannelsTable(DYNAMODB, SETTINGS.channels_table), count_status)
 GRANTS = GrantsTable(DYNAMODB, SETTINGS.grants_table)
 
 
@@ -44,12 +44,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     for record in event["Records"]:
         message = json.loads(record["Sns"]["Message"])
         logger.append_keys(correlation_id=message["id"])
-        _take(Notice(message["subscription"], int(parse_time(message["sent_at"]).timestamp())))
-
-
-def _take(news: Notice) -> None:
-    change = notice(TRANSITIONS, GRANTS, news)
-    if change is not None:
-        streamer_id, states = change
-        # A viewer's WebSocket opens a moment after the watch that subscribed the topics.
-        send(SQS, SETTINGS.broadcast_queue_url, TopicsFrame(streamer_id, summarize(states)), delay_seconds=2)
+        notice = Notice(message["subscription"], int(parse_time(message["sent_at"]).timestamp()))
+        change = apply_notice(STATUSES, GRANTS, notice)
+        if change is not None:
+            streamer_id, states = change
+            frame = TopicsFrame(streamer_id, summarize(states))
+            send(SQS, SETTINGS.broadcast_queue_url, frame, DELAY_SECONDS)

@@ -1,15 +1,15 @@
-"""``POST`` and ``DELETE /api/overlays/{login}/key``: make and end the key of a viewer's overlay."""
+"""``POST`` and ``DELETE /api/overlays/{login}/key``: make and revoke the key of a viewer's overlay."""
 
 import dataclasses
 from typing import Any
 
-import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from lambdas.common.aws import Client
 from lambdas.common.observability import logger
 from lambdas.common.settings import from_environment
-from lambdas.subscriptions.model import parse_login
-from lambdas.subscriptions.overlay_keys import OverlaysTable
+from lambdas.subscriptions.login import parse_login
+from lambdas.subscriptions.overlay_keys import OverlayKeysTable
 from lambdas.subscriptions.responses import INVALID_LOGIN, answer, error_answer
 
 
@@ -21,7 +21,7 @@ class Settings:
 
 
 SETTINGS = from_environment(Settings)
-OVERLAYS = OverlaysTable(boto3.client("dynamodb"), SETTINGS.overlays_table)
+OVERLAY_KEYS = OverlayKeysTable(Client("dynamodb"), SETTINGS.overlays_table)
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -33,10 +33,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     viewer_id = event["requestContext"]["authorizer"]["jwt"]["claims"]["sub"]
     try:
         if event["requestContext"]["http"]["method"] == "DELETE":
-            OVERLAYS.revoke(viewer_id, login)
+            OVERLAY_KEYS.revoke(viewer_id, login)
             logger.info("overlay key revoked", extra={"login": login})
             return answer(204)
-        key = OVERLAYS.make_key(viewer_id, login)
+        key = OVERLAY_KEYS.make_key(viewer_id, login)
         logger.info("overlay key made", extra={"login": login})
         return answer(200, {"key": key})
     except Exception:

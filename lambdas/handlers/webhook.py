@@ -15,9 +15,10 @@ from lambdas.common.webhook_secret import WebhookSecretSource
 from lambdas.ingest import eventsub_signature, message, publisher
 from lambdas.ingest.refusal import RefusedError
 
-# Also what SNS takes.
+# SNS takes no larger messages.
 MAX_BODY_BYTES = 256 * 1024
-# A wrong signature may mean that the secret was rotated. To look each time would let anybody make us look.
+# After a wrong signature the secret is read again, since it may have been rotated; but not more often than
+# this, or anybody could make the function call Secrets Manager.
 FRESH_SECONDS = 5
 
 Response = dict[str, Any]
@@ -33,8 +34,7 @@ class Settings:
 
 SETTINGS = from_environment(Settings)
 
-# A call of each is given up after 2.1 s. Twitch waits a few seconds for the answer and sends again after a
-# 5xx: saying so beats waiting.
+# A call ends after 2.1 s. Twitch waits a few seconds for the answer, and sends again after a 5xx.
 _SNS = Client("sns")
 _SECRET = WebhookSecretSource(Client("secretsmanager"), SETTINGS.webhook_secret_arn)
 
@@ -74,11 +74,11 @@ def _accept(headers: dict[str, str], body: bytes) -> Response:
 
 
 def _publish_verification(notice: message.Message) -> None:
-    """Publish that Twitch is about to enable a subscription; the answer to Twitch does not depend on it."""
+    """Publish that Twitch verifies a callback; Twitch gets the challenge even if this fails."""
     try:
         publisher.publish(_SNS, SETTINGS.events_topic_arn, notice)
     except AwsError:
-        # The reconciler finds it in Twitch's list, too.
+        # The reconciler will find the subscription enabled in Twitch's list.
         logger.exception("The verification could not be published.")
 
 
@@ -98,8 +98,8 @@ def _body(event: dict[str, Any]) -> bytes:
 
 
 def _verify(headers: dict[str, str], body: bytes, now: datetime) -> datetime:
-    """Verify with what is known of the secret, and, unless it is quite new, with what it is by now."""
-    # Read at the first delivery and kept. A failure is not kept, and is not taken for a wrong signature.
+    """Verify with the secret as it was read last, and after a wrong signature as it is now."""
+    # A failure to read the secret is an AwsError, not a wrong signature.
     kept = _SECRET.get()
     try:
         return eventsub_signature.verify(headers, body, kept.accepted, now)

@@ -35,11 +35,11 @@ def verify(headers: Mapping[str, str], body: bytes, secrets: Iterable[bytes], no
     # The id is the store's key for duplicates: without one, every such message would be the same event.
     if not message_id:
         raise RefusedError(403, "missing_header", f"The header {MESSAGE_ID} is empty.")
-    # Bytes, since compare_digest refuses text that is not ASCII, which an attacker may well send.
+    # Bytes, since compare_digest raises TypeError for text that is not ASCII.
     signatures = [sign(message_id, timestamp, body, secret).encode() for secret in secrets]
     if not any(hmac.compare_digest(signature, _encode(claimed)) for signature in signatures):
         raise RefusedError(403, "bad_signature", "The signature does not match the message.")
-    # Only a signed timestamp says anything, so freshness comes second.
+    # The timestamp can be trusted only once the signature is verified.
     try:
         sent_at = parse_time(timestamp)
     except ValueError:

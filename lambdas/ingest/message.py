@@ -1,4 +1,4 @@
-"""What a verified delivery says, and what of it is published.
+"""What a verified delivery contains, and the message that is published for it.
 
 https://dev.twitch.tv/docs/eventsub/handling-webhook-events/
 """
@@ -15,17 +15,17 @@ from lambdas.ingest.refusal import RefusedError
 
 MESSAGE_TYPE = "twitch-eventsub-message-type"
 
-# Whom a topic is about, by what its condition names: the first of these that has a value. Twitch sends both
-# keys of a raid's condition, the unused one empty. A moderator's id is never the channel.
+# The fields of a condition that name the channel: the first of these that has a value. Twitch sends both
+# fields of a raid's condition, the unused one empty. A moderator's id is never the channel.
 # https://dev.twitch.tv/docs/eventsub/eventsub-subscription-types/
 CHANNELS = ("broadcaster_user", "to_broadcaster_user", "from_broadcaster_user", "user")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Challenge:
-    """Twitch asks whether the callback is ours: answer with ``text``, nothing else.
+    """Twitch verifies the callback: the answer is ``text``, nothing else.
 
-    ``notice`` is what to publish of it, None if Twitch does not say which subscription it is about.
+    ``notice`` is the message to publish, None if Twitch does not say which subscription it is about.
     """
 
     text: str
@@ -34,7 +34,7 @@ class Challenge:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Message:
-    """What goes to the topic.
+    """What is published on the SNS topic.
 
     ``body`` of a ``notification`` is the event; of a ``revocation`` and of a
     ``webhook_callback_verification`` it is ``{"id", "sent_at", "subscription"}``, the subscription being
@@ -60,7 +60,7 @@ def read(headers: Mapping[str, str], body: bytes, sent_at: datetime, now: dateti
             try:
                 return Challenge(text, _notice(message_type, headers, content, sent_at))
             except RefusedError:
-                # The answer depends on the signature and the challenge alone.
+                # Twitch gets its challenge whatever the rest of the body is.
                 return Challenge(text, None)
         case "notification":
             event = _event(headers[MESSAGE_ID], content, sent_at, now)

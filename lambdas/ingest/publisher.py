@@ -1,4 +1,4 @@
-"""Publishing on the topic ``events``, from which recording and broadcasting take their queues."""
+"""Publishing on the SNS topic ``events``, to which the queues of recorder and broadcaster are subscribed."""
 
 from lambdas.common.aws import Client
 from lambdas.ingest.message import Message

@@ -1,4 +1,4 @@
-"""Why a delivery is turned away."""
+"""Why a delivery is refused."""
 
 
 class RefusedError(Exception):

@@ -3,42 +3,38 @@
 An item is ``streamer_id`` (key), ``login`` (key of the index ``login``), ``display_name``, ``avatar_url``,
 ``resolved_at`` (when Twitch last said that this is the login's channel), ``watched_at`` (when somebody last
 watched), ``verified_at`` (when the states were last compared with Twitch's list; all in epoch seconds) and
-``subscriptions``, a map from topic key to ``{id, status, reason, attempts, retry_at}``.
+``subscriptions``, a map from a subscription type's key to ``{id, status, reason, attempts, retry_at}``.
 
-Several functions change a channel at the same time, so no change writes back what was read before: each is
-one update of single map entries, with a condition where a newer entry must win.
+Several functions change a channel at the same time. So a change never writes back a whole item: it is one
+update of single attributes or map entries, with a condition where a newer entry must not be overwritten.
 """
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import Any, cast
 
+from lambdas.common import dynamodb
+from lambdas.common.aws import Client
+from lambdas.common.dynamodb import Item
 from lambdas.subscriptions.model import Channel
 from lambdas.subscriptions.subscription_types import Status, SubscriptionState
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import (
-        AttributeValueTypeDef,
-        DeleteItemInputTypeDef,
-        UpdateItemInputTypeDef,
-    )
-
-    Item = Mapping[str, AttributeValueTypeDef]
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Record:
-    """What is known of a channel's topics, by topic key; times are in epoch seconds, 0 for never."""
+class ChannelRecord:
+    """What is known of a channel's subscriptions.
+
+    ``states`` are by the subscription type's key; times are in epoch seconds, 0 for never.
+    """
 
     watched_at: int
     verified_at: int
-    topics: Mapping[str, SubscriptionState]
+    states: Mapping[str, SubscriptionState]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Resolution:
-    """The channel that a login led to at ``resolved_at``, in epoch seconds."""
+    """The channel that a login belonged to at ``resolved_at``, in epoch seconds."""
 
     channel: Channel
     resolved_at: int
@@ -47,27 +43,28 @@ class Resolution:
 class ChannelsTable:
     """The table called ``name``."""
 
-    def __init__(self, client: "DynamoDBClient", name: str) -> None:
+    def __init__(self, client: Client, name: str) -> None:
         self._client = client
         self._name = name
 
-    def get(self, streamer_id: str) -> Record | None:
-        """What is known of a channel at this instant; None if nobody watched it."""
-        answer = self._client.get_item(
-            TableName=self._name, Key={"streamer_id": {"S": streamer_id}}, ConsistentRead=True
-        )
+    def get(self, streamer_id: str) -> ChannelRecord | None:
+        """What is known of a channel; None if it is not in the table."""
+        answer = self._client.call("GetItem", {**self._key(streamer_id), "ConsistentRead": True})
         return _record(answer["Item"]) if "Item" in answer else None
 
-    def find(self, login: str) -> Resolution | None:
-        """The channel that the login led to last, as far as the table knows.
+    def find_by_login(self, login: str) -> Resolution | None:
+        """The channel that last had this login; None if the table knows none.
 
-        The index lags behind the table by a moment: whoever misses a channel asks Twitch.
+        The index is updated a moment after the table, so a new channel may be missed: then ask Twitch.
         """
-        answer = self._client.query(
-            TableName=self._name,
-            IndexName="login",
-            KeyConditionExpression="login = :login",
-            ExpressionAttributeValues={":login": {"S": login}},
+        answer = self._client.call(
+            "Query",
+            {
+                "TableName": self._name,
+                "IndexName": "login",
+                "KeyConditionExpression": "login = :login",
+                "ExpressionAttributeValues": {":login": {"S": login}},
+            },
         )
         found = [
             Resolution(
@@ -78,109 +75,100 @@ class ChannelsTable:
             )
             for item in answer["Items"]
         ]
-        # A login may have been another channel's before.
+        # A login may have belonged to another channel before.
         return max(found, key=lambda resolution: resolution.resolved_at, default=None)
 
-    def scan(self) -> Iterator[tuple[str, Record]]:
-        """Every channel's id with what is known of it, page after page."""
-        for page in self._client.get_paginator("scan").paginate(TableName=self._name, ConsistentRead=True):
-            for item in page["Items"]:
-                yield item["streamer_id"]["S"], _record(item)
+    def scan(self) -> Iterator[tuple[str, ChannelRecord]]:
+        """Every channel's id with what is known of it."""
+        request = {"TableName": self._name, "ConsistentRead": True}
+        for item in dynamodb.read_all(self._client, "Scan", request):
+            yield item["streamer_id"]["S"], _record(item)
 
-    def watch(self, resolution: Resolution, now: int) -> Record:
-        """Note that somebody watches the channel, and return what is known of its topics.
+    def record_watch(self, resolution: Resolution, now: int) -> ChannelRecord:
+        """Store that somebody watches the channel, and return what is known of its subscriptions.
 
-        This comes before anything is subscribed: from here on the reconciler leaves the channel alone.
+        This comes before anything is subscribed: from here on the reconciler does not delete the channel.
         """
         channel = resolution.channel
-        answer = self._client.update_item(
-            TableName=self._name,
-            Key={"streamer_id": {"S": channel.id}},
-            UpdateExpression=(
-                "SET login = :login, display_name = :display_name, avatar_url = :avatar_url, "
-                "resolved_at = :resolved_at, watched_at = :now, "
-                "subscriptions = if_not_exists(subscriptions, :none)"
-            ),
-            ExpressionAttributeValues={
-                ":login": {"S": channel.login},
-                ":display_name": {"S": channel.display_name},
-                ":avatar_url": {"S": channel.avatar_url},
-                ":resolved_at": _number(resolution.resolved_at),
-                ":now": _number(now),
-                ":none": {"M": {}},
+        answer = self._client.call(
+            "UpdateItem",
+            {
+                **self._key(channel.id),
+                "UpdateExpression": (
+                    "SET login = :login, display_name = :display_name, avatar_url = :avatar_url, "
+                    "resolved_at = :resolved_at, watched_at = :now, "
+                    "subscriptions = if_not_exists(subscriptions, :none)"
+                ),
+                "ExpressionAttributeValues": {
+                    ":login": {"S": channel.login},
+                    ":display_name": {"S": channel.display_name},
+                    ":avatar_url": {"S": channel.avatar_url},
+                    ":resolved_at": _number(resolution.resolved_at),
+                    ":now": _number(now),
+                    ":none": {"M": {}},
+                },
+                "ReturnValues": "ALL_NEW",
             },
-            ReturnValues="ALL_NEW",
         )
         return _record(answer["Attributes"])
 
-    def replace(self, streamer_id: str, key: str, expected_id: str | None, state: SubscriptionState) -> bool:
-        """Set a topic's state, and return whether it was set.
+    def set_state(
+        self, streamer_id: str, key: str, expected_id: str | None, state: SubscriptionState
+    ) -> bool:
+        """Set the state of the subscription type ``key``, and return whether it was set.
 
-        Not if the topic has another subscription than ``expected_id`` by now (None: has one at all): then
-        somebody has subscribed it anew, and ``state`` is about a subscription that no longer matters.
+        It is not set if the table has another subscription than ``expected_id`` by now (None: has any).
+        Then another function has subscribed anew, and ``state`` is about a subscription that is out of use.
         """
-        values: dict[str, AttributeValueTypeDef] = {":state": _map(state)}
-        condition = "attribute_exists(subscriptions) AND attribute_not_exists(subscriptions.#topic.id)"
+        values: dict[str, Any] = {":state": _map(state)}
+        condition = "attribute_exists(subscriptions) AND attribute_not_exists(subscriptions.#type.id)"
         if expected_id is not None:
-            condition = "subscriptions.#topic.id = :expected_id"
+            condition = "subscriptions.#type.id = :expected_id"
             values[":expected_id"] = {"S": expected_id}
-        return self._update_if(
-            {
-                "TableName": self._name,
-                "Key": {"streamer_id": {"S": streamer_id}},
-                "UpdateExpression": "SET subscriptions.#topic = :state",
-                "ConditionExpression": condition,
-                "ExpressionAttributeNames": {"#topic": key},
-                "ExpressionAttributeValues": values,
-            }
-        )
+        request = {
+            **self._key(streamer_id),
+            "UpdateExpression": "SET subscriptions.#type = :state",
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": {"#type": key},
+            "ExpressionAttributeValues": values,
+        }
+        return dynamodb.write_if(self._client, "UpdateItem", request)
 
-    def vouch(self, streamer_id: str, now: int, *, watched: bool) -> bool:
-        """Note that the states agree with Twitch's list and, if ``watched``, that a viewer is connected.
+    def record_verified(self, streamer_id: str, now: int, *, watched: bool) -> bool:
+        """Store that the states agree with Twitch's list and, if ``watched``, that a viewer is connected.
 
         Returns whether the channel is in the table.
         """
-        return self._update_if(
-            {
-                "TableName": self._name,
-                "Key": {"streamer_id": {"S": streamer_id}},
-                "UpdateExpression": "SET verified_at = :now" + (", watched_at = :now" if watched else ""),
-                "ConditionExpression": "attribute_exists(streamer_id)",
-                "ExpressionAttributeValues": {":now": _number(now)},
-            }
-        )
+        request = {
+            **self._key(streamer_id),
+            "UpdateExpression": "SET verified_at = :now" + (", watched_at = :now" if watched else ""),
+            "ConditionExpression": "attribute_exists(streamer_id)",
+            "ExpressionAttributeValues": {":now": _number(now)},
+        }
+        return dynamodb.write_if(self._client, "UpdateItem", request)
 
-    def retire(self, streamer_id: str, not_watched_since: int) -> bool:
-        """Forget a channel unless somebody watched it since, and return whether it is forgotten."""
-        request: DeleteItemInputTypeDef = {
-            "TableName": self._name,
-            "Key": {"streamer_id": {"S": streamer_id}},
+    def delete_unwatched(self, streamer_id: str, not_watched_since: int) -> bool:
+        """Delete a channel unless somebody has watched it since, and return whether it is gone."""
+        request = {
+            **self._key(streamer_id),
             "ConditionExpression": "attribute_not_exists(watched_at) OR watched_at < :since",
             "ExpressionAttributeValues": {":since": _number(not_watched_since)},
         }
-        try:
-            self._client.delete_item(**request)
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+        return dynamodb.write_if(self._client, "DeleteItem", request)
 
-    def _update_if(self, request: "UpdateItemInputTypeDef") -> bool:
-        try:
-            self._client.update_item(**request)
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+    def _key(self, streamer_id: str) -> dict[str, Any]:
+        return {"TableName": self._name, "Key": {"streamer_id": {"S": streamer_id}}}
 
 
-def _record(item: "Item") -> Record:
-    return Record(
+def _record(item: Item) -> ChannelRecord:
+    return ChannelRecord(
         watched_at=int(item["watched_at"]["N"]),
         verified_at=int(item["verified_at"]["N"]) if "verified_at" in item else 0,
-        topics={key: _state(value["M"]) for key, value in item["subscriptions"]["M"].items()},
+        states={key: _state(value["M"]) for key, value in item["subscriptions"]["M"].items()},
     )
 
 
-def _state(fields: "Item") -> SubscriptionState:
+def _state(fields: Item) -> SubscriptionState:
     return SubscriptionState(
         status=cast("Status", fields["status"]["S"]),
         subscription_id=fields["id"]["S"] if "id" in fields else None,
@@ -190,8 +178,8 @@ def _state(fields: "Item") -> SubscriptionState:
     )
 
 
-def _map(state: SubscriptionState) -> "AttributeValueTypeDef":
-    """A state as a map; what says nothing is left out, which the conditions above count on."""
+def _map(state: SubscriptionState) -> Item:
+    """A state as a map without its empty fields: the condition above asks whether there is an ``id``."""
     texts = {"status": state.status, "id": state.subscription_id, "reason": state.reason}
     numbers = {"attempts": state.attempts, "retry_at": state.retry_at}
     return {
@@ -202,5 +190,5 @@ def _map(state: SubscriptionState) -> "AttributeValueTypeDef":
     }
 
 
-def _number(value: int) -> "AttributeValueTypeDef":
+def _number(value: int) -> dict[str, str]:
     return {"N": str(value)}

@@ -1,128 +1,96 @@
-"""The grants table: on whose consent the topics of a channel may be subscribed.
+"""The grants table: who has granted which scopes, so that a channel's events may be subscribed.
 
 An item is ``streamer_id`` and ``grantor_id`` (key), ``granted_at`` in epoch seconds and the set ``scopes``.
-Twitch is the one who knows what was granted; the table says what is worth trying. A scope that Twitch refuses
-or revokes is taken out, and comes back only with a later sign-in.
+Only Twitch knows what was granted; the table says what is worth trying. A scope that Twitch refuses or
+revokes is removed, and comes back only with a later sign-in.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
+from lambdas.common import dynamodb
+from lambdas.common.aws import Client
+from lambdas.common.dynamodb import Item
 from lambdas.subscriptions.model import Grant
-from lambdas.subscriptions.subscription_types import SCOPES, SUBSCRIPTION_TYPES
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, UpdateItemInputTypeDef
+from lambdas.subscriptions.subscription_types import MODERATOR_SCOPES, SCOPES
 
 
 class GrantsTable:
     """The table called ``name``."""
 
-    def __init__(self, client: "DynamoDBClient", name: str) -> None:
+    def __init__(self, client: Client, name: str) -> None:
         self._client = client
         self._name = name
 
     def record(self, streamer_id: str, grant: Grant) -> bool:
-        """Note a grant, and return whether it is news: not if this sign-in, or a later one, is known."""
-        return self._update_if(
-            streamer_id,
-            grant.grantor_id,
-            "SET granted_at = :granted_at, scopes = :scopes",
-            "attribute_not_exists(granted_at) OR granted_at < :granted_at",
-            {
-                ":granted_at": {"N": str(grant.granted_at)},
-                ":scopes": {"SS": sorted(grant.scopes)},
-            },
-        )
+        """Store a grant, and return whether it is new: not if this sign-in, or a later one, is stored."""
+        values = {":granted_at": {"N": str(grant.granted_at)}, ":scopes": {"SS": sorted(grant.scopes)}}
+        change = "SET granted_at = :granted_at, scopes = :scopes"
+        condition = "attribute_not_exists(granted_at) OR granted_at < :granted_at"
+        return self._update_if(streamer_id, grant.grantor_id, change, condition, values)
 
-    def refuse(self, streamer_id: str, grant: Grant, scope: str) -> None:
-        """Take out a scope that Twitch does not know of, unless the grantor has signed in again meanwhile."""
-        self._update_if(
-            streamer_id,
-            grant.grantor_id,
-            "DELETE scopes :scopes",
-            "granted_at = :granted_at",
-            {
-                ":granted_at": {"N": str(grant.granted_at)},
-                ":scopes": {"SS": [scope]},
-            },
-        )
+    def remove_scope(self, streamer_id: str, grant: Grant, scope: str) -> None:
+        """Remove a scope that Twitch refused, unless the grantor has signed in again meanwhile."""
+        values = {":granted_at": {"N": str(grant.granted_at)}, ":scopes": {"SS": [scope]}}
+        change, condition = "DELETE scopes :scopes", "granted_at = :granted_at"
+        self._update_if(streamer_id, grant.grantor_id, change, condition, values)
 
-    def withdraw(self, streamer_id: str, grantor_id: str, revoked_at: int) -> None:
-        """Take out all scopes of a grant that Twitch revoked (epoch seconds), unless it is a later one."""
-        self._update_if(
-            streamer_id,
-            grantor_id,
-            "REMOVE scopes",
-            "granted_at <= :revoked_at",
-            {":revoked_at": {"N": str(revoked_at)}},
-        )
+    def remove_scopes(self, streamer_id: str, grantor_id: str, revoked_at: int) -> None:
+        """Remove all scopes of a grant that Twitch revoked (epoch seconds), unless it was given later."""
+        values = {":revoked_at": {"N": str(revoked_at)}}
+        self._update_if(streamer_id, grantor_id, "REMOVE scopes", "granted_at <= :revoked_at", values)
 
-    def of(self, streamer_id: str) -> list[Grant]:
+    def for_channel(self, streamer_id: str) -> list[Grant]:
         """The grants for a channel."""
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._name,
-            KeyConditionExpression="streamer_id = :streamer_id",
-            ExpressionAttributeValues={":streamer_id": {"S": streamer_id}},
-            ConsistentRead=True,
-        )
-        return [_grant(item) for page in pages for item in page["Items"]]
+        request = {
+            "TableName": self._name,
+            "KeyConditionExpression": "streamer_id = :streamer_id",
+            "ExpressionAttributeValues": {":streamer_id": {"S": streamer_id}},
+            "ConsistentRead": True,
+        }
+        return [_grant(item) for item in dynamodb.read_all(self._client, "Query", request)]
 
-    def all(self) -> Mapping[str, list[Grant]]:
+    def by_channel(self) -> Mapping[str, list[Grant]]:
         """Every grant, by the streamer's id."""
         grants: dict[str, list[Grant]] = {}
-        pages = self._client.get_paginator("scan").paginate(TableName=self._name, ConsistentRead=True)
-        for page in pages:
-            for item in page["Items"]:
-                grants.setdefault(item["streamer_id"]["S"], []).append(_grant(item))
+        request = {"TableName": self._name, "ConsistentRead": True}
+        for item in dynamodb.read_all(self._client, "Scan", request):
+            grants.setdefault(item["streamer_id"]["S"], []).append(_grant(item))
         return grants
 
     def _update_if(
-        self,
-        streamer_id: str,
-        grantor_id: str,
-        change: str,
-        condition: str,
-        values: "Mapping[str, AttributeValueTypeDef]",
+        self, streamer_id: str, grantor_id: str, change: str, condition: str, values: Mapping[str, Any]
     ) -> bool:
-        request: UpdateItemInputTypeDef = {
+        request = {
             "TableName": self._name,
             "Key": {"streamer_id": {"S": streamer_id}, "grantor_id": {"S": grantor_id}},
             "UpdateExpression": change,
             "ConditionExpression": condition,
             "ExpressionAttributeValues": values,
         }
-        try:
-            self._client.update_item(**request)
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+        return dynamodb.write_if(self._client, "UpdateItem", request)
 
 
 def grant_of(claims: Mapping[str, str], provider: str, streamer_id: str) -> Grant | None:
-    """What the token's owner has granted for the streamer's channel; None if they only came to watch.
+    """What the token's owner has granted for the streamer's channel; None if they signed in as a viewer.
 
     ``claims`` are those of Cognito's ID or access token, ``provider`` is the streamers' identity provider. A
     federated user's name is ``<provider>_<sub>``, where ``sub`` is the Twitch user id: both tokens have it,
-    and API Gateway hands it over unchanged, unlike the ID token's list ``identities``.
+    and API Gateway passes it on unchanged, unlike the ID token's list ``identities``.
     https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-identity-federation.html
 
-    For somebody else's channel only a moderator's consent is worth trying.
+    For somebody else's channel only a moderator's scopes are worth trying.
     """
     name = claims.get("cognito:username") or claims.get("username", "")
     prefix, _, grantor_id = name.rpartition("_")
     # Pools that ignore case keep names in lower case.
     if prefix.lower() != provider.lower() or not grantor_id.isdecimal():
         return None
-    moderated = frozenset(
-        topic.scope for topic in SUBSCRIPTION_TYPES if topic.consent == "moderator" and topic.scope
-    )
-    scopes = SCOPES if grantor_id == streamer_id else moderated
+    scopes = SCOPES if grantor_id == streamer_id else MODERATOR_SCOPES
     return Grant(grantor_id, int(claims["auth_time"]), scopes)
 
 
-def _grant(item: "Mapping[str, AttributeValueTypeDef]") -> Grant:
-    # DynamoDB has no empty sets: once the last scope is taken out, the attribute is gone.
+def _grant(item: Item) -> Grant:
+    # DynamoDB has no empty sets: when the last scope is removed, the attribute is gone.
     scopes = item["scopes"]["SS"] if "scopes" in item else ()
     return Grant(item["grantor_id"]["S"], int(item["granted_at"]["N"]), frozenset(scopes))

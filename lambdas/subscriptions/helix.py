@@ -16,19 +16,21 @@ import urllib3
 
 from lambdas.subscriptions.model import Channel, Subscription
 
-# A token is renewed this long before it expires, so that it does not expire on the way, and so that a moment
-# in which Twitch issues none does no harm.
+# A token is renewed this long before it expires: it does not expire during a request then, and if Twitch
+# cannot issue one, there is time to try again.
 RENEWAL_MARGIN_SECONDS = 10 * 60
-# What a caller is told to wait when Twitch does not say.
+# How long to wait when Twitch does not say.
 DEFAULT_RETRY_SECONDS = 5
+# How long one attempt of a request waits for a connection, and then for the answer.
+CONNECT_SECONDS, READ_SECONDS = 1, 2.5
 
 
 class CredentialsRefusedError(Exception):
-    """Twitch does not know the application, or its secret is wrong: nothing works until that is mended."""
+    """Twitch does not know the application, or its secret is wrong: an operator must correct that."""
 
 
 class HelixError(Exception):
-    """Twitch did not do what it was asked; ``reason`` is a short code, the message is Twitch's."""
+    """Twitch refused or failed; ``reason`` is a short code, the message is Twitch's."""
 
     reason = "refused_by_twitch"
 
@@ -40,37 +42,37 @@ class NoSuchChannelError(HelixError):
 
 
 class InvalidRequestError(HelixError):
-    """400 or 410: for example a user or a topic's version that does not exist (any more)."""
+    """400 or 410: for example a user or a type's version that does not exist (any more)."""
 
     reason = "invalid"
 
 
 class ForbiddenError(HelixError):
-    """403: the topic needs a grant that was never given."""
+    """403: the subscription type needs a grant that was never given."""
 
     reason = "forbidden"
 
 
 class ConflictError(HelixError):
-    """409: the subscription exists already, and is not a dead one."""
+    """409: the subscription exists already, and is live."""
 
     reason = "conflict"
 
 
 class LimitExceededError(HelixError):
-    """429 that waiting does not cure: there are three subscriptions with this type and condition already."""
+    """429, not for the rate: there are three subscriptions with this type and condition already."""
 
     reason = "limit_exceeded"
 
 
 class BudgetExceededError(HelixError):
-    """429 that waiting does not cure: the cost of all subscriptions would exceed ``max_total_cost``."""
+    """429, not for the rate: the cost of all subscriptions would exceed ``max_total_cost``."""
 
     reason = "limited"
 
 
 class TransientError(HelixError):
-    """Asking again later may succeed; ``retry_after`` is in seconds."""
+    """The same request may succeed later; ``retry_after`` is in seconds."""
 
     def __init__(self, message: str, retry_after: int = DEFAULT_RETRY_SECONDS) -> None:
         super().__init__(message)
@@ -78,13 +80,13 @@ class TransientError(HelixError):
 
 
 class RateLimitedError(TransientError):
-    """429: the bucket of requests is empty until ``retry_after``."""
+    """429: the rate limit allows no request before ``retry_after``."""
 
     reason = "rate_limited"
 
 
 class TwitchUnavailableError(TransientError):
-    """Twitch answered 5xx, nothing, or nothing that can be read."""
+    """Twitch answered 5xx, not at all, or not in JSON."""
 
     reason = "twitch_unavailable"
 
@@ -120,16 +122,16 @@ class _Token:
 
 
 def connection_pool() -> urllib3.PoolManager:
-    """Connections to Twitch, kept open between invocations; no answer is waited for longer than 10 seconds.
+    """Connections to Twitch, kept open between invocations; a request takes at most some 10 seconds.
 
-    A failed exchange, or one that Twitch answers with 5xx, is tried twice more: at once, since Twitch closes
-    idle connections, which shows at the next request, and then after a short, random wait. Every request here
-    may be repeated: a repeated creation is a conflict, a repeated deletion finds nothing.
+    A request without an answer, or with a 5xx, is repeated twice: at once, since Twitch may have closed the
+    idle connection, and then after a short, random wait. Every request here may be repeated: a repeated
+    creation is a conflict, a repeated deletion finds nothing.
     """
     return urllib3.PoolManager(
-        # As many as there are topics, which are subscribed side by side.
+        # As many as there are subscription types: a channel's are created side by side.
         maxsize=32,
-        timeout=urllib3.Timeout(connect=1, read=2.5),
+        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
         retries=urllib3.Retry(
             2,
             redirect=0,
@@ -146,9 +148,9 @@ def connection_pool() -> urllib3.PoolManager:
 class Helix:
     """A client of Helix; threads may share it, and its app access token.
 
-    Every function instance fetches a token of its own, once in its life: a token lives for two months, so
-    sharing them between instances would save less than it takes to look for a shared one.
-    ``load_credentials`` is called whenever a new token is needed, so a rotated secret is picked up then.
+    Every function instance fetches a token of its own, once: a token is valid for two months, and storing a
+    shared one would cost more calls than it saves. ``load_credentials`` is called whenever a new token is
+    needed, so it may return a rotated secret.
     """
 
     def __init__(
@@ -172,7 +174,7 @@ class Helix:
         try:
             users = self._get("/users", {"login": login})["data"]
         except InvalidRequestError:
-            # Twitch's rules for logins have grown stricter than those for logins that exist.
+            # Twitch refuses some logins that no user can have.
             users = []
         if not users:
             raise NoSuchChannelError(f"Twitch knows no channel {login!r}.")
@@ -186,7 +188,7 @@ class Helix:
     def create_subscription(
         self, event_type: str, version: str, condition: Mapping[str, str], callback: str, secret: str
     ) -> Subscription:
-        """Ask Twitch to deliver a topic to ``callback``, signed with ``secret``.
+        """Ask Twitch to deliver events to ``callback``, signed with ``secret``.
 
         The answer's status is "pending" until the callback has answered Twitch's challenge.
         Raises InvalidRequestError, ForbiddenError, ConflictError, LimitExceededError, BudgetExceededError,
@@ -195,7 +197,7 @@ class Helix:
         transport = {"method": "webhook", "callback": callback, "secret": secret}
         body = {"type": event_type, "version": version, "condition": condition, "transport": transport}
         response = self._request("POST", "/eventsub/subscriptions", body=body)
-        # One status for three things: only the rate limit empties the bucket, the others differ in words.
+        # 429 has three meanings: only the rate limit leaves no requests, the other two differ in the message.
         if response.status == 429 and response.headers.get("Ratelimit-Remaining", "0") != "0":
             message = _message(response)
             error = BudgetExceededError if "cost" in message else LimitExceededError
@@ -204,7 +206,7 @@ class Helix:
         return Subscription.from_dict(_parse(response)["data"][0])
 
     def delete_subscription(self, subscription_id: str) -> None:
-        """Delete a subscription; one that is gone already is fine. Raises TransientError."""
+        """Delete a subscription; it is no error if there is none. Raises TransientError."""
         response = self._request("DELETE", "/eventsub/subscriptions", {"id": subscription_id})
         if response.status != 404:
             _raise_for_status(response, self._clock())
@@ -255,13 +257,13 @@ class Helix:
             raise TwitchUnavailableError(f"no answer from Helix: {type(error).__name__}") from error
 
     def _current_token(self, refused: _Token | None = None) -> _Token:
-        """The token to use now; ``refused`` is one that Twitch no longer accepts."""
+        """The token to use; ``refused`` is one that Twitch no longer accepts."""
         with self._token_lock:
             token, now = self._token, self._clock()
             if token is None or token is refused or now >= token.expires_at:
                 token = self._token = self._fetch_token()
             elif now >= token.expires_at - RENEWAL_MARGIN_SECONDS:
-                # It still works: if Twitch cannot issue another one now, that need not stop us.
+                # The old one is still valid, so it is used if Twitch cannot issue another one now.
                 with contextlib.suppress(TransientError):
                     token = self._token = self._fetch_token()
             return token
@@ -302,7 +304,7 @@ def _parse(response: urllib3.BaseHTTPResponse) -> dict[str, Any]:
 
 
 def _raise_for_status(response: urllib3.BaseHTTPResponse, now: float) -> None:
-    """Raise what a status means. https://dev.twitch.tv/docs/api/guide/#twitch-rate-limits"""
+    """Raise the error for a status. https://dev.twitch.tv/docs/api/guide/#twitch-rate-limits"""
     status = response.status
     if status < 300:
         return

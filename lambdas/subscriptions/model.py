@@ -1,9 +1,10 @@
-"""A channel and a subscription, as Twitch describes them, and a grant as Fanfare remembers it."""
+"""A channel and a subscription, as Twitch describes them, and a grant."""
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any, Self
+
+from lambdas.subscriptions.subscription_types import SubscriptionState, Target, find_target
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,21 +38,28 @@ class Subscription:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Read one of Helix's subscription objects; a WebSocket's has no callback."""
-        return cls(
-            id=fields["id"],
-            status=fields["status"],
-            type=fields["type"],
-            version=fields["version"],
-            condition=fields["condition"],
-            callback=fields["transport"].get("callback", ""),
-            cost=fields["cost"],
-            created_at=fields["created_at"],
-        )
+        callback = fields["transport"].get("callback", "")
+        names = ("id", "status", "type", "version", "condition", "cost", "created_at")
+        return cls(**{name: fields[name] for name in names}, callback=callback)
+
+    @property
+    def target(self) -> Target | None:
+        """What it is for; None if its type is not in the table of subscription types."""
+        return find_target(self.type, self.version, self.condition)
+
+    @property
+    def live(self) -> bool:
+        """Whether Twitch delivers it, or waits for its challenge: it counts against the limits."""
+        return SubscriptionState.from_twitch(self.id, self.status).live
+
+    def delivers_to(self, webhook_url: str) -> bool:
+        """Whether its callback is our webhook; the query only says which secret signs."""
+        return self.callback.partition("?")[0] == webhook_url
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Grant:
-    """What somebody lets Fanfare see of a channel: the streamer's own consent, or a moderator's.
+    """The scopes that a streamer, or a moderator of the channel, has granted to Fanfare.
 
     ``granted_at`` is when they signed in for it, in epoch seconds. ``scopes`` are those that Twitch has not
     refused since.
@@ -60,8 +68,3 @@ class Grant:
     grantor_id: str
     granted_at: int
     scopes: frozenset[str]
-
-
-def parse_login(text: str) -> str | None:
-    """The login that a viewer means, in lower case as Twitch keeps it; None if no login looks like this."""
-    return text.lower() if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_]{0,24}", text) else None

@@ -1,61 +1,58 @@
-"""Overlay keys: what a streamer's overlay shows instead of a sign-in, which is not possible inside OBS.
+"""Overlay keys: what a streamer's overlay sends instead of a viewer's token, since OBS cannot sign in.
 
-A key is ``<overlay id>.<secret>``. It opens the events of one channel, which anybody may see who signs in,
-and nothing else; there is one for each viewer and channel, and making a new one ends the one before. The
-table holds a hash of the secret: ``overlay_id`` (key), ``secret_hash``, ``viewer_id``, ``login``.
+A key is ``<overlay id>.<secret>``. It opens the events of one channel, which every signed-in viewer may see,
+and nothing else. There is one for each viewer and channel; a new one replaces the one before. The table holds
+a hash of the secret: ``overlay_id`` (key), ``secret_hash``, ``viewer_id``, ``login``.
 """
 
 import hashlib
 import hmac
 import secrets
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
+from lambdas.common.aws import Client
 
 
-class OverlaysTable:
+class OverlayKeysTable:
     """The table called ``name``."""
 
-    def __init__(self, client: "DynamoDBClient", name: str) -> None:
+    def __init__(self, client: Client, name: str) -> None:
         self._client = client
         self._name = name
 
     def make_key(self, viewer_id: str, login: str) -> str:
         """A new key for the viewer's overlay of a channel; the one before stops working."""
         overlay_id, secret = _overlay_id(viewer_id, login), secrets.token_urlsafe(32)
-        self._client.put_item(
-            TableName=self._name,
-            Item={
-                "overlay_id": {"S": overlay_id},
-                "secret_hash": {"S": _hash(secret)},
-                "viewer_id": {"S": viewer_id},
-                "login": {"S": login},
-            },
-        )
+        item = {
+            "overlay_id": {"S": overlay_id},
+            "secret_hash": {"S": _hash(secret)},
+            "viewer_id": {"S": viewer_id},
+            "login": {"S": login},
+        }
+        self._client.call("PutItem", {"TableName": self._name, "Item": item})
         return f"{overlay_id}.{secret}"
 
     def revoke(self, viewer_id: str, login: str) -> None:
-        """End the viewer's overlay of a channel; ending one that is not there is no error."""
-        self._client.delete_item(
-            TableName=self._name, Key={"overlay_id": {"S": _overlay_id(viewer_id, login)}}
-        )
+        """Delete the key of the viewer's overlay of a channel; it is no error if there is none."""
+        self._client.call("DeleteItem", self._key(_overlay_id(viewer_id, login)))
 
     def owner(self, key: str, login: str) -> str | None:
-        """Whose overlay of this channel the key opens; None if it opens none (any more)."""
+        """The viewer whose overlay of this channel has this key; None if the key is not valid."""
         overlay_id, _, secret = key.partition(".")
         if not overlay_id:
             return None
-        item = self._client.get_item(
-            TableName=self._name, Key={"overlay_id": {"S": overlay_id}}, ConsistentRead=True
-        ).get("Item")
+        item = self._client.call("GetItem", {**self._key(overlay_id), "ConsistentRead": True}).get("Item")
         if (
             item is None
             or item["login"]["S"] != login
             or not hmac.compare_digest(item["secret_hash"]["S"], _hash(secret))
         ):
             return None
-        return item["viewer_id"]["S"]
+        owner: str = item["viewer_id"]["S"]
+        return owner
+
+    def _key(self, overlay_id: str) -> dict[str, Any]:
+        return {"TableName": self._name, "Key": {"overlay_id": {"S": overlay_id}}}
 
 
 def _overlay_id(viewer_id: str, login: str) -> str:

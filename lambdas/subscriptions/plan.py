@@ -1,8 +1,7 @@
-"""Decisions about a channel's subscriptions: what Twitch's list means, what is missing, what is too much.
+"""Decisions about a channel's subscriptions: what Twitch's list means, what is missing, what to delete.
 
-A state moves ``absent → pending → enabled → revoked/failed``, see ``SubscriptionState``. A watch and the
-reconciler decide with the same functions, from the same table and from Twitch's own list, so it does not
-matter which of them comes first, whether both run at once, or where the last one stopped.
+A watch and the reconciler decide with the same functions, from the same table and from Twitch's own list. So
+it does not matter which of them comes first, whether both run at once, or where the last one stopped.
 """
 
 import dataclasses
@@ -10,45 +9,39 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from lambdas.common.event import parse_time
 from lambdas.subscriptions.model import Grant, Subscription
-from lambdas.subscriptions.subscription_types import (
-    SUBSCRIPTION_TYPES,
-    Attribution,
-    SubscriptionState,
-    SubscriptionType,
-    attribute,
-)
+from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES, SubscriptionState, SubscriptionType
 
-# The reconciler compares the table with Twitch's list every 5 minutes; after three runs without it, a watch
-# compares for itself before it believes that a topic is subscribed.
+# The reconciler compares the table with Twitch's list every 5 minutes. If it has not done so for three runs,
+# a watch compares for itself.
 TRUSTED_SECONDS = 15 * 60
-# Twitch challenges the callback at once. A watch that comes later than this asks what came of it.
+# Twitch sends its challenge at once. A watch that comes later than this asks Twitch for the result.
 CHALLENGE_SECONDS = 5
-# A challenge without an answer for so long never gets one.
+# After so long without an answer a challenge has failed.
 PENDING_SECONDS = 10 * 60
 
-# What Twitch refuses for a reason that time seldom mends is tried again after 4 minutes (by the reconciler's
-# next run), then after twice as long each time, and at least daily.
+# What Twitch refuses for a lasting reason is tried again after 4 minutes (by the reconciler's next run), then
+# after twice as long each time, and at least daily.
 FIRST_RETRY_SECONDS = 4 * 60
 LONGEST_RETRY_SECONDS = 24 * 60 * 60
 
-# Shares of Twitch's cost budget: above the first, topics give way until no more than the second is used,
-# which leaves room for what is watched next; they come back as long as no more than the third is used.
-CROWDED, RELIEVED, ROOMY = 0.95, 0.90, 0.85
+# Shares of Twitch's cost budget. Above the first, subscriptions are given up until no more than the second is
+# used, which leaves room for new channels. They are restored while no more than the third is used.
+LIMIT_ABOVE, LIMIT_TO, RESTORE_TO = 0.95, 0.90, 0.85
 
-# Why a topic that gave way is absent.
+# Why a subscription that was given up for the budget is absent.
 LIMITED = "limited"
 
-# Why Twitch ends a subscription when the consent it rests on is gone.
-WITHDRAWN = frozenset({"authorization_revoked", "moderator_removed", "user_removed"})
+# Twitch's statuses for a subscription that ended because the consent for it did.
+CONSENT_ENDED = frozenset({"authorization_revoked", "moderator_removed", "user_removed"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Observation:
+class Classification:
     """What Twitch's list says of one channel.
 
-    ``states`` are by topic key. ``surplus`` are the subscriptions that should not be there: dead ones, and
-    those of a topic that has a better one. ``outdated`` are the keys of topics that Twitch delivers to a
-    former callback only: they need a subscription to the current one before the former one may go.
+    ``states`` are by the subscription type's key. ``surplus`` are the subscriptions to delete: dead ones, and
+    those of a type that has a better one. ``outdated`` are the keys of the types that Twitch delivers to a
+    former callback only: they need a subscription to the current one before the former one may be deleted.
     """
 
     states: Mapping[str, SubscriptionState]
@@ -56,43 +49,27 @@ class Observation:
     outdated: frozenset[str]
 
 
-def attribution(subscription: Subscription) -> Attribution | None:
-    """What a subscription at Twitch is for; None if it is for no topic in the table."""
-    return attribute(subscription.type, subscription.version, subscription.condition)
-
-
-def leads_here(subscription: Subscription, webhook_url: str) -> bool:
-    """Whether it delivers to our webhook; a query only tells which secret signs."""
-    return subscription.callback.partition("?")[0] == webhook_url
-
-
-def is_live(subscription: Subscription) -> bool:
-    """Whether Twitch delivers it, or is about to: it counts against the limits."""
-    return SubscriptionState.of(subscription.id, subscription.status).live
-
-
-def observe(
+def classify(
     subscriptions: Iterable[Subscription], callback: str, known: Mapping[str, SubscriptionState], now: int
-) -> Observation:
-    """Sort out a channel's subscriptions, all of which are ours.
+) -> Classification:
+    """Sort a channel's subscriptions, all of which are ours.
 
-    ``callback`` is where Twitch is to deliver now, the secret's version included. Where a topic has several
-    subscriptions, one that Twitch delivers counts before one that waits for its challenge, then one to
-    ``callback`` before the others, then the one that is already ``known``.
+    ``callback`` is where Twitch is to deliver now, the secret's version included. Of several subscriptions of
+    one type, an enabled one comes before a pending one, then one to ``callback`` before the others, then the
+    one that is already ``known``.
     """
-    by_topic: dict[str, list[Subscription]] = {}
+    by_key: dict[str, list[Subscription]] = {}
     for subscription in subscriptions:
-        match = attribution(subscription)
-        if match is not None:
-            by_topic.setdefault(match.topic.key, []).append(subscription)
+        target = subscription.target
+        if target is not None:
+            by_key.setdefault(target.subscription_type.key, []).append(subscription)
     states: dict[str, SubscriptionState] = {}
     surplus: list[Subscription] = []
     outdated: set[str] = set()
-    for key, candidates in by_topic.items():
+    for key, candidates in by_key.items():
         known_id = known[key].subscription_id if key in known else None
         ranked = sorted(candidates, key=lambda one: _rank(one, callback, known_id, now))
-        best = _state(ranked[0], now)
-        states[key] = best
+        best = states[key] = _state(ranked[0], now)
         if not best.live:
             surplus += ranked
             continue
@@ -104,122 +81,127 @@ def observe(
             else:
                 kept.add(replacement.id)
         surplus += [one for one in ranked if one.id not in kept]
-    return Observation(states, surplus, frozenset(outdated))
+    return Classification(states, surplus, frozenset(outdated))
 
 
-def verified(
-    known: Mapping[str, SubscriptionState], observed: Mapping[str, SubscriptionState]
+def merge_states(
+    known: Mapping[str, SubscriptionState], listed: Mapping[str, SubscriptionState]
 ) -> dict[str, SubscriptionState]:
-    """The states after a look at Twitch's list: what it shows is so, and what is live but not shown is lost.
+    """The known states, corrected by those that Twitch lists; what is live but not listed is lost.
 
-    States that are not live and not shown stay: the reason why a topic is revoked outlives its subscription.
+    States that are not live and not listed stay: the reason of a revocation outlives the subscription.
     """
     lost = {
         key: SubscriptionState("failed", None, "lost_at_twitch") if state.live else state
         for key, state in known.items()
     }
-    return {**lost, **observed}
+    return {**lost, **listed}
 
 
 def needs_verification(known: Mapping[str, SubscriptionState], verified_at: int, now: int) -> bool:
-    """Whether a watch must ask Twitch how the known topics stand (times in epoch seconds)."""
+    """Whether a watch must compare the known states with Twitch's list (times in epoch seconds)."""
     age = now - verified_at
     trusted = {"enabled": TRUSTED_SECONDS, "pending": CHALLENGE_SECONDS}
     return any(age > trusted[state.status] for state in known.values() if state.live)
 
 
-def unseen(known: Mapping[str, SubscriptionState], subscriptions: Iterable[Subscription]) -> bool:
-    """Whether a live topic's subscription is not in the list, which may be older than the subscription."""
+def is_list_stale(known: Mapping[str, SubscriptionState], subscriptions: Iterable[Subscription]) -> bool:
+    """Whether the list lacks a live subscription: it may have been made after the list was read."""
     listed = {subscription.id for subscription in subscriptions}
     return any(state.live and state.subscription_id not in listed for state in known.values())
 
 
-def consents(topic: SubscriptionType, streamer_id: str, grants: Iterable[Grant]) -> list[Grant]:
-    """The grants that a topic may be subscribed with, the streamer's own first, then the latest first."""
-    fitting = [
+def usable_grants(
+    subscription_type: SubscriptionType, streamer_id: str, grants: Iterable[Grant]
+) -> list[Grant]:
+    """The grants that allow a subscription of this type, the streamer's own first, then the latest first."""
+    usable = [
         grant
         for grant in grants
-        if topic.scope in grant.scopes and (topic.consent == "moderator" or grant.grantor_id == streamer_id)
+        if subscription_type.scope in grant.scopes
+        and (subscription_type.consent == "moderator" or grant.grantor_id == streamer_id)
     ]
-    return sorted(fitting, key=lambda grant: (grant.grantor_id != streamer_id, -grant.granted_at))
+    return sorted(usable, key=lambda grant: (grant.grantor_id != streamer_id, -grant.granted_at))
 
 
-def settle(
+def apply_consent(
     states: Mapping[str, SubscriptionState], streamer_id: str, grants: Sequence[Grant]
 ) -> dict[str, SubscriptionState]:
-    """The states of all topics, those that cannot be subscribed without a new grant saying so.
+    """The states of all subscription types; ``consent_required`` is set where a grant is missing.
 
-    A revoked topic goes on telling why it was revoked.
+    A revoked subscription keeps the reason why it was revoked.
     """
-    settled = {}
-    for topic in SUBSCRIPTION_TYPES:
-        state = states.get(topic.key, SubscriptionState("absent"))
-        if topic.consent != "none" and not state.live and not consents(topic, streamer_id, grants):
+    applied = {}
+    for row in SUBSCRIPTION_TYPES:
+        state = states.get(row.key, SubscriptionState("absent"))
+        if row.consent != "none" and not state.live and not usable_grants(row, streamer_id, grants):
             if state.status != "revoked":
                 state = SubscriptionState("absent", None, "consent_required")
         elif state.reason == "consent_required":
             state = SubscriptionState("absent")
-        settled[topic.key] = state
-    return settled
+        applied[row.key] = state
+    return applied
 
 
 def to_create(
     states: Mapping[str, SubscriptionState], streamer_id: str, grants: Sequence[Grant], now: int
 ) -> Iterator[SubscriptionType]:
-    """The topics to subscribe now: not live, consented to, within the budget, and not refused lately."""
-    for topic in SUBSCRIPTION_TYPES:
-        state = states.get(topic.key, SubscriptionState("absent"))
-        consented = topic.consent == "none" or consents(topic, streamer_id, grants)
+    """The types to subscribe now: not live, with consent, within the budget, and not refused lately."""
+    for row in SUBSCRIPTION_TYPES:
+        state = states.get(row.key, SubscriptionState("absent"))
+        consented = row.consent == "none" or usable_grants(row, streamer_id, grants)
         if not state.live and consented and state.reason != LIMITED and state.retry_at <= now:
-            yield topic
+            yield row
 
 
-def refused(reason: str, before: SubscriptionState | None, now: int) -> SubscriptionState:
-    """The state of a topic that Twitch refuses for a reason that time seldom mends."""
+def back_off(reason: str, before: SubscriptionState | None, now: int) -> SubscriptionState:
+    """The state of a type that Twitch refuses for a lasting reason."""
     attempts = (before.attempts if before else 0) + 1
     wait = min(FIRST_RETRY_SECONDS * 2 ** (attempts - 1), LONGEST_RETRY_SECONDS)
     return SubscriptionState("failed", None, reason, attempts, now + wait)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
-class Expense:
-    """A topic of a channel that costs, or would: the smallest gives way last."""
+class CostItem:
+    """A subscription that uses the cost budget, or would; the smallest in this order is given up last."""
 
     priority: int
-    absent_viewers: int
+    negative_viewers: int
     streamer_id: str
     key: str
     cost: int = dataclasses.field(compare=False)
 
     @classmethod
-    def of(cls, topic: SubscriptionType, streamer_id: str, viewers: int, cost: int) -> "Expense":
-        """The expense of a topic on a channel with so many viewers."""
-        return cls(topic.priority, -viewers, streamer_id, topic.key, cost)
+    def of(cls, subscription_type: SubscriptionType, streamer_id: str, viewers: int, cost: int) -> "CostItem":
+        """The cost of a subscription of this type for a channel with so many viewers."""
+        return cls(subscription_type.priority, -viewers, streamer_id, subscription_type.key, cost)
 
 
-def to_evict(expenses: Collection[Expense], total_cost: int, max_total_cost: int) -> set[tuple[str, str]]:
-    """The topics, as (streamer id, topic key), that must give way to others.
+def choose_limited(items: Collection[CostItem], total_cost: int, max_total_cost: int) -> set[tuple[str, str]]:
+    """The subscriptions to give up for the budget, as (streamer id, subscription type's key).
 
-    Those of low priority go first, and of these those of the channels with the fewest viewers.
+    Those of the lowest priority come first, and of these those of the channels with the fewest viewers.
     """
-    evicted: set[tuple[str, str]] = set()
-    if total_cost > CROWDED * max_total_cost:
-        for expense in sorted(expenses, reverse=True):
-            if total_cost <= RELIEVED * max_total_cost:
+    limited: set[tuple[str, str]] = set()
+    if total_cost > LIMIT_ABOVE * max_total_cost:
+        for item in sorted(items, reverse=True):
+            if total_cost <= LIMIT_TO * max_total_cost:
                 break
-            evicted.add((expense.streamer_id, expense.key))
-            total_cost -= expense.cost
-    return evicted
+            limited.add((item.streamer_id, item.key))
+            total_cost -= item.cost
+    return limited
 
 
-def to_restore(expenses: Collection[Expense], total_cost: int, max_total_cost: int) -> set[tuple[str, str]]:
-    """The topics that gave way and may come back, as (streamer id, topic key)."""
+def choose_restored(
+    items: Collection[CostItem], total_cost: int, max_total_cost: int
+) -> set[tuple[str, str]]:
+    """The limited subscriptions that there is room for again, as (streamer id, subscription type's key)."""
     restored: set[tuple[str, str]] = set()
-    for expense in sorted(expenses):
-        total_cost += expense.cost
-        if total_cost > ROOMY * max_total_cost:
+    for item in sorted(items):
+        total_cost += item.cost
+        if total_cost > RESTORE_TO * max_total_cost:
             break
-        restored.add((expense.streamer_id, expense.key))
+        restored.add((item.streamer_id, item.key))
     return restored
 
 
@@ -233,7 +215,7 @@ def _is_current(one: Subscription, callback: str, now: int) -> bool:
 
 
 def _state(subscription: Subscription, now: int) -> SubscriptionState:
-    state = SubscriptionState.of(subscription.id, subscription.status)
+    state = SubscriptionState.from_twitch(subscription.id, subscription.status)
     if state.status == "pending" and now - parse_time(subscription.created_at).timestamp() > PENDING_SECONDS:
-        return SubscriptionState.of(subscription.id, "webhook_callback_verification_failed")
+        return SubscriptionState.from_twitch(subscription.id, "webhook_callback_verification_failed")
     return state

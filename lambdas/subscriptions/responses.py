@@ -8,7 +8,7 @@ from typing import Any
 def answer(
     status: int, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """An answer with a JSON body, or without one; it is for whoever asked, and never cached."""
+    """An answer with a JSON body, or without one; it must not be cached."""
     return {
         "statusCode": status,
         "headers": {"Content-Type": "application/json", "Cache-Control": "no-store", **(headers or {})},

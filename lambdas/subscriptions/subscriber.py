@@ -1,4 +1,4 @@
-"""Subscribing topics of a channel: the part that a watch and the reconciler share."""
+"""Creating a channel's subscriptions: the part that a watch and the reconciler share."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,14 +16,14 @@ from lambdas.subscriptions.helix import (
     TransientError,
 )
 from lambdas.subscriptions.model import Grant, Subscription
-from lambdas.subscriptions.plan import LIMITED, attribution, consents, leads_here, observe, refused
+from lambdas.subscriptions.plan import LIMITED, back_off, classify, usable_grants
 from lambdas.subscriptions.subscription_status import StatusUpdater
 from lambdas.subscriptions.subscription_types import SubscriptionState, SubscriptionType
 
 
 @dataclasses.dataclass(slots=True)
 class Outcome:
-    """What came of subscribing topics, by topic key: their states, what was made, and what went wrong."""
+    """What subscribing did, by the subscription type's key: the new states, what was created, and errors."""
 
     states: dict[str, SubscriptionState] = dataclasses.field(default_factory=dict)
     created: dict[str, Subscription] = dataclasses.field(default_factory=dict)
@@ -32,7 +32,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subscriber:
-    """What subscribing takes.
+    """Creates subscriptions and stores their states.
 
     ``executor`` runs the requests for one channel side by side: one after the other, a viewer would wait for
     all of them. ``load_secret`` is called when something is to be subscribed.
@@ -48,45 +48,46 @@ class Subscriber:
     def subscribe(
         self,
         streamer_id: str,
-        topics: Sequence[SubscriptionType],
+        wanted: Sequence[SubscriptionType],
         known: Mapping[str, SubscriptionState],
         grants: Sequence[Grant],
         now: int,
     ) -> Outcome:
-        """Subscribe topics, each on the first consent that Twitch accepts, and note how each stands then.
+        """Create the wanted subscriptions, each with the first grant that Twitch accepts, and store states.
 
-        A topic that cannot be subscribed has failed with its reason, and keeps no other from working.
-        ``known`` are the channel's states before; ``now`` is in epoch seconds.
+        If one cannot be created, its state says why, and the others are created all the same. ``known`` are
+        the channel's states before; ``now`` is in epoch seconds.
         """
-        if not topics:
+        if not wanted:
             return Outcome()
         secret = self.load_secret()
         attempt = _Attempt(self, streamer_id, known, grants, secret, now)
-        for topic, result in zip(topics, self.executor.map(attempt.create, topics), strict=True):
+        for one, result in zip(wanted, self.executor.map(attempt.create, wanted), strict=True):
             if isinstance(result, Subscription):
-                attempt.outcome.created[topic.key] = result
+                attempt.outcome.created[one.key] = result
             else:
-                attempt.outcome.errors[topic.key] = result
-        attempt.adopt([topic for topic in topics if _is_conflict(attempt.outcome, topic)])
+                attempt.outcome.errors[one.key] = result
+        conflicts = [one for one in wanted if isinstance(attempt.outcome.errors.get(one.key), ConflictError)]
+        attempt.adopt(conflicts)
         return attempt.outcome
 
     def listed(self, streamer_id: str, known: Iterable[SubscriptionState]) -> list[Subscription]:
         """Our subscriptions for a channel, as Twitch lists them now. Raises TransientError."""
         ids = {state.subscription_id for state in known if state.live}
-        found = []
-        for page in self.helix.list_subscriptions(user_id=streamer_id):
-            for subscription in page.subscriptions:
-                match = attribution(subscription)
-                ours = leads_here(subscription, self.webhook_url) or subscription.id in ids
-                # Twitch's filter also finds what the streamer moderates.
-                if ours and match is not None and match.streamer_id == streamer_id:
-                    found.append(subscription)
-        return found
+        return [
+            subscription
+            for page in self.helix.list_subscriptions(user_id=streamer_id)
+            for subscription in page.subscriptions
+            if (subscription.delivers_to(self.webhook_url) or subscription.id in ids)
+            # Twitch's filter also finds the subscriptions of channels that the streamer moderates.
+            and (target := subscription.target) is not None
+            and target.streamer_id == streamer_id
+        ]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Attempt:
-    """One channel's topics being subscribed, and what has come of it so far."""
+    """The creation of one channel's subscriptions, and its outcome so far."""
 
     subscriber: Subscriber
     streamer_id: str
@@ -100,84 +101,86 @@ class _Attempt:
     def callback(self) -> str:
         return self.secret.callback(self.subscriber.webhook_url)
 
-    def create(self, topic: SubscriptionType) -> Subscription | HelixError:
-        """Subscribe one topic and note how it stands; conflicts are left to ``adopt``."""
+    def create(self, wanted: SubscriptionType) -> Subscription | HelixError:
+        """Create one subscription and store its state; conflicts are left to ``adopt``."""
         try:
-            made = self._request(topic)
+            created = self._request(wanted)
         except HelixError as error:
             if not isinstance(error, ConflictError):
-                self._note_failure(topic, error)
+                self._store_failure(wanted, error)
             return error
-        # Noted at once: whatever becomes of the others, this one is known.
-        self._note(topic, SubscriptionState.of(made.id, made.status), "subscribed")
-        return made
+        # Stored at once, so that a crash during the others does not lose it.
+        state = SubscriptionState.from_twitch(created.id, created.status)
+        self._store(wanted, state, "subscribed")
+        return created
 
-    def adopt(self, topics: Sequence[SubscriptionType]) -> None:
-        """Find the subscriptions that exist already, and note how they stand.
+    def adopt(self, wanted: Sequence[SubscriptionType]) -> None:
+        """Find the subscriptions that exist already, and store their states.
 
-        They are made by somebody who runs at the same time, or who stopped before they could be noted.
+        Another function that runs at the same time has created them, or one that ended before it stored them.
         """
-        if not topics:
+        if not wanted:
             return
-        observed: Mapping[str, SubscriptionState] = {}
-        trouble: HelixError | None = None
+        found: Mapping[str, SubscriptionState] = {}
+        list_error: HelixError | None = None
         try:
             listed = self.subscriber.listed(self.streamer_id, self.known.values())
-            observed = observe(listed, self.callback, self.known, self.now).states
+            found = classify(listed, self.callback, self.known, self.now).states
         except TransientError as error:
-            trouble = error
-        for topic in topics:
-            state = observed.get(topic.key)
+            list_error = error
+        for one in wanted:
+            state = found.get(one.key)
+            conflict = self.outcome.errors.pop(one.key)
             if state is not None and state.live:
-                del self.outcome.errors[topic.key]
-                self._note(topic, state, "adopted")
+                self._store(one, state, "adopted")
             else:
-                self.outcome.errors[topic.key] = trouble or self.outcome.errors[topic.key]
-                self._note_failure(topic, self.outcome.errors[topic.key])
+                failure = self.outcome.errors[one.key] = list_error or conflict
+                self._store_failure(one, failure)
 
-    def _request(self, topic: SubscriptionType) -> Subscription:
-        """Create the subscription; where Twitch does not know of a grant, the next one is tried."""
-        refusal = ForbiddenError("nobody consented")
-        for grant in consents(topic, self.streamer_id, self.grants) if topic.scope else (None,):
-            condition = topic.condition(self.streamer_id, grant.grantor_id if grant else None)
+    def _request(self, wanted: SubscriptionType) -> Subscription:
+        """Create the subscription; if Twitch does not accept a grant, the next one is tried."""
+        refusal = ForbiddenError("there is no grant")
+        for grant in usable_grants(wanted, self.streamer_id, self.grants) if wanted.scope else (None,):
+            condition = wanted.condition(self.streamer_id, grant.grantor_id if grant else None)
             try:
                 return self.subscriber.helix.create_subscription(
-                    topic.event_type, topic.version, condition, self.callback, self.secret.current
+                    wanted.event_type, wanted.version, condition, self.callback, self.secret.current
                 )
             except ForbiddenError as error:
                 refusal = error
-                if grant is not None and topic.scope is not None:
-                    self.subscriber.grants.refuse(self.streamer_id, grant, topic.scope)
+                if grant is not None and wanted.scope is not None:
+                    self.subscriber.grants.remove_scope(self.streamer_id, grant, wanted.scope)
         raise refusal
 
-    def _note_failure(self, topic: SubscriptionType, error: HelixError) -> None:
+    def _store_failure(self, wanted: SubscriptionType, error: HelixError) -> None:
         logger.warning(
-            "A topic could not be subscribed",
+            "A subscription could not be created",
             extra={
                 "channel": self.streamer_id,
-                "topic": topic.key,
+                "subscription_type": wanted.key,
                 "reason": error.reason,
                 "error": str(error),
             },
         )
-        self._note(topic, after_failure(topic, self.known.get(topic.key), error, self.now), error.reason)
+        state = _state_after(error, wanted, self.known.get(wanted.key), self.now)
+        self._store(wanted, state, error.reason)
 
-    def _note(self, topic: SubscriptionType, after: SubscriptionState, why: str) -> None:
-        before = self.known.get(topic.key)
+    def _store(self, wanted: SubscriptionType, after: SubscriptionState, why: str) -> None:
+        before = self.known.get(wanted.key)
         if before is not None and before.live:
-            # Until a replacement has answered its challenge, what it is to replace is what counts.
+            # Until a replacement has answered its challenge, the state is that of the one to be replaced.
             after = before
-        self.subscriber.statuses.move(self.streamer_id, topic.key, before, after, why)
-        self.outcome.states[topic.key] = after
+        self.subscriber.statuses.update(self.streamer_id, wanted.key, before, after, why)
+        self.outcome.states[wanted.key] = after
 
 
-def after_failure(
-    topic: SubscriptionType, before: SubscriptionState | None, error: HelixError, now: int
+def _state_after(
+    error: HelixError, wanted: SubscriptionType, before: SubscriptionState | None, now: int
 ) -> SubscriptionState:
-    """How a topic stands that could not be subscribed."""
+    """The state of a subscription that could not be created."""
     match error:
-        case ForbiddenError() if topic.scope:
-            # Why it was revoked says more than that consent is missing.
+        case ForbiddenError() if wanted.scope:
+            # The reason of a revocation says more than that consent is missing.
             revoked = before is not None and before.status == "revoked"
             return before if before and revoked else SubscriptionState("absent", None, "consent_required")
         case BudgetExceededError():
@@ -185,8 +188,4 @@ def after_failure(
         case TransientError() | ConflictError():
             return SubscriptionState("failed", None, error.reason, before.attempts if before else 0)
         case _:
-            return refused(error.reason, before, now)
-
-
-def _is_conflict(outcome: Outcome, topic: SubscriptionType) -> bool:
-    return isinstance(outcome.errors.get(topic.key), ConflictError)
+            return back_off(error.reason, before, now)

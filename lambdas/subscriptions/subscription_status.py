@@ -1,34 +1,39 @@
-"""How a topic gets from one state to another: one conditional write, one log line, one count."""
+"""Changes of a subscription's state: each is one conditional write, one log line and one count."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from lambdas.common.observability import logger
+from lambdas.common.aws import Client
+from lambdas.common.observability import MetricUnit, logger, metrics
+from lambdas.common.topics_frame import TopicsFrame, send
 from lambdas.subscriptions.channels import ChannelsTable
-from lambdas.subscriptions.subscription_types import Status, SubscriptionState
+from lambdas.subscriptions.subscription_types import Status, SubscriptionState, summarize
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StatusUpdater:
-    """Moves topics in ``table``; ``count`` is told each new status."""
+    """Changes states in ``table``; ``count`` is called with each new status."""
 
     table: ChannelsTable
     count: Callable[[Status], None]
 
-    def move(
+    def update(
         self, streamer_id: str, key: str, before: SubscriptionState | None, after: SubscriptionState, why: str
     ) -> bool:
-        """Set a topic's state, and return whether it was set: not if somebody else has moved it meanwhile."""
+        """Set the state of the subscription type ``key``, and return whether it was set.
+
+        It is not set if another function has changed it meanwhile.
+        """
         if after == before:
             return True
-        if not self.table.replace(streamer_id, key, before.subscription_id if before else None, after):
+        if not self.table.set_state(streamer_id, key, before.subscription_id if before else None, after):
             return False
         self.count(after.status)
         logger.info(
-            "A topic changed",
+            "A subscription's state changed",
             extra={
                 "channel": streamer_id,
-                "topic": key,
+                "subscription_type": key,
                 "from": before.status if before else "absent",
                 "to": after.status,
                 "why": why,
@@ -39,6 +44,19 @@ class StatusUpdater:
         return True
 
 
-def metric_name(status: Status) -> str:
-    """The metric that counts statuses to a status, e.g. ``TopicsEnabled``."""
-    return f"Topics{status.capitalize()}"
+def count_status(status: Status) -> None:
+    """Count a new status in a metric, e.g. ``TopicsEnabled``."""
+    metrics.add_metric(f"Topics{status.capitalize()}", MetricUnit.Count, 1)
+
+
+def send_if_changed(
+    sqs: Client,
+    queue_url: str,
+    streamer_id: str,
+    before: Mapping[str, SubscriptionState],
+    after: Mapping[str, SubscriptionState],
+) -> None:
+    """Send a channel's viewers the states, by type key, if they see a difference. Raises AwsError."""
+    topics = summarize(after)
+    if topics != summarize(before):
+        send(sqs, queue_url, TopicsFrame(streamer_id, topics))

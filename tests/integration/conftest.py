@@ -1,10 +1,12 @@
-"""AWS by moto as a server, since not every function calls it through boto3."""
+"""AWS by moto as a server, since most functions call it without boto3."""
 
 from collections.abc import Iterator
 
 import pytest
 from moto import mock_aws
 from moto.server import ThreadedMotoServer
+
+from lambdas.common import aws
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +19,10 @@ def moto_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def aws_endpoint(moto_server: str) -> Iterator[str]:
+def aws_endpoint(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The endpoint of an AWS in which nothing exists yet."""
+    # The machine may be busy: no call ends because moto is slow.
+    for limit in ("CONNECT_SECONDS", "ATTEMPT_SECONDS"):
+        monkeypatch.setattr(aws, limit, 60)
     with mock_aws():
         yield moto_server

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -104,13 +103,13 @@ def request(
 
 
 def test_a_notification_reaches_its_queue_as_an_event(cloud: Cloud, webhook: Function) -> None:
-    delivery = request(NOTIFICATION)
-    assert webhook(delivery) == {"statusCode": 204}
+    begin = datetime.now(UTC)
+    assert webhook(request(NOTIFICATION)) == {"statusCode": 204}
     (message,) = cloud.received()
     event = Event.from_json(message["Body"])
     assert (event.id, event.streamer_id, event.streamer_name) == ("an-id", "1337", "cool_user")
     assert (event.event_type, event.payload) == ("channel.raid", NOTIFICATION["event"])
-    assert timedelta() < event.created_at - event.occurred_at < timedelta(minutes=1)
+    assert event.occurred_at < begin <= event.created_at <= datetime.now(UTC)
     assert {name: value["StringValue"] for name, value in message["MessageAttributes"].items()} == {
         "message_type": "notification",
         "event_type": "channel.raid",
@@ -275,12 +274,3 @@ def test_the_secret_is_read_once(cloud: Cloud, webhook: Function) -> None:
     assert webhook(request(NOTIFICATION))["statusCode"] == 204
     cloud.secrets.delete_secret(SecretId=cloud.secret, ForceDeleteWithoutRecovery=True)
     assert webhook(request(NOTIFICATION))["statusCode"] == 204
-
-
-def test_a_warm_answer_takes_less_than_100_ms_of_work(cloud: Cloud, webhook: Function) -> None:
-    webhook(request(NOTIFICATION))
-    deliveries = [request(NOTIFICATION) for _ in range(20)]
-    begin = time.process_time()
-    for delivery in deliveries:
-        webhook(delivery)
-    assert (time.process_time() - begin) / len(deliveries) < 0.1

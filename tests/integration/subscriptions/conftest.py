@@ -10,6 +10,7 @@ import urllib3
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
 
+from lambdas.common.aws import Client
 from lambdas.subscriptions.channels import ChannelsTable
 from lambdas.subscriptions.helix import Credentials, Helix
 from tests.integration.functions import aws_variables
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def pool() -> Iterator[urllib3.PoolManager]:
-    """Connections that give up soon and are closed after the test."""
-    pool = urllib3.PoolManager(maxsize=8, timeout=urllib3.Timeout(2), retries=False)
+    """Connections that are closed after the test; no request is repeated."""
+    pool = urllib3.PoolManager(maxsize=8, timeout=urllib3.Timeout(60), retries=False)
     yield pool
     pool.clear()
 
@@ -99,4 +100,4 @@ def world(tables: "DynamoDBClient") -> World:
 @pytest.fixture
 def channels(dynamodb: "DynamoDBClient") -> ChannelsTable:
     """The channels table, empty."""
-    return ChannelsTable(dynamodb, "channels")
+    return ChannelsTable(Client("dynamodb"), "channels")

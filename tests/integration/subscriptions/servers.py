@@ -21,8 +21,8 @@ from local.twitch.settings import Settings
 
 CLIENT_ID = "the-client-id"
 CLIENT_SECRET = "the-client-secret"
-# The topics that any channel gets.
-FREE = tuple(topic for topic in SUBSCRIPTION_TYPES if topic.consent == "none")
+# The types that need no consent.
+FREE = tuple(row for row in SUBSCRIPTION_TYPES if row.consent == "none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Answer:
     content_type: str = "application/json"
 
 
-def eventually(condition: Callable[[], bool], timeout: float = 10) -> None:
-    """Wait until a condition holds; fail if it does not within ``timeout`` seconds."""
-    deadline = time.monotonic() + timeout
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds; fail if it does not within a minute."""
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)
@@ -194,7 +194,7 @@ def simulated_twitch(**limits: Any) -> Iterator[Twitch]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
     thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     twitch = Twitch(url)
     try:
         yield twitch

@@ -1,6 +1,12 @@
 """The tables of this capability in moto, as the app makes them."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from botocore import xform_name
+from botocore.exceptions import ClientError
+
+from lambdas.common.aws import AwsError, Client
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -12,6 +18,23 @@ KEYS = {
     "overlays": ["overlay_id"],
     "connections": ["streamer_id", "connection_id"],
 }
+
+
+class InProcessClient(Client):
+    """The functions' client for moto in this process; ``before_call`` is called before each call."""
+
+    def __init__(self, client: "DynamoDBClient", before_call: Callable[[], None]) -> None:
+        self._client = client
+        self._before_call = before_call
+
+    def call(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Call moto. Raises AwsError."""
+        self._before_call()
+        try:
+            answer: dict[str, Any] = getattr(self._client, xform_name(action))(**parameters)
+        except ClientError as error:
+            raise AwsError(action, error.response["Error"]["Code"], str(error)) from error
+        return answer
 
 
 def create_tables(client: "DynamoDBClient") -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lambdas.subscriptions.channels import ChannelsTable, Record, Resolution
+from lambdas.subscriptions.channels import ChannelRecord, ChannelsTable, Resolution
 from lambdas.subscriptions.model import Channel
 from lambdas.subscriptions.subscription_types import SubscriptionState
 
@@ -22,8 +22,8 @@ def test_nothing_is_known_of_a_channel_that_nobody_watched(channels: ChannelsTab
     assert channels.get("1234") is None
 
 
-def test_a_first_watch_knows_no_topics(channels: ChannelsTable, dynamodb: "DynamoDBClient") -> None:
-    assert channels.watch(RESOLVED, NOW) == Record(watched_at=NOW, verified_at=0, topics={})
+def test_a_first_watch_knows_no_states(channels: ChannelsTable, dynamodb: "DynamoDBClient") -> None:
+    assert channels.record_watch(RESOLVED, NOW) == ChannelRecord(watched_at=NOW, verified_at=0, states={})
     assert dynamodb.get_item(TableName="channels", Key={"streamer_id": {"S": "1234"}})["Item"] == {
         "streamer_id": {"S": "1234"},
         "login": {"S": "ninja"},
@@ -37,47 +37,49 @@ def test_a_first_watch_knows_no_topics(channels: ChannelsTable, dynamodb: "Dynam
 
 def record(channels: ChannelsTable, states: dict[str, SubscriptionState]) -> None:
     for key, state in states.items():
-        assert channels.replace("1234", key, None, state)
+        assert channels.set_state("1234", key, None, state)
 
 
 def known(channels: ChannelsTable) -> dict[str, SubscriptionState]:
     found = channels.get("1234")
     assert found is not None
-    return dict(found.topics)
+    return dict(found.states)
 
 
 def test_a_later_watch_sees_what_was_recorded_and_follows_a_new_login(channels: ChannelsTable) -> None:
-    channels.watch(RESOLVED, NOW)
+    channels.record_watch(RESOLVED, NOW)
     states = {
         "channel.raid:to": ENABLED,
         "user.update": SubscriptionState("failed", None, "invalid", 2, NOW + 240),
     }
     record(channels, states)
     renamed = Resolution(Channel("1234", "ninja_2", "Ninja_2", ""), NOW + 60)
-    assert channels.watch(renamed, NOW + 60) == channels.get("1234") == Record(NOW + 60, 0, states)
-    assert channels.find("ninja_2") == renamed
-    assert channels.find("ninja") is None
+    assert (
+        channels.record_watch(renamed, NOW + 60) == channels.get("1234") == ChannelRecord(NOW + 60, 0, states)
+    )
+    assert channels.find_by_login("ninja_2") == renamed
+    assert channels.find_by_login("ninja") is None
 
 
 def test_a_login_leads_to_the_channel_that_had_it_last(channels: ChannelsTable) -> None:
-    channels.watch(RESOLVED, NOW)
+    channels.record_watch(RESOLVED, NOW)
     heir = Resolution(Channel("99", "ninja", "Ninja", ""), NOW)
-    channels.watch(heir, NOW)
-    assert channels.find("ninja") == heir
+    channels.record_watch(heir, NOW)
+    assert channels.find_by_login("ninja") == heir
 
 
 def test_every_channel_is_scanned(channels: ChannelsTable) -> None:
-    channels.watch(RESOLVED, NOW)
-    channels.watch(Resolution(Channel("99", "shroud", "Shroud", ""), NOW), NOW)
+    channels.record_watch(RESOLVED, NOW)
+    channels.record_watch(Resolution(Channel("99", "shroud", "Shroud", ""), NOW), NOW)
     record(channels, {"stream.online": ENABLED})
     assert dict(channels.scan()) == {
-        "1234": Record(NOW, 0, {"stream.online": ENABLED}),
-        "99": Record(NOW, 0, {}),
+        "1234": ChannelRecord(NOW, 0, {"stream.online": ENABLED}),
+        "99": ChannelRecord(NOW, 0, {}),
     }
 
 
-def test_recording_a_topic_leaves_the_others_alone(channels: ChannelsTable) -> None:
-    channels.watch(RESOLVED, NOW)
+def test_setting_a_state_leaves_the_others_alone(channels: ChannelsTable) -> None:
+    channels.record_watch(RESOLVED, NOW)
     record(channels, {"stream.online": ENABLED, "stream.offline": REVOKED})
     record(channels, {"stream.offline": ENABLED})
     assert known(channels) == {"stream.online": ENABLED, "stream.offline": ENABLED}
@@ -87,20 +89,20 @@ def test_recording_a_topic_leaves_the_others_alone(channels: ChannelsTable) -> N
 def test_a_state_is_replaced_if_the_subscription_is_the_expected_one(
     channels: ChannelsTable, before: SubscriptionState | None
 ) -> None:
-    channels.watch(RESOLVED, NOW)
+    channels.record_watch(RESOLVED, NOW)
     record(channels, {"stream.online": before} if before else {})
     expected_id = before.subscription_id if before else None
-    assert channels.replace("1234", "stream.online", expected_id, REVOKED)
+    assert channels.set_state("1234", "stream.online", expected_id, REVOKED)
     assert known(channels) == {"stream.online": REVOKED}
 
 
 @pytest.mark.parametrize("expected_id", ["an-older-one", None])
-def test_a_topic_that_was_subscribed_anew_is_left_alone(
+def test_a_state_with_a_newer_subscription_is_not_replaced(
     channels: ChannelsTable, expected_id: str | None
 ) -> None:
-    channels.watch(RESOLVED, NOW)
+    channels.record_watch(RESOLVED, NOW)
     record(channels, {"stream.online": ENABLED})
-    assert not channels.replace("1234", "stream.online", expected_id, REVOKED)
+    assert not channels.set_state("1234", "stream.online", expected_id, REVOKED)
     assert known(channels) == {"stream.online": ENABLED}
 
 
@@ -108,32 +110,32 @@ def test_a_topic_that_was_subscribed_anew_is_left_alone(
 def test_a_channel_that_is_not_in_the_table_does_not_get_there_unwatched(
     channels: ChannelsTable, expected_id: str | None
 ) -> None:
-    assert not channels.replace("1234", "stream.online", expected_id, REVOKED)
-    assert not channels.vouch("1234", NOW, watched=True)
+    assert not channels.set_state("1234", "stream.online", expected_id, REVOKED)
+    assert not channels.record_verified("1234", NOW, watched=True)
     assert channels.get("1234") is None
 
 
-def test_vouching_for_the_states_says_when_they_were_true(channels: ChannelsTable) -> None:
-    channels.watch(RESOLVED, NOW)
-    assert channels.vouch("1234", NOW + 300, watched=False)
-    assert channels.get("1234") == Record(NOW, NOW + 300, {})
+def test_the_time_of_the_verification_is_stored(channels: ChannelsTable) -> None:
+    channels.record_watch(RESOLVED, NOW)
+    assert channels.record_verified("1234", NOW + 300, watched=False)
+    assert channels.get("1234") == ChannelRecord(NOW, NOW + 300, {})
 
 
-def test_a_channel_is_given_up_when_nobody_watched_it_since(channels: ChannelsTable) -> None:
-    channels.watch(RESOLVED, NOW)
-    assert not channels.retire("1234", not_watched_since=NOW)
-    assert channels.retire("1234", not_watched_since=NOW + 1)
+def test_a_channel_is_deleted_when_nobody_watched_it_since(channels: ChannelsTable) -> None:
+    channels.record_watch(RESOLVED, NOW)
+    assert not channels.delete_unwatched("1234", not_watched_since=NOW)
+    assert channels.delete_unwatched("1234", not_watched_since=NOW + 1)
     assert channels.get("1234") is None
 
 
 def test_an_open_connection_counts_as_watching(channels: ChannelsTable) -> None:
-    channels.watch(RESOLVED, NOW)
-    channels.vouch("1234", NOW + 300, watched=False)
-    assert channels.retire("1234", not_watched_since=NOW + 300)
-    channels.watch(RESOLVED, NOW)
-    channels.vouch("1234", NOW + 300, watched=True)
-    assert not channels.retire("1234", not_watched_since=NOW + 300)
+    channels.record_watch(RESOLVED, NOW)
+    channels.record_verified("1234", NOW + 300, watched=False)
+    assert channels.delete_unwatched("1234", not_watched_since=NOW + 300)
+    channels.record_watch(RESOLVED, NOW)
+    channels.record_verified("1234", NOW + 300, watched=True)
+    assert not channels.delete_unwatched("1234", not_watched_since=NOW + 300)
 
 
-def test_a_channel_that_was_never_in_the_table_can_be_given_up(channels: ChannelsTable) -> None:
-    assert channels.retire("1234", not_watched_since=NOW)
+def test_a_channel_that_was_never_in_the_table_can_be_deleted(channels: ChannelsTable) -> None:
+    assert channels.delete_unwatched("1234", not_watched_since=NOW)

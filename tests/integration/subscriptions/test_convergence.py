@@ -1,4 +1,4 @@
-"""Whatever happens, in whatever order: what Twitch has becomes what is wanted, and no viewer is let down.
+"""Whatever happens, in any order: Twitch's subscriptions become the wanted ones, without a gap.
 
 With FANFARE_PROPERTY_EXAMPLES=1000 it looks for longer.
 """
@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 from lambdas.subscriptions.helix import CredentialsRefusedError, HelixError
-from lambdas.subscriptions.plan import attribution, consents, is_live
+from lambdas.subscriptions.plan import usable_grants
 from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES, SubscriptionType
 from local.twitch.state import Fault
 from tests.integration.subscriptions.tables import empty_tables
@@ -33,7 +33,7 @@ names = st.sampled_from(("ann", "bob"))
 
 
 class Subscriptions(RuleBasedStateMachine):
-    """Viewers, streamers, Twitch, operators and functions, all at odds with each other."""
+    """Viewers, streamers, Twitch, operators and functions act in random order."""
 
     dynamodb: "DynamoDBClient"
 
@@ -56,7 +56,7 @@ class Subscriptions(RuleBasedStateMachine):
             self.world.watch(login, as_streamer=as_streamer)
             self.world.connect(login, name)
             self.connected.add((login, name))
-        self.world.fuse.calls = None
+        self.world.crash_point.calls = None
 
     @rule(login=logins, name=names, noticed=st.booleans())
     def leave(self, login: str, name: str, noticed: bool) -> None:
@@ -91,7 +91,7 @@ class Subscriptions(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 60))
     def lose(self, number: int) -> None:
-        """Twitch forgets a subscription without a word."""
+        """Twitch loses a subscription and sends no message."""
         subscriptions = list(self.world.twitch.state.subscriptions)
         for subscription_id in subscriptions[number : number + 1]:
             self.world.twitch.state.delete(subscription_id)
@@ -102,36 +102,36 @@ class Subscriptions(RuleBasedStateMachine):
 
     @rule()
     def lose_messages(self) -> None:
-        """What Twitch has to tell gets no answer."""
+        """Twitch's messages get no answer."""
         for message in self.world.twitch.take_messages():
             self.world.twitch.answered(message, None)
 
     @rule(early=st.booleans())
-    def hurry_challenges(self, early: bool) -> None:
+    def answer_challenges_early(self, early: bool) -> None:
         self.world.early_challenges = early
 
     @rule(
         path=st.sampled_from(("/helix/users", "/helix/eventsub", "/oauth2")),
         method=st.sampled_from((None, "GET", "POST", "DELETE")),
-        trouble=st.sampled_from((429, 500, 503, "request", "answer", "late")),
+        fault_kind=st.sampled_from((429, 500, 503, "request", "answer", "late")),
         count=st.integers(1, 12),
     )
-    def make_trouble(self, path: str, method: str | None, trouble: int | str, count: int) -> None:
+    def add_fault(self, path: str, method: str | None, fault_kind: int | str, count: int) -> None:
         fault = Fault(path, method=method, remaining=count)
-        if isinstance(trouble, int):
-            fault.status = trouble
-        elif trouble == "late":
+        if isinstance(fault_kind, int):
+            fault.status = fault_kind
+        elif fault_kind == "late":
             fault.latency_ms = 60_000
         else:
-            fault.lost = "request" if trouble == "request" else "answer"
+            fault.lost = "request" if fault_kind == "request" else "answer"
         self.world.twitch.state.faults.append(fault)
 
     # -- functions and operators -----------------------------------------------------------------------
 
     @rule(calls=st.integers(0, 40))
-    def light_the_fuse(self, calls: int) -> None:
+    def crash_soon(self, calls: int) -> None:
         """The next function ends after so many calls."""
-        self.world.fuse.calls = calls
+        self.world.crash_point.calls = calls
 
     @precondition(lambda self: self.rotated_since_run == 0)
     @rule()
@@ -139,18 +139,18 @@ class Subscriptions(RuleBasedStateMachine):
         self.world.rotate_secret()
         self.rotated_since_run = 1
 
-    @rule(login=logins, topic=st.sampled_from(SUBSCRIPTION_TYPES[:6]))
-    def leave_something_behind(self, login: str, topic: SubscriptionType) -> None:
-        """Somebody subscribes with our callback, and we know nothing of it."""
+    @rule(login=logins, row=st.sampled_from(SUBSCRIPTION_TYPES[:6]))
+    def leave_unknown_subscription(self, login: str, row: SubscriptionType) -> None:
+        """There is a subscription with our callback that the table does not know."""
         with contextlib.suppress(HelixError, Crash, CredentialsRefusedError):
             self.world.helix.create_subscription(
-                topic.event_type,
-                topic.version,
-                topic.condition(self.world.streamer_id(login)),
+                row.event_type,
+                row.version,
+                row.condition(self.world.streamer_id(login)),
                 self.world.webhook_url,
                 self.world.secret.current,
             )
-        self.world.fuse.calls = None
+        self.world.crash_point.calls = None
 
     # -- time ------------------------------------------------------------------------------------------
 
@@ -168,12 +168,12 @@ class Subscriptions(RuleBasedStateMachine):
     def run(self) -> None:
         """The reconciler runs, perhaps a second time, perhaps not to its end."""
         self.last_run = self.world.now
-        healthy = not self.world.twitch.state.faults and self.world.fuse.calls is None
+        healthy = not self.world.twitch.state.faults and self.world.crash_point.calls is None
         before = self.live_and_watched()
         report = None
         with contextlib.suppress(HelixError, Crash, CredentialsRefusedError):
             report = self.world.reconcile()
-        self.world.fuse.calls = None
+        self.world.crash_point.calls = None
         missing = before - self.live_and_watched()
         assert not missing, f"unsubscribed while watched: {missing}"
         if healthy and report is not None and report.complete and not report.failed:
@@ -187,23 +187,23 @@ class Subscriptions(RuleBasedStateMachine):
     # -- what must hold --------------------------------------------------------------------------------
 
     def live_and_watched(self) -> set[tuple[str, str]]:
-        """The topics of watched channels that Twitch delivers, or is about to, and may go on to."""
+        """The live subscriptions of watched channels, as (login, subscription type's key)."""
         watched = {self.world.streamer_id(login): login for login, _ in self.connected}
         found = set()
         for one in self.world.listed():
-            match = attribution(one)
-            if match is not None and match.streamer_id in watched and is_live(one):
-                found.add((watched[match.streamer_id], match.topic.key))
+            match = one.target
+            if match is not None and match.streamer_id in watched and one.live:
+                found.add((watched[match.streamer_id], match.subscription_type.key))
         return found
 
     def wanted(self, login: str) -> set[str]:
-        """The keys of the topics that a channel should have."""
+        """The keys of the subscription types that a channel should have."""
         streamer_id = self.world.streamer_id(login)
-        grants = self.world.grants.of(streamer_id)
+        grants = self.world.grants.for_channel(streamer_id)
         return {
-            topic.key
-            for topic in SUBSCRIPTION_TYPES
-            if topic.consent == "none" or consents(topic, streamer_id, grants)
+            row.key
+            for row in SUBSCRIPTION_TYPES
+            if row.consent == "none" or usable_grants(row, streamer_id, grants)
         }
 
     def check_nothing_is_missing(self) -> None:
@@ -212,10 +212,10 @@ class Subscriptions(RuleBasedStateMachine):
             assert live >= self.wanted(login), f"{login} lacks {self.wanted(login) - live}"
 
     def teardown(self) -> None:
-        """Once the trouble stops, two runs are enough."""
+        """Once the faults end, two runs are enough."""
         world = self.world
         world.twitch.state.faults.clear()
-        world.fuse.calls = None
+        world.crash_point.calls = None
         world.deliver()
         for _ in range(2):
             world.now += PERIOD
@@ -233,12 +233,12 @@ class Subscriptions(RuleBasedStateMachine):
                 assert not any(channel == login for channel, _ in self.connected)
                 continue
             assert delivered == {key: ["enabled"] for key in self.wanted(login)}
-            live = {state.subscription_id for state in record.topics.values() if state.live}
+            live = {state.subscription_id for state in record.states.values() if state.live}
             listed = {one.id for one in world.listed() if world.streamer_id(login) in one.condition.values()}
             assert live == listed
         assert known == {}
         self.check_a_steady_state_costs_the_listing_alone()
-        self.check_everything_goes_when_everybody_has_left()
+        self.check_everything_is_deleted_when_everybody_has_left()
 
     def check_a_steady_state_costs_the_listing_alone(self) -> None:
         before = len(self.world.pool.requests)
@@ -247,13 +247,13 @@ class Subscriptions(RuleBasedStateMachine):
         assert calls == [("GET", "/helix/eventsub/subscriptions")] * max(1, len(calls))
         assert len(calls) <= 1 + len(self.world.listed()) // 100
 
-    def check_everything_goes_when_everybody_has_left(self) -> None:
+    def check_everything_is_deleted_when_everybody_has_left(self) -> None:
         self.world.now += 3600 + GRACE
         self.world.reconcile()
         assert self.world.listed() == []
 
 
-def test_subscriptions_keep_themselves_right(tables: "DynamoDBClient") -> None:
+def test_subscriptions_converge(tables: "DynamoDBClient") -> None:
     machine = type("Machine", (Subscriptions,), {"dynamodb": tables})
     run_state_machine_as_test(
         machine,

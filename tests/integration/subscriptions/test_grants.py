@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lambdas.common.aws import Client
 from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.model import Grant
 
@@ -16,7 +17,7 @@ GIVEN = Grant(STREAMER, 100, frozenset({"bits:read", "channel:read:polls"}))
 
 @pytest.fixture
 def grants(dynamodb: "DynamoDBClient") -> GrantsTable:
-    return GrantsTable(dynamodb, "grants")
+    return GrantsTable(Client("dynamodb"), "grants")
 
 
 def test_a_grant_is_news_once(grants: GrantsTable) -> None:
@@ -31,28 +32,28 @@ def test_grants_are_found_by_channel(grants: GrantsTable) -> None:
     grants.record(STREAMER, GIVEN)
     grants.record(STREAMER, moderators)
     grants.record("99", moderators)
-    assert sorted(grants.of(STREAMER), key=lambda grant: grant.granted_at) == [GIVEN, moderators]
-    assert {streamer: len(found) for streamer, found in grants.all().items()} == {STREAMER: 2, "99": 1}
-    assert grants.of("nobody") == []
+    assert sorted(grants.for_channel(STREAMER), key=lambda grant: grant.granted_at) == [GIVEN, moderators]
+    assert {streamer: len(found) for streamer, found in grants.by_channel().items()} == {STREAMER: 2, "99": 1}
+    assert grants.for_channel("nobody") == []
 
 
 def test_a_refused_scope_stays_out_until_the_next_sign_in(grants: GrantsTable) -> None:
     grants.record(STREAMER, GIVEN)
-    grants.refuse(STREAMER, GIVEN, "bits:read")
-    assert grants.of(STREAMER) == [Grant(STREAMER, 100, frozenset({"channel:read:polls"}))]
-    grants.refuse(STREAMER, GIVEN, "channel:read:polls")
-    assert grants.of(STREAMER) == [Grant(STREAMER, 100, frozenset())]
+    grants.remove_scope(STREAMER, GIVEN, "bits:read")
+    assert grants.for_channel(STREAMER) == [Grant(STREAMER, 100, frozenset({"channel:read:polls"}))]
+    grants.remove_scope(STREAMER, GIVEN, "channel:read:polls")
+    assert grants.for_channel(STREAMER) == [Grant(STREAMER, 100, frozenset())]
     assert not grants.record(STREAMER, GIVEN)
     later = Grant(STREAMER, 101, GIVEN.scopes)
     assert grants.record(STREAMER, later)
-    assert grants.of(STREAMER) == [later]
+    assert grants.for_channel(STREAMER) == [later]
 
 
 def test_a_refusal_does_not_touch_a_later_grant(grants: GrantsTable) -> None:
     later = Grant(STREAMER, 101, GIVEN.scopes)
     grants.record(STREAMER, later)
-    grants.refuse(STREAMER, GIVEN, "bits:read")
-    assert grants.of(STREAMER) == [later]
+    grants.remove_scope(STREAMER, GIVEN, "bits:read")
+    assert grants.for_channel(STREAMER) == [later]
 
 
 @pytest.mark.parametrize(("revoked_at", "left"), [(99, GIVEN.scopes), (100, frozenset()), (101, frozenset())])
@@ -60,11 +61,11 @@ def test_a_revocation_takes_back_what_was_granted_before(
     grants: GrantsTable, revoked_at: int, left: frozenset[str]
 ) -> None:
     grants.record(STREAMER, GIVEN)
-    grants.withdraw(STREAMER, STREAMER, revoked_at)
-    assert grants.of(STREAMER) == [Grant(STREAMER, 100, left)]
+    grants.remove_scopes(STREAMER, STREAMER, revoked_at)
+    assert grants.for_channel(STREAMER) == [Grant(STREAMER, 100, left)]
 
 
 def test_a_grant_that_was_never_given_cannot_be_taken_back(grants: GrantsTable) -> None:
-    grants.refuse(STREAMER, GIVEN, "bits:read")
-    grants.withdraw(STREAMER, STREAMER, 100)
-    assert grants.of(STREAMER) == []
+    grants.remove_scope(STREAMER, GIVEN, "bits:read")
+    grants.remove_scopes(STREAMER, STREAMER, 100)
+    assert grants.for_channel(STREAMER) == []

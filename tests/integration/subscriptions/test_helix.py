@@ -1,4 +1,4 @@
-"""The Helix client on the wire: tokens, statuses, limits, pages and silence."""
+"""The Helix client on the wire: tokens, statuses, limits, pages and time-outs."""
 
 import json
 import threading
@@ -147,7 +147,7 @@ class TestTokens:
     def test_threads_whose_token_is_refused_share_the_next_one(self, helix: Helix, server: Server) -> None:
         twitch(server, Answer(200, {"data": [USER]}))
         helix.get_user("ninja")
-        both_refused = threading.Barrier(2, timeout=5)
+        both_refused = threading.Barrier(2, timeout=60)
 
         def script(request: Request) -> Answer:
             if request.path == "/oauth2/token":
@@ -290,7 +290,7 @@ class TestDeletion:
             {"id": ["an-id"]},
         )
 
-    def test_a_failure_is_told(self, helix: Helix, server: Server) -> None:
+    def test_a_failure_is_raised(self, helix: Helix, server: Server) -> None:
         twitch(server, Answer(502, "<html>"))
         with pytest.raises(TwitchUnavailableError):
             helix.delete_subscription("an-id")
@@ -319,20 +319,22 @@ class TestListing:
         assert page.subscriptions[0].callback == ""
 
 
-class TestSilence:
+class TestNoAnswer:
     def test_an_answer_that_does_not_come_is_not_waited_for(self, server: Server) -> None:
         over = threading.Event()
 
         def script(request: Request) -> Answer:
-            over.wait(5)
+            over.wait()
             return Answer(200)
 
         server.script = script
-        pool = urllib3.PoolManager(timeout=urllib3.Timeout(0.05), retries=False)
+        pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=60, read=0.05), retries=False)
         helix = Helix(pool, lambda: Credentials("id", "secret"), server.url, server.url)
-        with pytest.raises(TwitchUnavailableError, match="ReadTimeout"):
-            helix.get_user("ninja")
-        over.set()
+        try:
+            with pytest.raises(TwitchUnavailableError, match="ReadTimeout"):
+                helix.get_user("ninja")
+        finally:
+            over.set()
         pool.clear()
 
     def test_an_address_where_nobody_listens_is_unavailable(self, pool: urllib3.PoolManager) -> None:
@@ -343,12 +345,16 @@ class TestSilence:
             helix.get_user("ninja")
 
     @pytest.mark.parametrize("body", ["<html>", "[]"], ids=["not JSON", "not an object"])
-    def test_nonsense_is_unavailable(self, helix: Helix, server: Server, body: str) -> None:
+    def test_an_answer_that_cannot_be_read_is_unavailable(
+        self, helix: Helix, server: Server, body: str
+    ) -> None:
         twitch(server, Answer(200, body))
         with pytest.raises(TwitchUnavailableError):
             helix.get_user("ninja")
 
-    def test_a_connection_that_breaks_is_tried_once_more(self, server: Server) -> None:
+    def test_a_connection_that_breaks_is_tried_once_more(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Also for a POST: what may have happened already shows as a conflict, which is handled."""
         broken: list[Request] = []
 
@@ -361,6 +367,7 @@ class TestSilence:
             return Answer(202, {"data": [SUBSCRIPTION]})
 
         server.script = script
+        monkeypatch.setattr("lambdas.subscriptions.helix.READ_SECONDS", 60)
         pool = connection_pool()
         helix = Helix(pool, lambda: Credentials("id", "secret"), server.url, server.url)
         assert create(helix).id == "an-id"

@@ -1,4 +1,4 @@
-"""The reconciler: what stays subscribed, what is mended, what goes, and what viewers are told of it."""
+"""The reconciler: what stays subscribed, what is created again, what is deleted, and what viewers see."""
 
 import pytest
 
@@ -6,7 +6,6 @@ from lambdas.subscriptions.helix import TwitchUnavailableError
 from lambdas.subscriptions.reconciler import Report
 from lambdas.subscriptions.subscription_types import (
     SUBSCRIPTION_TYPE_BY_KEY,
-    SUBSCRIPTION_TYPES,
     SubscriptionState,
 )
 from local.twitch.events import stream_online
@@ -15,7 +14,7 @@ from local.twitch.subscription_types import SubscriptionType
 from tests.integration.subscriptions.servers import FREE
 from tests.integration.subscriptions.world import GRACE, LIFETIME, PERIOD, Crash, World
 
-FREE_KEYS = {topic.key for topic in FREE}
+FREE_KEYS = {row.key for row in FREE}
 DELIVERED = {key: ["enabled"] for key in FREE_KEYS}
 
 
@@ -74,16 +73,18 @@ class TestCleaningUp:
 
     def test_a_channel_that_the_table_does_not_know_is_a_leftover(self, world: World) -> None:
         world.watch("ninja")
-        assert world.channels.retire(world.streamer_id("ninja"), not_watched_since=int(world.now) + 1)
+        assert world.channels.delete_unwatched(
+            world.streamer_id("ninja"), not_watched_since=int(world.now) + 1
+        )
         assert world.reconcile().deleted == len(FREE)
         assert world.listed() == []
 
     def test_another_stage_with_the_same_application_is_left_alone(self, world: World) -> None:
-        topic, streamer_id = FREE[0], world.streamer_id("ninja")
+        row, streamer_id = FREE[0], world.streamer_id("ninja")
         world.helix.create_subscription(
-            topic.event_type,
-            topic.version,
-            topic.condition(streamer_id),
+            row.event_type,
+            row.version,
+            row.condition(streamer_id),
             "https://another-stage.example/webhooks/twitch",
             "a-secret-of-theirs",
         )
@@ -92,7 +93,7 @@ class TestCleaningUp:
         assert world.reconcile().deleted == len(FREE)
         assert len(world.twitch.state.subscriptions) == 1
 
-    def test_a_topic_that_is_not_in_the_table_any_more_goes(self, world: World) -> None:
+    def test_a_subscription_of_a_type_that_was_removed_is_deleted(self, world: World) -> None:
         open_page(world)
         retired = SubscriptionType("channel.guest_star_session.begin", "beta", stream_online)
         world.twitch.state.subscribe(
@@ -117,7 +118,7 @@ class TestCleaningUp:
             one.id for one in world.listed()
         }
 
-    def test_somebody_connected_to_a_channel_that_was_given_up_gets_it_back(self, world: World) -> None:
+    def test_a_deleted_channel_with_a_connection_is_subscribed_again(self, world: World) -> None:
         world.streamer_id("ninja")
         world.connect("ninja", "a-viewer")
         assert world.reconcile().created == len(FREE)
@@ -125,15 +126,15 @@ class TestCleaningUp:
         assert world.delivered("ninja") == DELIVERED
 
 
-class TestMending:
+class TestCreatingAgain:
     def test_what_twitch_lost_is_subscribed_again_and_shown(self, world: World) -> None:
         open_page(world)
         world.twitch.state.delete(held(world, "channel.update").id)
         assert world.reconcile().created == 1
-        assert world.told("ninja")["channel.update"] == ("pending", None)
+        assert world.shown("ninja")["channel.update"] == ("pending", None)
         world.deliver()
         assert world.delivered("ninja") == DELIVERED
-        assert world.told("ninja")["channel.update"] == ("enabled", None)
+        assert world.shown("ninja")["channel.update"] == ("enabled", None)
 
     @pytest.mark.parametrize(
         "reason", ["notification_failures_exceeded", "version_removed", "user_removed", "moderator_removed"]
@@ -171,12 +172,12 @@ class TestMending:
         assert asked == [True, True, False, True, False, False, False, True, False, False, False, False]
         assert set(world.delivered_to(user.id)) == set()
 
-    def test_only_one_of_two_for_the_same_topic_stays(self, world: World) -> None:
+    def test_only_one_of_two_of_the_same_type_stays(self, world: World) -> None:
         open_page(world)
-        topic = SUBSCRIPTION_TYPE_BY_KEY["stream.online"]
-        condition = topic.condition(world.streamer_id("ninja"))
+        row = SUBSCRIPTION_TYPE_BY_KEY["stream.online"]
+        condition = row.condition(world.streamer_id("ninja"))
         again = f"{world.webhook_url}?secret=another"
-        world.helix.create_subscription(topic.event_type, "1", condition, again, world.secret.current)
+        world.helix.create_subscription(row.event_type, "1", condition, again, world.secret.current)
         world.deliver()
         before = world.known("ninja")
         world.reconcile()
@@ -287,10 +288,10 @@ class TestTrouble:
         world.watch("ninja")
         world.now += GRACE + 1
         world.connect("shroud", "a-viewer")
-        world.fuse.calls = calls
+        world.crash_point.calls = calls
         with pytest.raises(Crash):
             world.reconcile()
-        world.fuse.calls = None
+        world.crash_point.calls = None
         world.reconcile()
         world.deliver()
         assert (world.delivered("shroud"), world.delivered("ninja")) == (DELIVERED, {})
@@ -313,11 +314,11 @@ class TestASteadyState:
         assert world.calls(before) == [("GET", "/helix/eventsub/subscriptions")] * 2
         assert report == Report(channels=18, total_cost=18 * len(FREE), max_total_cost=10_000)
 
-    def test_nobody_is_told_and_nothing_is_logged_twice(self, world: World) -> None:
+    def test_nothing_is_sent_or_logged_twice(self, world: World) -> None:
         open_page(world)
-        told, moved = len(world.frames), len(world.moves)
+        frames, changes = len(world.frames), len(world.changes)
         world.reconcile()
-        assert (len(world.frames), len(world.moves)) == (told, moved)
+        assert (len(world.frames), len(world.changes)) == (frames, changes)
 
 
 class TestConsent:
@@ -331,7 +332,7 @@ class TestConsent:
         world.twitch.disconnect(user)
         world.twitch.take_messages()
         world.reconcile()
-        assert world.told("ninja")["channel.cheer"] == ("revoked", "authorization_revoked")
+        assert world.shown("ninja")["channel.cheer"] == ("revoked", "authorization_revoked")
         assert world.delivered("ninja").keys() == FREE_KEYS
         calls = len(world.pool.requests)
         world.reconcile()
@@ -353,15 +354,15 @@ class TestConsent:
         rests_on = held(world, "channel.follow").condition["moderator_user_id"]
         world.twitch.set_moderators(ninja, [bob if rests_on == ann.id else ann])
         world.deliver()
-        assert world.told("ninja")["channel.follow"] == ("revoked", "moderator_removed")
+        assert world.shown("ninja")["channel.follow"] == ("revoked", "moderator_removed")
         world.reconcile()
         world.deliver()
-        assert world.told("ninja")["channel.follow"] == ("enabled", None)
+        assert world.shown("ninja")["channel.follow"] == ("enabled", None)
         assert held(world, "channel.follow").condition["moderator_user_id"] != rests_on
 
 
 class TestBudget:
-    def test_what_few_people_watch_gives_way_and_comes_back(self, world: World) -> None:
+    def test_what_few_people_watch_is_limited_and_restored(self, world: World) -> None:
         world.twitch.state.max_total_cost = 20
         for login, viewers in (("crowded", 3), ("quiet", 1), ("empty", 0)):
             world.watch(login)
@@ -370,11 +371,11 @@ class TestBudget:
                 world.connect(login, f"viewer-{number}")
         # 18 of 20 is fine; another one's two make it crowded.
         for key in ("stream.online", "stream.offline"):
-            topic = SUBSCRIPTION_TYPE_BY_KEY[key]
+            row = SUBSCRIPTION_TYPE_BY_KEY[key]
             world.helix.create_subscription(
-                topic.event_type,
-                topic.version,
-                topic.condition(world.streamer_id("somebody")),
+                row.event_type,
+                row.version,
+                row.condition(world.streamer_id("somebody")),
                 "https://another-stage.example/",
                 "a-secret-of-theirs",
             )
@@ -383,16 +384,16 @@ class TestBudget:
         assert report.limited == 2
         assert world.known("quiet")["user.update"] == world.known("empty")["user.update"] == limited
         assert world.known("crowded")["user.update"].status == "enabled"
-        assert world.told("quiet")["user.update"] == ("absent", "limited")
+        assert world.shown("quiet")["user.update"] == ("absent", "limited")
 
         calls = len(world.pool.requests)
         assert world.reconcile().limited == 2
-        assert len(world.pool.requests) == calls + 1, "what gave way is not tried again and again"
+        assert len(world.pool.requests) == calls + 1, "what is limited is not tried again and again"
 
         world.twitch.state.max_total_cost = 40
         world.reconcile()
         world.deliver()
-        assert world.told("quiet")["user.update"] == ("enabled", None)
+        assert world.shown("quiet")["user.update"] == ("enabled", None)
 
     def test_a_budget_that_twitch_cuts_leaves_the_watched_channels_their_best(self, world: World) -> None:
         for login in ("ninja", "shroud"):
@@ -401,8 +402,3 @@ class TestBudget:
         world.reconcile()
         left = {key for login in ("ninja", "shroud") for key in world.delivered(login)}
         assert left == {"stream.online", "stream.offline"}
-
-
-def test_every_topic_has_a_state_from_the_beginning(world: World) -> None:
-    following = world.watch("ninja")
-    assert following.topics.keys() == {topic.key for topic in SUBSCRIPTION_TYPES}

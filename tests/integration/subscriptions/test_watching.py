@@ -1,4 +1,4 @@
-"""Following a channel: what a watch makes Twitch deliver, and what it leaves when it cannot."""
+"""Watching a channel: which subscriptions a watch creates, and what it leaves when it cannot."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,17 +14,17 @@ from lambdas.subscriptions.helix import (
 from lambdas.subscriptions.plan import CHALLENGE_SECONDS, TRUSTED_SECONDS
 from lambdas.subscriptions.subscriber import Subscriber
 from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES, SubscriptionState
-from lambdas.subscriptions.watching import RESOLVED_SECONDS, Following, follow, resolve
+from lambdas.subscriptions.watching import RESOLVED_SECONDS, WatchResult, resolve_login, watch_channel
 from local.twitch.state import Fault
 from tests.integration.subscriptions.servers import FREE
 from tests.integration.subscriptions.world import GRACE, Crash, World
 
-ALL = {topic.key for topic in SUBSCRIPTION_TYPES}
-FREE_KEYS = {topic.key for topic in FREE}
+ALL = {row.key for row in SUBSCRIPTION_TYPES}
+FREE_KEYS = {row.key for row in FREE}
 
 
-def statuses(following: Following) -> dict[str, str]:
-    return {key: state.status for key, state in following.topics.items() if key in FREE_KEYS}
+def statuses(result: WatchResult) -> dict[str, str]:
+    return {key: state.status for key, state in result.states.items() if key in FREE_KEYS}
 
 
 def watched(world: World) -> World:
@@ -34,10 +34,10 @@ def watched(world: World) -> World:
     return world
 
 
-def test_the_first_watch_subscribes_every_topic_that_needs_no_consent(world: World) -> None:
-    following = world.watch("ninja")
-    assert following.created == len(FREE)
-    assert statuses(following) == dict.fromkeys(FREE_KEYS, "pending")
+def test_the_first_watch_subscribes_every_type_that_needs_no_consent(world: World) -> None:
+    result = world.watch("ninja")
+    assert result.created == len(FREE)
+    assert statuses(result) == dict.fromkeys(FREE_KEYS, "pending")
     assert world.delivered("ninja").keys() == FREE_KEYS
     assert {state.subscription_id for state in world.known("ninja").values()} == {
         one.id for one in world.listed()
@@ -45,9 +45,10 @@ def test_the_first_watch_subscribes_every_topic_that_needs_no_consent(world: Wor
     assert {one.callback for one in world.listed()} == {world.webhook_url}
 
 
-def test_the_other_topics_wait_for_consent_without_asking_twitch(world: World) -> None:
-    following = world.watch("ninja")
-    assert {following.topics[key] for key in ALL - FREE_KEYS} == {
+def test_the_other_types_wait_for_consent_without_asking_twitch(world: World) -> None:
+    result = world.watch("ninja")
+    assert result.states.keys() == ALL
+    assert {result.states[key] for key in ALL - FREE_KEYS} == {
         SubscriptionState("absent", None, "consent_required")
     }
     assert len(world.calls()) == 1 + len(FREE)
@@ -59,12 +60,12 @@ def test_the_table_learns_at_once_that_twitch_delivers(world: World, early: bool
     world.early_challenges = early
     watched(world)
     assert {state.status for state in world.known("ninja").values()} == {"enabled"}
-    assert {status for status, _ in world.told("ninja").values()} == {"enabled", "absent"}
+    assert {status for status, _ in world.shown("ninja").values()} == {"enabled", "absent"}
 
 
-def test_topics_are_subscribed_side_by_side(world: World) -> None:
+def test_subscriptions_are_created_side_by_side(world: World) -> None:
     """The essential ones come first; all others are under way together."""
-    together = threading.Barrier(len(FREE) - 2, timeout=5)
+    together = threading.Barrier(len(FREE) - 2, timeout=60)
     create = world.helix.create_subscription
 
     class Helix:
@@ -85,16 +86,16 @@ def test_topics_are_subscribed_side_by_side(world: World) -> None:
             lambda: world.secret,
             executor,
         )
-        resolution = resolve(world.helix, world.channels, "ninja", int(world.now))
-        assert follow(subscriber, resolution, None, int(world.now)).created == len(FREE)
+        resolution = resolve_login(world.helix, world.channels, "ninja", int(world.now))
+        assert watch_channel(subscriber, resolution, None, int(world.now)).created == len(FREE)
 
 
 def test_a_viewer_who_returns_within_the_grace_period_costs_no_call(world: World) -> None:
     watched(world)
     before = len(world.pool.requests)
     world.now += GRACE
-    following = world.watch("ninja")
-    assert statuses(following) == dict.fromkeys(FREE_KEYS, "enabled")
+    result = world.watch("ninja")
+    assert statuses(result) == dict.fromkeys(FREE_KEYS, "enabled")
     assert world.pool.requests[before:] == []
 
 
@@ -131,10 +132,10 @@ class TestLogins:
         watched(world)
         world.now += RESOLVED_SECONDS - 1
         before = len(world.pool.requests)
-        resolve(world.helix, world.channels, "ninja", int(world.now))
+        resolve_login(world.helix, world.channels, "ninja", int(world.now))
         assert world.pool.requests[before:] == []
         world.now += 1
-        resolve(world.helix, world.channels, "ninja", int(world.now))
+        resolve_login(world.helix, world.channels, "ninja", int(world.now))
         assert world.pool.requests[before:] == [("GET", "/helix/users")]
 
     def test_a_channel_that_renames_itself_stays_the_same_channel(self, world: World) -> None:
@@ -142,22 +143,22 @@ class TestLogins:
         user = world.twitch.state.users.by_login("ninja")
         assert user is not None
         world.twitch.rename(user, "ninja_2")
-        following = world.watch("ninja_2")
-        assert (following.created, statuses(following)) == (0, dict.fromkeys(FREE_KEYS, "enabled"))
+        result = world.watch("ninja_2")
+        assert (result.created, statuses(result)) == (0, dict.fromkeys(FREE_KEYS, "enabled"))
         with pytest.raises(NoSuchChannelError):
-            resolve(world.helix, world.channels, "ninja", int(world.now))
+            resolve_login(world.helix, world.channels, "ninja", int(world.now))
 
     def test_a_channel_that_is_known_can_be_watched_while_twitch_is_away(self, world: World) -> None:
         watched(world)
         world.now += RESOLVED_SECONDS
         world.twitch.state.faults.append(Fault("/helix/users", status=503))
-        assert resolve(world.helix, world.channels, "ninja", int(world.now)).channel.login == "ninja"
+        assert resolve_login(world.helix, world.channels, "ninja", int(world.now)).channel.login == "ninja"
         with pytest.raises(TwitchUnavailableError):
-            resolve(world.helix, world.channels, "shroud", int(world.now))
+            resolve_login(world.helix, world.channels, "shroud", int(world.now))
 
 
 class TestRefusals:
-    def test_a_revoked_topic_is_subscribed_again(self, world: World) -> None:
+    def test_a_revoked_subscription_is_created_again(self, world: World) -> None:
         watched(world)
         (subscription,) = [
             entry
@@ -168,9 +169,9 @@ class TestRefusals:
         world.deliver()
         revoked = SubscriptionState("revoked", None, "notification_failures_exceeded")
         assert world.known("ninja")["user.update"] == revoked
-        assert world.told("ninja")["user.update"] == ("revoked", "notification_failures_exceeded")
-        following = world.watch("ninja")
-        assert (following.created, following.topics["user.update"].status) == (1, "pending")
+        assert world.shown("ninja")["user.update"] == ("revoked", "notification_failures_exceeded")
+        result = world.watch("ninja")
+        assert (result.created, result.states["user.update"].status) == (1, "pending")
 
     def test_a_callback_that_did_not_prove_itself_is_tried_again(self, world: World) -> None:
         world.watch("ninja")
@@ -183,57 +184,61 @@ class TestRefusals:
 
     def test_what_twitch_refuses_for_good_is_not_tried_by_every_watch(self, world: World) -> None:
         world.twitch.state.faults.append(Fault("/helix/eventsub", method="POST", status=400, remaining=1))
-        following = world.watch("ninja")
-        (failed,) = [state for state in following.topics.values() if state.status == "failed"]
+        result = world.watch("ninja")
+        (failed,) = [state for state in result.states.values() if state.status == "failed"]
         assert (failed.reason, failed.attempts) == ("invalid", 1)
         assert world.watch("ninja").created == 0
         world.now = failed.retry_at
         assert world.watch("ninja").created == 1
 
     def test_three_strangers_with_the_same_subscription_leave_no_room(self, world: World) -> None:
-        topic, streamer_id = FREE[0], world.streamer_id("ninja")
+        row, streamer_id = FREE[0], world.streamer_id("ninja")
         for number in range(3):
             callback = f"https://stranger-{number}.example/"
-            condition = topic.condition(streamer_id)
+            condition = row.condition(streamer_id)
             world.helix.create_subscription(
-                topic.event_type, topic.version, condition, callback, "a-secret-of-theirs"
+                row.event_type, row.version, condition, callback, "a-secret-of-theirs"
             )
-        state = world.watch("ninja").topics[topic.key]
+        state = world.watch("ninja").states[row.key]
         assert (state.status, state.reason) == ("failed", "limit_exceeded")
 
     def test_subscriptions_that_exist_already_are_adopted(self, world: World) -> None:
         """As after a watch that Twitch answered but that could not write it down."""
         watched(world)
         ids = {one.id for one in world.listed()}
-        assert world.channels.retire(world.streamer_id("ninja"), not_watched_since=int(world.now) + 1)
-        following = world.watch("ninja")
-        assert following.created == 0
-        assert {state.subscription_id for state in following.topics.values() if state.live} == ids
+        assert world.channels.delete_unwatched(
+            world.streamer_id("ninja"), not_watched_since=int(world.now) + 1
+        )
+        result = world.watch("ninja")
+        assert result.created == 0
+        assert {state.subscription_id for state in result.states.values() if state.live} == ids
         assert {state.subscription_id for state in world.known("ninja").values()} == ids
 
     @pytest.mark.parametrize("calls", range(0, 18, 4))
     def test_what_a_crash_leaves_is_taken_up(self, world: World, calls: int) -> None:
-        world.fuse.calls = calls
+        world.crash_point.calls = calls
         with pytest.raises(Crash):
             world.watch("ninja")
-        world.fuse.calls = None
-        following = world.watch("ninja")
-        assert all(following.topics[key].live for key in FREE_KEYS)
+        world.crash_point.calls = None
+        result = world.watch("ninja")
+        assert all(result.states[key].live for key in FREE_KEYS)
         assert {key: len(found) for key, found in world.delivered("ninja").items()} == dict.fromkeys(
             FREE_KEYS, 1
         )
 
-    def test_topics_that_fail_for_a_moment_are_tried_again_by_the_next_watch(self, world: World) -> None:
+    def test_subscriptions_that_fail_for_a_moment_are_tried_again_by_the_next_watch(
+        self, world: World
+    ) -> None:
         world.twitch.state.faults.append(Fault("/helix/eventsub", status=503, remaining=2))
-        following = world.watch("ninja")
-        assert following.created == len(FREE) - 2
-        assert [state for state in following.topics.values() if state.status == "failed"] == [
+        result = world.watch("ninja")
+        assert result.created == len(FREE) - 2
+        assert [state for state in result.states.values() if state.status == "failed"] == [
             SubscriptionState("failed", None, "twitch_unavailable")
         ] * 2
         assert world.watch("ninja").created == 2
 
     @pytest.mark.parametrize(("status", "error"), [(429, RateLimitedError), (503, TwitchUnavailableError)])
-    def test_a_watch_without_a_single_working_topic_says_that_twitch_is_to_blame(
+    def test_a_watch_without_a_live_subscription_raises_twitchs_error(
         self, world: World, status: int, error: type[Exception]
     ) -> None:
         world.twitch.state.faults.append(Fault("/helix/eventsub", status=status))
@@ -244,16 +249,16 @@ class TestRefusals:
 
 
 class TestConsent:
-    def test_the_streamers_sign_in_unlocks_every_topic(self, world: World) -> None:
+    def test_the_streamers_sign_in_allows_every_type(self, world: World) -> None:
         watched(world)
         world.sign_in_as_streamer("ninja")
-        following = world.watch("ninja", as_streamer="ninja")
-        assert following.created == len(SUBSCRIPTION_TYPES) - len(FREE)
+        result = world.watch("ninja", as_streamer="ninja")
+        assert result.created == len(SUBSCRIPTION_TYPES) - len(FREE)
         world.deliver()
-        assert set(world.told("ninja").values()) == {("enabled", None)}
+        assert set(world.shown("ninja").values()) == {("enabled", None)}
         assert world.delivered("ninja") == {key: ["enabled"] for key in ALL}
 
-    def test_a_moderators_sign_in_unlocks_follows(self, world: World) -> None:
+    def test_a_moderators_sign_in_allows_follows(self, world: World) -> None:
         users = world.twitch.state.users
         ninja, mod = users.by_login("ninja"), users.by_login("mod")
         assert ninja is not None
@@ -269,7 +274,7 @@ class TestConsent:
         watched(world)
         world.sign_in_as_streamer("mod")
         before = len(world.pool.requests)
-        state = world.watch("ninja", as_streamer="mod").topics["channel.follow"]
+        state = world.watch("ninja", as_streamer="mod").states["channel.follow"]
         assert (state.status, state.reason) == ("absent", "consent_required")
         assert len(world.pool.requests) == before + 1
         world.watch("ninja", as_streamer="mod")
@@ -297,9 +302,9 @@ class TestConsent:
         world.now += 1
         world.twitch.disconnect(user)
         world.deliver()
-        assert world.told("ninja")["channel.cheer"] == ("revoked", "authorization_revoked")
+        assert world.shown("ninja")["channel.cheer"] == ("revoked", "authorization_revoked")
         before = len(world.pool.requests)
-        assert world.watch("ninja").topics["channel.cheer"].reason == "authorization_revoked"
+        assert world.watch("ninja").states["channel.cheer"].reason == "authorization_revoked"
         assert world.pool.requests[before:] == []
 
     def test_a_late_notice_of_an_earlier_revocation_does_not_undo_a_new_grant(self, world: World) -> None:
@@ -326,9 +331,9 @@ class TestBudget:
         world.twitch.state.max_total_cost = 9
         return watched(world)
 
-    def test_topics_beyond_the_budget_are_limited_and_the_important_ones_work(self, short: World) -> None:
-        topics = short.watch("shroud").topics
-        limited = {key for key in FREE_KEYS if topics[key] == SubscriptionState("absent", None, "limited")}
+    def test_types_beyond_the_budget_are_limited_and_the_important_ones_work(self, short: World) -> None:
+        states = short.watch("shroud").states
+        limited = {key for key in FREE_KEYS if states[key] == SubscriptionState("absent", None, "limited")}
         assert len(limited) == 3
         assert not limited & {"stream.online", "stream.offline"}
         assert short.watch("shroud").created == 0
@@ -347,17 +352,17 @@ class TestBudget:
         assert short.watch("shroud", as_streamer="shroud").created == len(SUBSCRIPTION_TYPES)
 
 
-def test_two_first_watches_at_once_subscribe_every_topic_once(world: World) -> None:
-    together = threading.Barrier(2, timeout=5)
-    resolution = resolve(world.helix, world.channels, "ninja", int(world.now))
+def test_two_first_watches_at_once_subscribe_every_type_once(world: World) -> None:
+    together = threading.Barrier(2, timeout=60)
+    resolution = resolve_login(world.helix, world.channels, "ninja", int(world.now))
 
-    def watch(_viewer: int) -> Following:
+    def watch(_viewer: int) -> WatchResult:
         together.wait()
-        return follow(world.subscriber, resolution, None, int(world.now))
+        return watch_channel(world.subscriber, resolution, None, int(world.now))
 
     with ThreadPoolExecutor(2) as executor:
         one, other = executor.map(watch, range(2))
     ids = {entry.id for entry in world.listed()}
     assert len(ids) == len(FREE) == one.created + other.created
-    for topics in (one.topics, other.topics, world.known("ninja")):
-        assert {state.subscription_id for state in topics.values() if state.live} == ids
+    for states in (one.states, other.states, world.known("ninja")):
+        assert {state.subscription_id for state in states.values() if state.live} == ids

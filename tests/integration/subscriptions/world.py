@@ -7,27 +7,25 @@ from concurrent.futures import Executor, Future
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.client import BaseClient
-
+from lambdas.common import connections
 from lambdas.common.event import parse_time
 from lambdas.common.webhook_secret import WebhookSecret
 from lambdas.ingest import eventsub_signature, message
 from lambdas.ingest.refusal import RefusedError
-from lambdas.subscriptions import viewers
 from lambdas.subscriptions.channels import ChannelsTable
 from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.helix import Credentials, Helix
 from lambdas.subscriptions.model import Grant, Subscription
-from lambdas.subscriptions.notices import Notice, notice
-from lambdas.subscriptions.plan import attribution
+from lambdas.subscriptions.notices import Notice, apply_notice
 from lambdas.subscriptions.reconciler import Reconciler, Report
 from lambdas.subscriptions.subscriber import Subscriber
 from lambdas.subscriptions.subscription_status import StatusUpdater
-from lambdas.subscriptions.subscription_types import SCOPES, SubscriptionState, TopicStatus, summarize
-from lambdas.subscriptions.watching import Following, follow, resolve
+from lambdas.subscriptions.subscription_types import SCOPES, EventTypeStatus, SubscriptionState, summarize
+from lambdas.subscriptions.watching import WatchResult, resolve_login, watch_channel
 from local.twitch.in_process import InProcessPool
 from local.twitch.settings import Settings
 from local.twitch.simulator import Simulator
+from tests.integration.subscriptions.tables import InProcessClient
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -46,13 +44,13 @@ class Crash(BaseException):
     """The function is ended between two calls, as by a timeout: no handler of errors sees it."""
 
 
-class Fuse:
-    """Ends whatever runs at the call that is due; ``calls`` counts down to it, None is never."""
+class CrashPoint:
+    """Crashes the function after ``calls`` more calls; None is never."""
 
     def __init__(self) -> None:
         self.calls: int | None = None
 
-    def burn(self) -> None:
+    def count_call(self) -> None:
         """Count a call."""
         if self.calls is not None:
             self.calls -= 1
@@ -60,39 +58,25 @@ class Fuse:
                 raise Crash
 
 
-class FusedPool(InProcessPool):
-    """The simulated Twitch, with a fuse before each request, and callbacks that may overtake answers."""
+class CrashingPool(InProcessPool):
+    """The simulated Twitch; a request may crash the function, and a callback may come before the answer."""
 
-    def __init__(self, simulator: Simulator, fuse: Fuse, answered: Callable[[], None]) -> None:
+    def __init__(self, simulator: Simulator, crash_point: CrashPoint, answered: Callable[[], None]) -> None:
         super().__init__(simulator)
-        self._fuse = fuse
+        self._crash_point = crash_point
         self._answered = answered
 
     def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> Any:  # type: ignore[override]
         """Ask the simulator."""
-        self._fuse.burn()
+        self._crash_point.count_call()
         try:
             return super().urlopen(method, url, redirect, **options)
         finally:
             self._answered()
 
 
-class FusedClient:
-    """A boto3 client with a fuse before each call."""
-
-    def __init__(self, client: BaseClient, fuse: Fuse) -> None:
-        self._client = client
-        self._fuse = fuse
-        self.exceptions = client.exceptions
-        self.get_paginator = client.get_paginator
-
-    def __getattr__(self, name: str) -> Any:
-        self._fuse.burn()
-        return getattr(self._client, name)
-
-
 class AtOnce(Executor):
-    """Runs what is submitted at once, in this thread: what happens can be repeated."""
+    """Runs what is submitted at once, in this thread, so that a test does the same each time."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call ``fn``."""
@@ -106,14 +90,14 @@ class World:
 
     def __init__(self, dynamodb: "DynamoDBClient", **limits: int) -> None:
         self.now = float(BEGIN)
-        self.fuse = Fuse()
+        self.crash_point = CrashPoint()
         self.early_challenges = False
         self.after_each_call: Callable[[], object] = lambda: None
         self.after_call: tuple[str, Callable[[], object]] | None = None
-        self.frames: list[tuple[str, list[TopicStatus]]] = []
+        self.frames: list[tuple[str, list[EventTypeStatus]]] = []
         settings = Settings(BASE_URL, CLIENT_ID, CLIENT_SECRET, cognito_callback_base=BASE_URL, **limits)  # type: ignore[arg-type]
         self.twitch = Simulator(settings, clock=lambda: int(self.now * 10**9))
-        self.pool = FusedPool(self.twitch, self.fuse, self._answered)
+        self.pool = CrashingPool(self.twitch, self.crash_point, self._answered)
         self.helix = Helix(
             self.pool,
             lambda: Credentials(CLIENT_ID, CLIENT_SECRET),
@@ -122,11 +106,11 @@ class World:
             clock=lambda: self.now,
         )
         self._dynamodb = dynamodb
-        client: Any = FusedClient(dynamodb, self.fuse)
-        self.channels = ChannelsTable(client, "channels")
-        self.grants = GrantsTable(client, "grants")
-        self.moves: list[str] = []
-        self.statuses = StatusUpdater(self.channels, self.moves.append)
+        self._client = InProcessClient(dynamodb, self.crash_point.count_call)
+        self.channels = ChannelsTable(self._client, "channels")
+        self.grants = GrantsTable(self._client, "grants")
+        self.changes: list[str] = []
+        self.statuses = StatusUpdater(self.channels, self.changes.append)
         self.secret = WebhookSecret("the-first-webhook-secret", None, "v1")
         self.webhook_url = WEBHOOK_URL
         self._numbers = itertools.count(2)
@@ -146,15 +130,15 @@ class World:
         assert user is not None
         return user.id
 
-    def watch(self, login: str, *, as_streamer: str | None = None) -> Following:
+    def watch(self, login: str, *, as_streamer: str | None = None) -> WatchResult:
         """A viewer asks to watch; ``as_streamer`` has signed in as a streamer or moderator just now."""
-        resolution = resolve(self.helix, self.channels, login, int(self.now))
+        resolution = resolve_login(self.helix, self.channels, login, int(self.now))
         grant = None
         if as_streamer is not None:
             grantor_id = self.streamer_id(as_streamer)
             scopes = SCOPES if grantor_id == resolution.channel.id else frozenset({FOLLOWERS})
             grant = Grant(grantor_id, int(self.now), scopes)
-        return follow(self.subscriber, resolution, grant, int(self.now))
+        return watch_channel(self.subscriber, resolution, grant, int(self.now))
 
     def sign_in_as_streamer(self, login: str) -> None:
         """Somebody grants everything at Twitch."""
@@ -185,7 +169,7 @@ class World:
     # -- what Twitch and operators do ----------------------------------------------------------------
 
     def deliver(self) -> None:
-        """Twitch sends what it has to tell; the webhook verifies, and what it publishes is taken."""
+        """Twitch sends its messages; the webhook verifies them, and its notices are applied."""
         for delivery in self.twitch.take_messages():
             if delivery.subscription.callback.startswith("https://another-stage.example/"):
                 self.twitch.answered(delivery, 200, delivery.challenge or "", "text/plain")
@@ -211,19 +195,19 @@ class World:
 
     def _notice(self, published: message.Message) -> None:
         fields = json.loads(published.body)
-        news = Notice(fields["subscription"], int(parse_time(fields["sent_at"]).timestamp()))
+        published_notice = Notice(fields["subscription"], int(parse_time(fields["sent_at"]).timestamp()))
         try:
-            change = notice(self.statuses, self.grants, news)
+            change = apply_notice(self.statuses, self.grants, published_notice)
         except Crash:
-            # Twitch has its answer by then: what was noticed is lost, and the reconciler's to find out.
-            self.fuse.calls = None
+            # Twitch has its answer already: the notice is lost, and the reconciler corrects the table.
+            self.crash_point.calls = None
             return
         if change is not None:
             self.frames.append((change[0], summarize(change[1])))
 
     def _answered(self) -> None:
         """What happens while the answer to a request is under way."""
-        if self.early_challenges and self.fuse.calls is None:
+        if self.early_challenges and self.crash_point.calls is None:
             self.deliver()
         self.after_each_call()
         if self.after_call is not None and self.pool.requests[-1][0] == self.after_call[0]:
@@ -241,15 +225,17 @@ class World:
         """One run of the reconciler."""
         reconciler = Reconciler(
             self.subscriber,
-            lambda: viewers.count(self._dynamodb, "connections", datetime.fromtimestamp(self.now, UTC)),
+            lambda: connections.count_by_channel(
+                self._client, "connections", datetime.fromtimestamp(self.now, UTC)
+            ),
             GRACE,
-            self._tell,
+            self._on_change,
             clock=lambda: self.now,
             sleep=self._sleep,
         )
         return reconciler.run(self.now + 220)
 
-    def _tell(
+    def _on_change(
         self,
         streamer_id: str,
         before: Mapping[str, SubscriptionState],
@@ -272,26 +258,26 @@ class World:
         return [one for one in every if one.callback.partition("?")[0] == WEBHOOK_URL]
 
     def delivered(self, login: str) -> dict[str, list[str]]:
-        """The statuses of a channel's subscriptions at Twitch, by topic key."""
+        """The statuses of a channel's subscriptions at Twitch, by type key."""
         return self.delivered_to(self.streamer_id(login))
 
     def delivered_to(self, streamer_id: str) -> dict[str, list[str]]:
         """The same for a channel that may have no login any more."""
         statuses: dict[str, list[str]] = {}
         for one in self.listed():
-            match = attribution(one)
+            match = one.target
             if match is not None and match.streamer_id == streamer_id:
-                statuses.setdefault(match.topic.key, []).append(one.status)
+                statuses.setdefault(match.subscription_type.key, []).append(one.status)
         return statuses
 
     def known(self, login: str) -> dict[str, SubscriptionState]:
-        """What the table says of a channel's topics."""
+        """What the table says of a channel's subscriptions."""
         record = self.channels.get(self.streamer_id(login))
         assert record is not None
-        return dict(record.topics)
+        return dict(record.states)
 
-    def told(self, login: str) -> dict[str, tuple[str, str | None]]:
-        """What the last frame told a channel's viewers: status and reason by event type."""
+    def shown(self, login: str) -> dict[str, tuple[str, str | None]]:
+        """What the last frame showed a channel's viewers: status and reason by event type."""
         topics = [topics for streamer_id, topics in self.frames if streamer_id == self.streamer_id(login)][-1]
         return {topic["event_type"]: (topic["status"], topic["reason"]) for topic in topics}
 

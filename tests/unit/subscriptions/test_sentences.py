@@ -1,4 +1,4 @@
-"""The sentences in the topic table speak of fields that events have; the site tests how they read."""
+"""The sentences in the table of subscription types use only fields that the events have."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The topic table, and what a viewer is told of it."""
+"""The table of subscription types, and what a viewer sees of their states."""
 
 from collections import Counter
 
@@ -11,23 +11,21 @@ from lambdas.subscriptions.subscription_types import (
     SUBSCRIPTION_TYPES,
     SubscriptionState,
     SubscriptionType,
-    attribute,
+    find_target,
     summarize,
 )
 from local.twitch.subscription_types import SUBSCRIPTION_TYPES as SIMULATED
 
-topics = st.sampled_from(SUBSCRIPTION_TYPES)
+rows = st.sampled_from(SUBSCRIPTION_TYPES)
 streamer_ids = st.from_regex(r"[1-9][0-9]{0,11}", fullmatch=True)
 states = st.builds(
     SubscriptionState, st.sampled_from(SEVERITY), st.none() | st.uuids().map(str), st.none() | st.text()
 )
 
 
-def test_these_topics_need_nobodys_consent() -> None:
+def test_these_types_need_no_consent() -> None:
     assert {
-        (topic.event_type, topic.version, *topic.roles)
-        for topic in SUBSCRIPTION_TYPES
-        if topic.consent == "none"
+        (row.event_type, row.version, *row.roles) for row in SUBSCRIPTION_TYPES if row.consent == "none"
     } == {
         ("stream.online", "1", "broadcaster_user_id"),
         ("stream.offline", "1", "broadcaster_user_id"),
@@ -38,48 +36,41 @@ def test_these_topics_need_nobodys_consent() -> None:
     }
 
 
-@given(topics)
-def test_a_topic_has_a_scope_exactly_if_it_needs_consent(topic: SubscriptionType) -> None:
-    assert (topic.scope is None) == (topic.consent == "none")
-    assert ("grantor" in topic.roles.values()) == (topic.consent == "moderator")
-    assert "streamer" in topic.roles.values()
+@given(rows)
+def test_a_type_has_a_scope_exactly_if_it_needs_consent(row: SubscriptionType) -> None:
+    assert (row.scope is None) == (row.consent == "none")
+    assert ("grantor" in row.roles.values()) == (row.consent == "moderator")
+    assert "streamer" in row.roles.values()
 
 
-def test_the_simulated_twitch_knows_every_topic_and_asks_for_the_same_scopes() -> None:
+def test_the_simulated_twitch_knows_every_type_and_asks_for_the_same_scopes() -> None:
     simulated = {twin.name: twin for twin in SIMULATED}
-    assert {topic.event_type for topic in SUBSCRIPTION_TYPES} == simulated.keys()
-    for topic in SUBSCRIPTION_TYPES:
-        twin = simulated[topic.event_type]
-        assert (topic.version, topic.scope) == (twin.version, twin.scope)
-        assert twin.condition(topic.condition("1")) is not None
+    assert {row.event_type for row in SUBSCRIPTION_TYPES} == simulated.keys()
+    for row in SUBSCRIPTION_TYPES:
+        twin = simulated[row.event_type]
+        assert (row.version, row.scope) == (twin.version, twin.scope)
+        assert twin.condition(row.condition("1")) is not None
 
 
-def test_no_two_topics_share_a_key_or_ask_twitch_for_the_same() -> None:
-    assert max(Counter(topic.key for topic in SUBSCRIPTION_TYPES).values()) == 1
-    asked = Counter((topic.event_type, topic.version, frozenset(topic.roles)) for topic in SUBSCRIPTION_TYPES)
+def test_no_two_types_share_a_key_or_ask_twitch_for_the_same() -> None:
+    assert max(Counter(row.key for row in SUBSCRIPTION_TYPES).values()) == 1
+    asked = Counter((row.event_type, row.version, frozenset(row.roles)) for row in SUBSCRIPTION_TYPES)
     assert max(asked.values()) == 1
 
 
-@given(topics)
-def test_a_key_is_the_event_type_or_begins_with_it(topic: SubscriptionType) -> None:
-    assert topic.key.partition(":")[0] == topic.event_type
+@given(rows)
+def test_a_key_is_the_event_type_or_begins_with_it(row: SubscriptionType) -> None:
+    assert row.key.partition(":")[0] == row.event_type
 
 
-@given(topics, streamer_ids)
-def test_a_subscription_leads_back_to_its_topic_and_streamer(
-    topic: SubscriptionType, streamer_id: str
-) -> None:
-    condition = topic.condition(streamer_id)
-    assert attribute(topic.event_type, topic.version, condition) == (topic, streamer_id, streamer_id)
-
-
-@given(topics, streamer_ids)
-def test_it_still_does_with_the_empty_fields_that_twitch_adds(
-    topic: SubscriptionType, streamer_id: str
+@given(rows, streamer_ids, st.booleans())
+def test_a_subscription_leads_back_to_its_type_and_streamer(
+    row: SubscriptionType, streamer_id: str, twitch_adds_empty_fields: bool
 ) -> None:
     every_field = {field for row in SUBSCRIPTION_TYPES for field in row.roles}
-    condition = dict.fromkeys(every_field, "") | topic.condition(streamer_id)
-    assert attribute(topic.event_type, topic.version, condition) == (topic, streamer_id, streamer_id)
+    condition = dict.fromkeys(every_field, "") if twitch_adds_empty_fields else {}
+    condition |= row.condition(streamer_id)
+    assert find_target(row.event_type, row.version, condition) == (row, streamer_id, streamer_id)
 
 
 @pytest.mark.parametrize(
@@ -95,17 +86,17 @@ def test_it_still_does_with_the_empty_fields_that_twitch_adds(
     ],
     ids=["type", "another moderator's", "version", "other field", "more fields", "empty fields", "no fields"],
 )
-def test_what_is_not_in_the_table_is_attributed_to_nobody(
+def test_what_is_not_in_the_table_has_no_target(
     event_type: str, version: str, condition: dict[str, str]
 ) -> None:
-    assert attribute(event_type, version, condition) is None
+    assert find_target(event_type, version, condition) is None
 
 
-def test_follows_may_rest_on_a_moderators_consent() -> None:
-    (follow,) = (topic for topic in SUBSCRIPTION_TYPES if topic.consent == "moderator")
+def test_follows_may_use_a_moderators_consent() -> None:
+    (follow,) = (row for row in SUBSCRIPTION_TYPES if row.consent == "moderator")
     condition = {"broadcaster_user_id": "1", "moderator_user_id": "2"}
     assert follow.condition("1", "2") == condition
-    assert attribute("channel.follow", "2", condition) == (follow, "1", "2")
+    assert find_target("channel.follow", "2", condition) == (follow, "1", "2")
 
 
 @pytest.mark.parametrize(
@@ -123,37 +114,35 @@ def test_follows_may_rest_on_a_moderators_consent() -> None:
     ],
 )
 def test_every_status_of_twitch_means_a_state(at_twitch: str, status: str, reason: str | None) -> None:
-    state = SubscriptionState.of("an-id", at_twitch)
+    state = SubscriptionState.from_twitch("an-id", at_twitch)
     assert (state.status, state.reason) == (status, reason)
     assert state.live == (reason is None) == (state.subscription_id == "an-id")
 
 
-@given(st.fixed_dictionaries({topic.key: states for topic in SUBSCRIPTION_TYPES}))
-def test_a_viewer_is_told_of_each_event_type_once_and_of_the_worst_state(
+@given(st.fixed_dictionaries({row.key: states for row in SUBSCRIPTION_TYPES}))
+def test_a_viewer_sees_each_event_type_once_with_its_worst_state(
     known: dict[str, SubscriptionState],
 ) -> None:
-    told = summarize(known)
-    assert [entry["event_type"] for entry in told] == list(
-        dict.fromkeys(topic.event_type for topic in SUBSCRIPTION_TYPES)
+    shown = summarize(known)
+    assert [entry["event_type"] for entry in shown] == list(
+        dict.fromkeys(row.event_type for row in SUBSCRIPTION_TYPES)
     )
-    for entry in told:
-        related = [
-            known[topic.key] for topic in SUBSCRIPTION_TYPES if topic.event_type == entry["event_type"]
-        ]
+    for entry in shown:
+        related = [known[row.key] for row in SUBSCRIPTION_TYPES if row.event_type == entry["event_type"]]
         assert entry["status"] == max((state.status for state in related), key=SEVERITY.index)
         assert (entry["status"], entry["reason"]) in [(state.status, state.reason) for state in related]
 
 
 def test_one_side_of_raids_that_fails_makes_raids_fail() -> None:
-    known = {topic.key: SubscriptionState("enabled", topic.key) for topic in SUBSCRIPTION_TYPES}
+    known = {row.key: SubscriptionState("enabled", row.key) for row in SUBSCRIPTION_TYPES}
     known["channel.raid:from"] = SubscriptionState("failed", None, "limit_exceeded")
-    told = {entry["event_type"]: (entry["status"], entry["reason"]) for entry in summarize(known)}
-    assert told.pop("channel.raid") == ("failed", "limit_exceeded")
-    assert set(told.values()) == {("enabled", None)}
+    shown = {entry["event_type"]: (entry["status"], entry["reason"]) for entry in summarize(known)}
+    assert shown.pop("channel.raid") == ("failed", "limit_exceeded")
+    assert set(shown.values()) == {("enabled", None)}
 
 
-def test_a_topic_that_nothing_is_known_of_is_absent_and_may_need_consent() -> None:
-    told = {entry["event_type"]: (entry["status"], entry["reason"]) for entry in summarize({})}
-    assert told["stream.online"] == ("absent", None)
-    assert told["channel.cheer"] == ("absent", "consent_required")
-    assert {status for status, _ in told.values()} == {"absent"}
+def test_a_type_without_a_state_is_absent_and_may_need_consent() -> None:
+    shown = {entry["event_type"]: (entry["status"], entry["reason"]) for entry in summarize({})}
+    assert shown["stream.online"] == ("absent", None)
+    assert shown["channel.cheer"] == ("absent", "consent_required")
+    assert {status for status, _ in shown.values()} == {"absent"}
