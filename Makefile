@@ -171,19 +171,19 @@ pipeline: $(VENV) $(TOOLS) ## Deploy the roles with which REPOSITORY's workflows
 .PHONY: costs
 costs: $(VENV) $(TOOLS) $(SITE) ## Compute what the stages cost a month, and write it into docs/scaling.md
 	@for stage in dev prod; do $(CDK) synth --quiet -c stage=$$stage -o .cache/costs/$$stage || exit 1; done
-	@$(BIN)/python -m cdk.costs .cache/costs
+	@$(BIN)/python -m ops.costs .cache/costs
 
 .PHONY: doctor
 doctor: $(VENV) $(TOOLS) ## Check that STAGE (dev) can be deployed, and say what to do where it cannot
-	@$(ON_STAGE) $(BIN)/python -m cdk.doctor $(STAGE) $(if $(ON_STAGE),$${FANFARE_STATE_DIR:-.local}/settings.json)
+	@$(ON_STAGE) $(BIN)/python -m ops.doctor $(STAGE) $(if $(ON_STAGE),$${FANFARE_STATE_DIR:-.local}/settings.json)
 
 .PHONY: smoke
 smoke: $(VENV) ## Check that the deployed STAGE (dev; local: the running `make run`) does what it is for
-	@$(ON_STAGE) $(BIN)/python -m cdk.smoke $(STAGE)
+	@$(ON_STAGE) $(BIN)/python -m ops.smoke $(STAGE)
 
 .PHONY: destroy
 destroy: $(VENV) $(TOOLS) ## Say what deleting STAGE (dev) deletes and keeps, and delete it once confirmed
-	@$(ON_STAGE) $(BIN)/python -m cdk.destroy $(STAGE)
+	@$(ON_STAGE) $(BIN)/python -m ops.destroy $(STAGE)
 
 # -- upkeep ---------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 import urllib3
 
 from benchmarks.aws import event
-from lambdas.live.broadcaster import handler
+from lambdas.handlers.broadcaster import handler
 
 BURST, BURST_BATCH = 1_000, 10
 

@@ -14,14 +14,14 @@ from benchmarks.result import Result, limit
 from lambdas.common.observability import logger
 from lambdas.common.webhook_secret import WebhookSecret
 from lambdas.subscriptions.channels import ChannelsTable, Record, Resolution
-from lambdas.subscriptions.following import follow, resolve
 from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.helix import Credentials, Helix
 from lambdas.subscriptions.model import Grant
-from lambdas.subscriptions.reconciling import Reconciler
-from lambdas.subscriptions.subscribing import Subscriber
-from lambdas.subscriptions.topics import TOPICS, TopicState
-from lambdas.subscriptions.transitions import Transitions
+from lambdas.subscriptions.reconciler import Reconciler
+from lambdas.subscriptions.subscriber import Subscriber
+from lambdas.subscriptions.subscription_status import StatusUpdater
+from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES, SubscriptionState
+from lambdas.subscriptions.watching import follow, resolve
 from local.twitch.in_process import InProcessPool
 from local.twitch.settings import Settings
 from local.twitch.simulator import Simulator
@@ -32,7 +32,7 @@ PAGE = 100
 GRACE_SECONDS = 600
 # The reconciler's own time limit.
 RUN_SECONDS = 4 * 60
-FREE = sum(topic.consent == "none" for topic in TOPICS)
+FREE = sum(topic.consent == "none" for topic in SUBSCRIPTION_TYPES)
 
 
 class Channels(ChannelsTable):
@@ -58,9 +58,12 @@ class Channels(ChannelsTable):
         record = self._records[channel.id] = dataclasses.replace(known, watched_at=now)
         return record
 
-    def replace(self, streamer_id: str, key: str, expected_id: str | None, state: TopicState) -> bool:
+    def replace(self, streamer_id: str, key: str, expected_id: str | None, state: SubscriptionState) -> bool:
         record = self._records.get(streamer_id)
-        if record is None or record.topics.get(key, TopicState("absent")).subscription_id != expected_id:
+        if (
+            record is None
+            or record.topics.get(key, SubscriptionState("absent")).subscription_id != expected_id
+        ):
             return False
         self._records[streamer_id] = dataclasses.replace(record, topics={**record.topics, key: state})
         return True
@@ -97,7 +100,7 @@ def measure(channels: int = CHANNELS) -> list[Result]:
     level = logger.log_level
     logger.setLevel("ERROR")
     try:
-        with ThreadPoolExecutor(len(TOPICS)) as executor:
+        with ThreadPoolExecutor(len(SUBSCRIPTION_TYPES)) as executor:
             return _measure(channels, executor)
     finally:
         logger.setLevel(level)
@@ -118,7 +121,7 @@ def _measure(channels: int, executor: ThreadPoolExecutor) -> list[Result]:
     secret = WebhookSecret("the-webhook-secret", None, "1")
     subscriber = Subscriber(
         helix,
-        Transitions(table, lambda _status: None),
+        StatusUpdater(table, lambda _status: None),
         NoGrants(),
         "https://fanfare.example/webhooks/twitch",
         lambda: secret,

@@ -17,9 +17,9 @@ from typing import Any
 
 from benchmarks import aws, server
 from benchmarks.result import Result, limit
-from lambdas.ingest.signature import sign
+from lambdas.ingest.eventsub_signature import sign
 
-OURS, BOTO3 = "lambdas.ingest.webhook", "benchmarks.webhook_boto3"
+OURS, BOTO3 = "lambdas.handlers.webhook", "benchmarks.webhook_boto3"
 STARTS = 15
 WARM_RUNS, NOTIFICATIONS = 5, 2_000
 SETTINGS = {

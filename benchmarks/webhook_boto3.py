@@ -14,7 +14,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities import parameters
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from lambdas.ingest import delivery, signature
+from lambdas.ingest import eventsub_signature, message
 
 logger, metrics, app = Logger(), Metrics(), APIGatewayHttpResolver()
 SNS = boto3.client("sns")
@@ -25,17 +25,17 @@ TOPIC, SECRET = os.environ["EVENTS_TOPIC_ARN"], os.environ["WEBHOOK_SECRET_ARN"]
 def receive() -> Response[str]:
     """Verify, publish, answer."""
     headers = {name.lower(): value for name, value in app.current_event.headers.items()}
-    logger.set_correlation_id(headers[signature.MESSAGE_ID])
+    logger.set_correlation_id(headers[eventsub_signature.MESSAGE_ID])
     body = (app.current_event.decoded_body or "").encode()
     now = datetime.now(UTC)
-    sent_at = signature.verify(headers, body, [str(parameters.get_secret(SECRET)).encode()], now)
-    message = delivery.read(headers, body, sent_at, now)
-    if isinstance(message, delivery.Challenge):
-        return Response(200, "text/plain", message.text)
-    attributes = {"message_type": message.message_type, "event_type": message.event_type}
+    sent_at = eventsub_signature.verify(headers, body, [str(parameters.get_secret(SECRET)).encode()], now)
+    read = message.read(headers, body, sent_at, now)
+    if isinstance(read, message.Challenge):
+        return Response(200, "text/plain", read.text)
+    attributes = {"message_type": read.message_type, "event_type": read.event_type}
     SNS.publish(
         TopicArn=TOPIC,
-        Message=message.body,
+        Message=read.body,
         MessageAttributes={
             name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
         },

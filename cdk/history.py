@@ -200,7 +200,7 @@ class History(Construct):
             self,
             id_,
             self._settings,
-            handler=f"lambdas.history.{id_.lower()}.handler",
+            handler=f"lambdas.handlers.{id_.lower()}.handler",
             environment={
                 **(self._database.shared_environment if shared else self._database.environment),
                 **(environment or {}),

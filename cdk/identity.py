@@ -8,7 +8,7 @@ from aws_cdk import aws_cognito as cognito
 from constructs import Construct
 
 from cdk.acknowledge import acknowledge
-from cdk.packaging import TOPICS
+from cdk.packaging import SUBSCRIPTION_TYPES
 from cdk.settings import Settings
 
 # Scopes are fixed per provider, and a plain viewer is asked for none: whoever gives the consent that other
@@ -114,7 +114,7 @@ class Identity(Construct):
 
 def _consent_scopes() -> list[str]:
     """The scopes that the topics in need of consent ask for, each once."""
-    return sorted({topic["scope"] for topic in json.loads(TOPICS.read_text()) if topic["scope"]})
+    return sorted({topic["scope"] for topic in json.loads(SUBSCRIPTION_TYPES.read_text()) if topic["scope"]})
 
 
 def _secret(settings: Settings, field: str) -> str:

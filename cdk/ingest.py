@@ -42,7 +42,7 @@ class Ingest(Construct):
             self,
             "Webhook",
             settings,
-            handler="lambdas.ingest.webhook.handler",
+            handler="lambdas.handlers.webhook.handler",
             environment={
                 "EVENTS_TOPIC_ARN": self.topic.topic_arn,
                 "WEBHOOK_SECRET_ARN": webhook_secret.secret_arn,

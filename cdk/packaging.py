@@ -31,7 +31,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".build"
 REQUIREMENTS = ROOT / "lambdas" / "requirements.txt"
-TOPICS = ROOT / "lambdas" / "subscriptions" / "topics.json"
+SUBSCRIPTION_TYPES = ROOT / "lambdas" / "subscription_types.json"
 
 Target = Literal["lambda", "host"]
 
@@ -270,7 +270,7 @@ def sql_files(*folders: str) -> dict[str, bytes]:
 
 def topic_table() -> dict[str, bytes]:
     """The table of EventSub topics by its path in a package."""
-    return {str(TOPICS.relative_to(ROOT)): TOPICS.read_bytes()}
+    return {str(SUBSCRIPTION_TYPES.relative_to(ROOT)): SUBSCRIPTION_TYPES.read_bytes()}
 
 
 def _built(path: Path, digest: str, build: Callable[[Path], None]) -> Asset:

@@ -67,7 +67,7 @@ class Subscriptions(Construct):
             self,
             "Watch",
             settings,
-            handler="lambdas.subscriptions.watch.handler",
+            handler="lambdas.handlers.watch.handler",
             environment={
                 **state,
                 **twitch,
@@ -105,7 +105,7 @@ class Subscriptions(Construct):
             self,
             "Overlay",
             settings,
-            handler="lambdas.subscriptions.overlay.handler",
+            handler="lambdas.handlers.overlay.handler",
             environment={"OVERLAYS_TABLE": overlays.table_name},
             timeout=Duration.seconds(10),
         )
@@ -121,7 +121,7 @@ class Subscriptions(Construct):
             self,
             "Reconciler",
             settings,
-            handler="lambdas.subscriptions.reconciler.handler",
+            handler="lambdas.handlers.reconciler.handler",
             environment={
                 **state,
                 **twitch,
@@ -156,7 +156,7 @@ class Subscriptions(Construct):
             self,
             "Notices",
             settings,
-            handler="lambdas.subscriptions.notices.handler",
+            handler="lambdas.handlers.notices.handler",
             environment=state,
             files=topic_table(),
             timeout=Duration.seconds(10),

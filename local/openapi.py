@@ -5,7 +5,7 @@ import json
 import os
 import sys
 
-HANDLER = "lambdas.history.query"
+HANDLER = "lambdas.handlers.query"
 
 # The handler reads its settings and makes its clients when it is imported; none of them is used here.
 ENVIRONMENT = {

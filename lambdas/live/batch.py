@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lambdas.common.event import Event, MalformedEventError, format_json
-from lambdas.common.topics_change import TopicsChange
+from lambdas.common.topics_frame import TopicsFrame
 from lambdas.live import frames
 from lambdas.live.fanout import Chunk, Remainder
 from lambdas.live.frames import Frame
@@ -65,7 +65,7 @@ def _sort(batch: Batch, message_id: str, content: Any) -> None:
         case "remainder":
             batch.remainders[message_id] = Remainder.from_dict(content)
         case "topics":
-            change = TopicsChange.from_dict(content)
+            change = TopicsFrame.from_dict(content)
             batch.remainders[message_id] = Remainder(change.streamer_id, [Frame(change.frame())], after="")
         case "gathered":
             for event in [Event.from_dict(fields) for fields in content["events"]]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
 from lambdas.subscriptions.model import Channel
-from lambdas.subscriptions.topics import Status, TopicState
+from lambdas.subscriptions.subscription_types import Status, SubscriptionState
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -33,7 +33,7 @@ class Record:
 
     watched_at: int
     verified_at: int
-    topics: Mapping[str, TopicState]
+    topics: Mapping[str, SubscriptionState]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class ChannelsTable:
         )
         return _record(answer["Attributes"])
 
-    def replace(self, streamer_id: str, key: str, expected_id: str | None, state: TopicState) -> bool:
+    def replace(self, streamer_id: str, key: str, expected_id: str | None, state: SubscriptionState) -> bool:
         """Set a topic's state, and return whether it was set.
 
         Not if the topic has another subscription than ``expected_id`` by now (None: has one at all): then
@@ -180,8 +180,8 @@ def _record(item: "Item") -> Record:
     )
 
 
-def _state(fields: "Item") -> TopicState:
-    return TopicState(
+def _state(fields: "Item") -> SubscriptionState:
+    return SubscriptionState(
         status=cast("Status", fields["status"]["S"]),
         subscription_id=fields["id"]["S"] if "id" in fields else None,
         reason=fields["reason"]["S"] if "reason" in fields else None,
@@ -190,7 +190,7 @@ def _state(fields: "Item") -> TopicState:
     )
 
 
-def _map(state: TopicState) -> "AttributeValueTypeDef":
+def _map(state: SubscriptionState) -> "AttributeValueTypeDef":
     """A state as a map; what says nothing is left out, which the conditions above count on."""
     texts = {"status": state.status, "id": state.subscription_id, "reason": state.reason}
     numbers = {"attempts": state.attempts, "retry_at": state.retry_at}

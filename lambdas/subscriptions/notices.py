@@ -1,55 +1,73 @@
-"""Twitch verifies a subscription's callback, or revokes a subscription: table and viewers learn of it."""
+"""What a notice of Twitch's about one subscription means for its topic."""
 
 import dataclasses
-import json
+from collections.abc import Mapping
 from typing import Any
 
-import boto3
-from aws_lambda_powertools.utilities.typing import LambdaContext
-
-from lambdas.common.event import parse_time
-from lambdas.common.observability import MetricUnit, logger, metrics
-from lambdas.common.settings import from_environment
-from lambdas.common.topics_change import TopicsChange, send
-from lambdas.subscriptions.channels import ChannelsTable
+from lambdas.common.observability import logger
 from lambdas.subscriptions.grants import GrantsTable
-from lambdas.subscriptions.noticing import Notice, notice
-from lambdas.subscriptions.topics import summarize
-from lambdas.subscriptions.transitions import Transitions, metric_name
+from lambdas.subscriptions.plan import WITHDRAWN, settle
+from lambdas.subscriptions.subscription_status import StatusUpdater
+from lambdas.subscriptions.subscription_types import SubscriptionState, attribute
+
+VERIFIED = "verified"
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """The environment variables, with what the infrastructure calls them in capitals."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Notice:
+    """A challenge that was answered, or a revocation.
 
-    channels_table: str
-    grants_table: str
-    broadcast_queue_url: str
+    ``subscription`` is Twitch's object; its status tells which of the two. ``sent_at`` is in epoch seconds.
+    https://dev.twitch.tv/docs/eventsub/handling-webhook-events/#revoking-your-subscription
+    """
 
-
-SETTINGS = from_environment(Settings)
-DYNAMODB = boto3.client("dynamodb")
-SQS = boto3.client("sqs")
-TRANSITIONS = Transitions(
-    ChannelsTable(DYNAMODB, SETTINGS.channels_table),
-    lambda status: metrics.add_metric(metric_name(status), MetricUnit.Count, 1),
-)
-GRANTS = GrantsTable(DYNAMODB, SETTINGS.grants_table)
+    subscription: Mapping[str, Any]
+    sent_at: int
 
 
-@logger.inject_lambda_context(clear_state=True)
-@metrics.log_metrics
-def handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """Take what SNS delivers; each message is ``{"id", "sent_at", "subscription"}``."""
-    for record in event["Records"]:
-        message = json.loads(record["Sns"]["Message"])
-        logger.append_keys(correlation_id=message["id"])
-        _take(Notice(message["subscription"], int(parse_time(message["sent_at"]).timestamp())))
+def notice(
+    statuses: StatusUpdater, grants: GrantsTable, news: Notice
+) -> tuple[str, Mapping[str, SubscriptionState]] | None:
+    """Note what a notice says, and return the channel's id and states, if they are to be told to viewers.
+
+    Of many challenges that are answered at once, only the last ones are told: the table has them all then.
+    A notice is late if the topic has another subscription by now, and early if the call that creates its
+    subscription has not returned yet: the first changes nothing, the second counts.
+    """
+    subscription = news.subscription
+    match = attribute(subscription["type"], subscription["version"], subscription["condition"])
+    if match is None:
+        logger.warning("A notice of an unknown topic", extra={"subscription": subscription})
+        return None
+    topic, streamer_id, grantor_id = match
+    record = statuses.table.get(streamer_id)
+    before = record.topics.get(topic.key) if record else None
+    change = _change(
+        subscription["id"], SubscriptionState.of(subscription["id"], subscription["status"]), before
+    )
+    if record is None or change is None:
+        logger.info("A notice that changes nothing", extra={"channel": streamer_id, "topic": topic.key})
+        return None
+    after, why = change
+    if topic.scope is not None and after.reason in WITHDRAWN:
+        grants.withdraw(streamer_id, grantor_id, news.sent_at)
+    if not statuses.move(streamer_id, topic.key, before, after, why):
+        return None
+    record = statuses.table.get(streamer_id) or record
+    if why == VERIFIED and any(state.status == "pending" for state in record.topics.values()):
+        return None
+    return streamer_id, settle(record.topics, streamer_id, grants.of(streamer_id))
 
 
-def _take(news: Notice) -> None:
-    change = notice(TRANSITIONS, GRANTS, news)
-    if change is not None:
-        streamer_id, states = change
-        # A viewer's WebSocket opens a moment after the watch that subscribed the topics.
-        send(SQS, SETTINGS.broadcast_queue_url, TopicsChange(streamer_id, summarize(states)), delay_seconds=2)
+def _change(
+    subscription_id: str, told: SubscriptionState, before: SubscriptionState | None
+) -> tuple[SubscriptionState, str] | None:
+    """What a topic becomes by what is told of a subscription, and why; None if that changes nothing."""
+    about_it = before is not None and before.subscription_id == subscription_id
+    if told.status != "pending":
+        return (told, "revoked") if about_it else None
+    if before is not None and before.live and not about_it:
+        # It is to replace another one: the reconciler sees to that.
+        return None
+    after = SubscriptionState("enabled", subscription_id)
+    return (after, VERIFIED) if after != before else None

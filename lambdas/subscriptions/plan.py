@@ -1,7 +1,7 @@
 """Decisions about a channel's subscriptions: what Twitch's list means, what is missing, what is too much.
 
-The state of a topic moves ``absent → pending → enabled → revoked/failed``, see ``TopicState``. A watch and
-the reconciler decide with the same functions, from the same table and from Twitch's own list, so it does not
+A state moves ``absent → pending → enabled → revoked/failed``, see ``SubscriptionState``. A watch and the
+reconciler decide with the same functions, from the same table and from Twitch's own list, so it does not
 matter which of them comes first, whether both run at once, or where the last one stopped.
 """
 
@@ -10,7 +10,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from lambdas.common.event import parse_time
 from lambdas.subscriptions.model import Grant, Subscription
-from lambdas.subscriptions.topics import TOPICS, Attribution, Topic, TopicState, attribute
+from lambdas.subscriptions.subscription_types import (
+    SUBSCRIPTION_TYPES,
+    Attribution,
+    SubscriptionState,
+    SubscriptionType,
+    attribute,
+)
 
 # The reconciler compares the table with Twitch's list every 5 minutes; after three runs without it, a watch
 # compares for itself before it believes that a topic is subscribed.
@@ -45,7 +51,7 @@ class Observation:
     former callback only: they need a subscription to the current one before the former one may go.
     """
 
-    states: Mapping[str, TopicState]
+    states: Mapping[str, SubscriptionState]
     surplus: list[Subscription]
     outdated: frozenset[str]
 
@@ -62,11 +68,11 @@ def leads_here(subscription: Subscription, webhook_url: str) -> bool:
 
 def is_live(subscription: Subscription) -> bool:
     """Whether Twitch delivers it, or is about to: it counts against the limits."""
-    return TopicState.of(subscription.id, subscription.status).live
+    return SubscriptionState.of(subscription.id, subscription.status).live
 
 
 def observe(
-    subscriptions: Iterable[Subscription], callback: str, known: Mapping[str, TopicState], now: int
+    subscriptions: Iterable[Subscription], callback: str, known: Mapping[str, SubscriptionState], now: int
 ) -> Observation:
     """Sort out a channel's subscriptions, all of which are ours.
 
@@ -79,7 +85,7 @@ def observe(
         match = attribution(subscription)
         if match is not None:
             by_topic.setdefault(match.topic.key, []).append(subscription)
-    states: dict[str, TopicState] = {}
+    states: dict[str, SubscriptionState] = {}
     surplus: list[Subscription] = []
     outdated: set[str] = set()
     for key, candidates in by_topic.items():
@@ -101,32 +107,34 @@ def observe(
     return Observation(states, surplus, frozenset(outdated))
 
 
-def verified(known: Mapping[str, TopicState], observed: Mapping[str, TopicState]) -> dict[str, TopicState]:
+def verified(
+    known: Mapping[str, SubscriptionState], observed: Mapping[str, SubscriptionState]
+) -> dict[str, SubscriptionState]:
     """The states after a look at Twitch's list: what it shows is so, and what is live but not shown is lost.
 
     States that are not live and not shown stay: the reason why a topic is revoked outlives its subscription.
     """
     lost = {
-        key: TopicState("failed", None, "lost_at_twitch") if state.live else state
+        key: SubscriptionState("failed", None, "lost_at_twitch") if state.live else state
         for key, state in known.items()
     }
     return {**lost, **observed}
 
 
-def needs_verification(known: Mapping[str, TopicState], verified_at: int, now: int) -> bool:
+def needs_verification(known: Mapping[str, SubscriptionState], verified_at: int, now: int) -> bool:
     """Whether a watch must ask Twitch how the known topics stand (times in epoch seconds)."""
     age = now - verified_at
     trusted = {"enabled": TRUSTED_SECONDS, "pending": CHALLENGE_SECONDS}
     return any(age > trusted[state.status] for state in known.values() if state.live)
 
 
-def unseen(known: Mapping[str, TopicState], subscriptions: Iterable[Subscription]) -> bool:
+def unseen(known: Mapping[str, SubscriptionState], subscriptions: Iterable[Subscription]) -> bool:
     """Whether a live topic's subscription is not in the list, which may be older than the subscription."""
     listed = {subscription.id for subscription in subscriptions}
     return any(state.live and state.subscription_id not in listed for state in known.values())
 
 
-def consents(topic: Topic, streamer_id: str, grants: Iterable[Grant]) -> list[Grant]:
+def consents(topic: SubscriptionType, streamer_id: str, grants: Iterable[Grant]) -> list[Grant]:
     """The grants that a topic may be subscribed with, the streamer's own first, then the latest first."""
     fitting = [
         grant
@@ -137,40 +145,40 @@ def consents(topic: Topic, streamer_id: str, grants: Iterable[Grant]) -> list[Gr
 
 
 def settle(
-    states: Mapping[str, TopicState], streamer_id: str, grants: Sequence[Grant]
-) -> dict[str, TopicState]:
+    states: Mapping[str, SubscriptionState], streamer_id: str, grants: Sequence[Grant]
+) -> dict[str, SubscriptionState]:
     """The states of all topics, those that cannot be subscribed without a new grant saying so.
 
     A revoked topic goes on telling why it was revoked.
     """
     settled = {}
-    for topic in TOPICS:
-        state = states.get(topic.key, TopicState("absent"))
+    for topic in SUBSCRIPTION_TYPES:
+        state = states.get(topic.key, SubscriptionState("absent"))
         if topic.consent != "none" and not state.live and not consents(topic, streamer_id, grants):
             if state.status != "revoked":
-                state = TopicState("absent", None, "consent_required")
+                state = SubscriptionState("absent", None, "consent_required")
         elif state.reason == "consent_required":
-            state = TopicState("absent")
+            state = SubscriptionState("absent")
         settled[topic.key] = state
     return settled
 
 
 def to_create(
-    states: Mapping[str, TopicState], streamer_id: str, grants: Sequence[Grant], now: int
-) -> Iterator[Topic]:
+    states: Mapping[str, SubscriptionState], streamer_id: str, grants: Sequence[Grant], now: int
+) -> Iterator[SubscriptionType]:
     """The topics to subscribe now: not live, consented to, within the budget, and not refused lately."""
-    for topic in TOPICS:
-        state = states.get(topic.key, TopicState("absent"))
+    for topic in SUBSCRIPTION_TYPES:
+        state = states.get(topic.key, SubscriptionState("absent"))
         consented = topic.consent == "none" or consents(topic, streamer_id, grants)
         if not state.live and consented and state.reason != LIMITED and state.retry_at <= now:
             yield topic
 
 
-def refused(reason: str, before: TopicState | None, now: int) -> TopicState:
+def refused(reason: str, before: SubscriptionState | None, now: int) -> SubscriptionState:
     """The state of a topic that Twitch refuses for a reason that time seldom mends."""
     attempts = (before.attempts if before else 0) + 1
     wait = min(FIRST_RETRY_SECONDS * 2 ** (attempts - 1), LONGEST_RETRY_SECONDS)
-    return TopicState("failed", None, reason, attempts, now + wait)
+    return SubscriptionState("failed", None, reason, attempts, now + wait)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -184,7 +192,7 @@ class Expense:
     cost: int = dataclasses.field(compare=False)
 
     @classmethod
-    def of(cls, topic: Topic, streamer_id: str, viewers: int, cost: int) -> "Expense":
+    def of(cls, topic: SubscriptionType, streamer_id: str, viewers: int, cost: int) -> "Expense":
         """The expense of a topic on a channel with so many viewers."""
         return cls(topic.priority, -viewers, streamer_id, topic.key, cost)
 
@@ -224,8 +232,8 @@ def _is_current(one: Subscription, callback: str, now: int) -> bool:
     return one.callback == callback and _state(one, now).live
 
 
-def _state(subscription: Subscription, now: int) -> TopicState:
-    state = TopicState.of(subscription.id, subscription.status)
+def _state(subscription: Subscription, now: int) -> SubscriptionState:
+    state = SubscriptionState.of(subscription.id, subscription.status)
     if state.status == "pending" and now - parse_time(subscription.created_at).timestamp() > PENDING_SECONDS:
-        return TopicState.of(subscription.id, "webhook_callback_verification_failed")
+        return SubscriptionState.of(subscription.id, "webhook_callback_verification_failed")
     return state

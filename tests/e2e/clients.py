@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 import boto3
 from websockets.sync.client import ClientConnection, connect
 
-from cdk.smoke import Response, request
+from ops.smoke import Response, request
 
 T = TypeVar("T")
 

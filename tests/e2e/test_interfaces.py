@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from cdk.smoke import request, signed_headers
+from ops.smoke import request, signed_headers
 from tests.e2e.clients import Cloud, Viewer, connect_with_ticket, eventually
 
 STREAMER = {"broadcaster_user_id": "424242", "broadcaster_user_login": "contract_channel"}

@@ -16,9 +16,9 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from cdk.smoke import request
 from lambdas.common import tickets
 from lambdas.common.aws import AwsError, Client
+from ops.smoke import request
 from tests.e2e.clients import Cloud, Viewer, eventually
 
 pytestmark = pytest.mark.measured  # `make load`

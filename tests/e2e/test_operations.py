@@ -12,10 +12,10 @@ import boto3
 import psycopg
 import pytest
 
-from cdk.destroy import Resource, empty_buckets
-from cdk.smoke import Smoke
-from cdk.stage import DeployedStage
 from local.environment import ROOT, aws_variables
+from ops.destroy import Resource, empty_buckets
+from ops.smoke import Smoke
+from ops.stage import DeployedStage
 from tests.e2e.clients import Cloud, eventually
 from tests.e2e.grants import without_grant
 
@@ -126,7 +126,7 @@ def test_a_recorder_without_its_grant_is_named(cloud: Cloud, capsys: pytest.Capt
 
 
 def test_the_doctor_finds_the_local_stage_deployable(cloud: Cloud) -> None:
-    status, output = command("cdk.doctor", "local", str(cloud.settings_file))
+    status, output = command("ops.doctor", "local", str(cloud.settings_file))
     assert (status, "✗" in output) == (0, False), output
     assert "/oauth2/idpresponse" in output
 
@@ -137,7 +137,7 @@ def test_the_doctor_says_what_to_do_about_a_refused_twitch_secret(cloud: Cloud) 
     wrong = json.dumps({**json.loads(right), "client_secret": "wrong"})
     manager.put_secret_value(SecretId="fanfare/local/twitch", SecretString=wrong)
     try:
-        status, output = command("cdk.doctor", "local", str(cloud.settings_file))
+        status, output = command("ops.doctor", "local", str(cloud.settings_file))
     finally:
         manager.put_secret_value(SecretId="fanfare/local/twitch", SecretString=right)
     assert status == 1
@@ -146,7 +146,7 @@ def test_the_doctor_says_what_to_do_about_a_refused_twitch_secret(cloud: Cloud) 
 
 
 def test_destroying_shows_the_plan_and_asks(cloud: Cloud) -> None:
-    status, output = command("cdk.destroy", "local", typed="prod\n")
+    status, output = command("ops.destroy", "local", typed="prod\n")
     assert status == 1
     assert "x AWS::DynamoDB::Table" in output
     assert "Nothing was deleted." in output

@@ -36,7 +36,7 @@ Function(
     stack,
     "Added",
     settings,
-    handler="lambdas.live.added.handler",
+    handler="lambdas.handlers.added.handler",
     environment={},
     timeout=Duration.seconds(5),
 )
@@ -61,7 +61,7 @@ def next_version(tmp_path: Path) -> Path:
     for name in ("node_modules", "frontend/node_modules", ".build"):
         (copy / name).symlink_to(ROOT / name)
     (copy / "next_app.py").write_text(NEXT_APP)
-    (copy / "lambdas/live/added.py").write_text("def handler(event, context):\n    return 'added'\n")
+    (copy / "lambdas/handlers/added.py").write_text("def handler(event, context):\n    return 'added'\n")
     return copy
 
 

@@ -1,4 +1,4 @@
-import table from "../../../lambdas/subscriptions/topics.json";
+import table from "../../../lambdas/subscription_types.json";
 
 /** The site's part of a row of the table of subscription types, which the functions share. */
 export interface SubscriptionType {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cdk import costs
+from ops import costs
 from tests.infrastructure.template import Stage
 
 

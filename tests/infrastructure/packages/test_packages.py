@@ -37,24 +37,20 @@ def _distributions(package: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(("job", "capability"), JOBS.items())
-def test_a_package_holds_its_capability_and_common_only(prod: Stage, job: str, capability: str) -> None:
+def test_a_package_holds_its_handler_its_capability_and_common_only(
+    prod: Stage, job: str, capability: str
+) -> None:
     package = prod.package(job)
     modules = {path.relative_to(package).parts[1] for path in (package / "lambdas").rglob("*.py")}
-    assert modules == {"__init__.py", "common", capability}
-    assert (package / "lambdas" / capability / f"{job}.py").is_file()
-
-
-@pytest.mark.parametrize(("job", "capability"), JOBS.items())
-def test_a_package_holds_no_other_handler(prod: Stage, job: str, capability: str) -> None:
-    others = {other for other, where in JOBS.items() if where == capability} - {job}
-    present = {path.stem for path in (prod.package(job) / "lambdas" / capability).glob("*.py")}
-    assert not others & present
+    assert modules - {capability} == {"__init__.py", "common", "handlers"}
+    handlers = {path.name for path in (package / "lambdas" / "handlers").glob("*.py")}
+    assert handlers == {"__init__.py", f"{job}.py"}
 
 
 @pytest.mark.parametrize("job", JOBS)
 def test_every_module_in_a_package_is_imported_from_the_handler(prod: Stage, job: str) -> None:
     package = prod.package(job)
-    sources, _ = import_closure(f"lambdas.{JOBS[job]}.{job}")
+    sources, _ = import_closure(f"lambdas.handlers.{job}")
     assert {path.relative_to(package) for path in (package / "lambdas").rglob("*.py")} == {
         path.relative_to(packaging.ROOT) for path in sources
     }
@@ -62,13 +58,13 @@ def test_every_module_in_a_package_is_imported_from_the_handler(prod: Stage, job
 
 @pytest.mark.parametrize("job", ["watch", "reconciler", "notices"])
 def test_a_package_that_reads_the_topic_table_holds_it(prod: Stage, job: str) -> None:
-    table = Path("lambdas", "subscriptions", "topics.json")
+    table = Path("lambdas", "subscription_types.json")
     assert (prod.package(job) / table).read_bytes() == (packaging.ROOT / table).read_bytes()
 
 
 def test_the_site_is_built_anew_when_the_topics_change() -> None:
     inputs = packaging.site_inputs(packaging.ROOT / "frontend")
-    assert inputs["lambdas/subscriptions/topics.json"] == packaging.TOPICS.read_bytes()
+    assert inputs["lambdas/subscription_types.json"] == packaging.SUBSCRIPTION_TYPES.read_bytes()
     assert "frontend/src/events/sentences.ts" in inputs
 
 
@@ -219,7 +215,7 @@ def test_the_aws_sdk_comes_from_the_runtime(prod: Stage) -> None:
     imports = {
         alias.name
         for node in ast.walk(
-            ast.parse((prod.package("reconciler") / "lambdas/subscriptions/reconciler.py").read_text())
+            ast.parse((prod.package("reconciler") / "lambdas/handlers/reconciler.py").read_text())
         )
         if isinstance(node, ast.Import)
         for alias in node.names

@@ -1,5 +1,7 @@
 """What holds for every function, and what each is told."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.infrastructure.template import Stage
@@ -100,3 +102,10 @@ def test_no_secret_is_in_a_template(prod: Stage, local: Stage) -> None:
 def _plain(text: str) -> list[str]:
     """The template without its dynamic references."""
     return [part.partition("}}")[2] for part in text.split("{{resolve:")][1:]
+
+
+def test_the_functions_are_the_modules_of_the_handlers_folder(prod: Stage) -> None:
+    handlers = Path(__file__).parents[3] / "lambdas" / "handlers"
+    names = {function.get("FunctionName") for function in prod.of_type("AWS::Lambda::Function").values()}
+    own = {name.removeprefix("fanfare-prod-") for name in names if isinstance(name, str)}
+    assert own == {path.stem for path in handlers.glob("[!_]*.py")}

@@ -173,8 +173,8 @@ def load_handler(
         boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=EXPORTS)
 
         def load(name: str) -> ModuleType:
-            monkeypatch.delitem(sys.modules, f"lambdas.history.{name}", raising=False)
-            module = importlib.import_module(f"lambdas.history.{name}")
+            monkeypatch.delitem(sys.modules, f"lambdas.handlers.{name}", raising=False)
+            module = importlib.import_module(f"lambdas.handlers.{name}")
             opened.callback(module.DATABASE.close)
             return module
 

@@ -11,7 +11,7 @@ import boto3
 import pytest
 
 from lambdas.common.event import Event
-from lambdas.ingest.signature import sign
+from lambdas.ingest.eventsub_signature import sign
 from tests.integration.functions import Function, aws_variables, load
 
 SECRET = "a webhook secret for tests"
@@ -80,7 +80,7 @@ def webhook(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return load(
         monkeypatch,
         capsys,
-        "lambdas.ingest.webhook",
+        "lambdas.handlers.webhook",
         EVENTS_TOPIC_ARN=cloud.topic,
         WEBHOOK_SECRET_ARN=cloud.secret,
     )

@@ -9,7 +9,7 @@ import pytest
 from lambdas.common import connections
 from lambdas.common.aws import Client
 from lambdas.common.event import Event
-from lambdas.common.topics_change import TopicsChange
+from lambdas.common.topics_frame import TopicsFrame
 from lambdas.live.frames import MAX_FRAME_BYTES
 from tests.integration.functions import Function, load
 from tests.integration.live.conftest import CONNECTIONS, ConnectionsApi, Queues
@@ -27,11 +27,11 @@ def broadcaster(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Function:
-    monkeypatch.setattr("lambdas.live.broadcasting.LEFT_DELAY_SECONDS", 0)
+    monkeypatch.setattr("lambdas.live.broadcaster.LEFT_DELAY_SECONDS", 0)
     return load(
         monkeypatch,
         capsys,
-        "lambdas.live.broadcaster",
+        "lambdas.handlers.broadcaster",
         CONNECTIONS_TABLE=CONNECTIONS,
         CONNECTIONS_ENDPOINT=connections_api.endpoint,
         GATHER_QUEUE_URL=queues.urls["gather"],
@@ -42,7 +42,7 @@ def broadcaster(
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """An audience is large from the fourth viewer on."""
-    monkeypatch.setattr("lambdas.live.broadcasting.CHUNK_CONNECTIONS", CHUNK)
+    monkeypatch.setattr("lambdas.live.broadcaster.CHUNK_CONNECTIONS", CHUNK)
 
 
 def watch(registry: Client, streamer_id: str, *connection_ids: str, since: float = 60.0) -> None:
@@ -216,7 +216,7 @@ def test_nobody_is_skipped_who_stays_while_others_come_and_go(
         watch(registry, "1337", "a", "e", "z")
         return page
 
-    monkeypatch.setattr("lambdas.live.broadcasting.connections.read", read_while_others_move)
+    monkeypatch.setattr("lambdas.live.broadcaster.connections.read", read_while_others_move)
     broadcaster(batch(event("1")))
     for chunk in queues.take("fan-out"):
         assert failed(broadcaster(batch(chunk))) == []
@@ -240,7 +240,7 @@ def test_a_registry_that_fails_midway_is_read_on_by_another_invocation(
             table = "no-such-table" if after else arguments[1]
             return read(arguments[0], table, *arguments[2:], after=after, **options)
 
-        patched.setattr("lambdas.live.broadcasting.connections.read", read_the_first_page)
+        patched.setattr("lambdas.live.broadcaster.connections.read", read_the_first_page)
         assert failed(broadcaster(batch(event("1")))) == []
     messages = queues.take("fan-out")
     assert [json.loads(message)["type"] for message in messages] == ["chunk", "remainder"]
@@ -316,7 +316,7 @@ def test_what_is_left_is_handed_over_as_exactly_those_connections_and_frames(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first frame reaches b, the second does not; c gets nothing."""
-    monkeypatch.setattr("lambdas.live.broadcasting.PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("lambdas.live.broadcaster.PATIENCE_SECONDS", 0.5)
     watch(registry, "1337", *"abc")
     watch(registry, "42", "d")
     connections_api.statuses["c"] = 500
@@ -372,7 +372,7 @@ def test_an_api_that_cannot_be_reached_costs_nobody_the_event(
     queues: Queues,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lambdas.live.broadcasting.PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("lambdas.live.broadcaster.PATIENCE_SECONDS", 0.5)
     watch(registry, "1337", "a", "b")
     connections_api.stop()
     assert failed(broadcaster(batch(event("1"), event("2", "42")))) == []
@@ -441,7 +441,7 @@ def test_many_viewers_are_served_side_by_side(
     watch(registry, "1337", *viewers)
     assert failed(broadcaster(batch(event("1")))) == []
     assert sorted(connections_api.posted) == viewers
-    # Delivery is at least once: a socket that breaks after a post was taken has it posted again.
+    # Posting is at least once: a socket that breaks after a post was taken has it posted again.
     assert sum(len(frames) > 1 for frames in connections_api.posted.values()) < 10
 
 
@@ -451,7 +451,7 @@ def test_a_change_of_topics_reaches_the_viewers_of_its_channel(
     watch(registry, "1337", "a=")
     watch(registry, "42", "b=")
     topics = [{"event_type": "channel.cheer", "status": "absent", "reason": "consent_required"}]
-    message = TopicsChange("1337", topics).to_json()
+    message = TopicsFrame("1337", topics).to_json()
     connections_api.statuses["a="] = 400
     assert failed(broadcaster(batch(message))) == []
     connections_api.statuses.clear()

@@ -22,14 +22,14 @@ ARN = "arn:aws:execute-api:eu-central-1:123456789012:abcdef123/live/$connect"
 def authorizer(
     dynamodb: "DynamoDBClient", monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Function:
-    return load(monkeypatch, capsys, "lambdas.live.authorizer", TICKETS_TABLE=TICKETS)
+    return load(monkeypatch, capsys, "lambdas.handlers.authorizer", TICKETS_TABLE=TICKETS)
 
 
 @pytest.fixture
 def connection(
     dynamodb: "DynamoDBClient", monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Function:
-    return load(monkeypatch, capsys, "lambdas.live.connection", CONNECTIONS_TABLE=CONNECTIONS)
+    return load(monkeypatch, capsys, "lambdas.handlers.connection", CONNECTIONS_TABLE=CONNECTIONS)
 
 
 def handshake(ticket: str) -> dict[str, Any]:

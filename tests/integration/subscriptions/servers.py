@@ -15,14 +15,14 @@ from urllib.parse import parse_qs, urlsplit
 import urllib3
 from aiohttp import web
 
-from lambdas.subscriptions.topics import TOPICS
+from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES
 from local.twitch.server import create_app
 from local.twitch.settings import Settings
 
 CLIENT_ID = "the-client-id"
 CLIENT_SECRET = "the-client-secret"
 # The topics that any channel gets.
-FREE = tuple(topic for topic in TOPICS if topic.consent == "none")
+FREE = tuple(topic for topic in SUBSCRIPTION_TYPES if topic.consent == "none")
 
 
 @dataclasses.dataclass(frozen=True)

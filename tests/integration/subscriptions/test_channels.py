@@ -6,7 +6,7 @@ import pytest
 
 from lambdas.subscriptions.channels import ChannelsTable, Record, Resolution
 from lambdas.subscriptions.model import Channel
-from lambdas.subscriptions.topics import TopicState
+from lambdas.subscriptions.subscription_types import SubscriptionState
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 NOW = 1_800_000_000
 NINJA = Channel("1234", "ninja", "Ninja", "https://static-cdn.jtvnw.net/ninja.png")
 RESOLVED = Resolution(NINJA, NOW - 60)
-ENABLED = TopicState("enabled", "a")
-REVOKED = TopicState("revoked", None, "user_removed")
+ENABLED = SubscriptionState("enabled", "a")
+REVOKED = SubscriptionState("revoked", None, "user_removed")
 
 
 def test_nothing_is_known_of_a_channel_that_nobody_watched(channels: ChannelsTable) -> None:
@@ -35,12 +35,12 @@ def test_a_first_watch_knows_no_topics(channels: ChannelsTable, dynamodb: "Dynam
     }
 
 
-def record(channels: ChannelsTable, states: dict[str, TopicState]) -> None:
+def record(channels: ChannelsTable, states: dict[str, SubscriptionState]) -> None:
     for key, state in states.items():
         assert channels.replace("1234", key, None, state)
 
 
-def known(channels: ChannelsTable) -> dict[str, TopicState]:
+def known(channels: ChannelsTable) -> dict[str, SubscriptionState]:
     found = channels.get("1234")
     assert found is not None
     return dict(found.topics)
@@ -48,7 +48,10 @@ def known(channels: ChannelsTable) -> dict[str, TopicState]:
 
 def test_a_later_watch_sees_what_was_recorded_and_follows_a_new_login(channels: ChannelsTable) -> None:
     channels.watch(RESOLVED, NOW)
-    states = {"channel.raid:to": ENABLED, "user.update": TopicState("failed", None, "invalid", 2, NOW + 240)}
+    states = {
+        "channel.raid:to": ENABLED,
+        "user.update": SubscriptionState("failed", None, "invalid", 2, NOW + 240),
+    }
     record(channels, states)
     renamed = Resolution(Channel("1234", "ninja_2", "Ninja_2", ""), NOW + 60)
     assert channels.watch(renamed, NOW + 60) == channels.get("1234") == Record(NOW + 60, 0, states)
@@ -80,9 +83,9 @@ def test_recording_a_topic_leaves_the_others_alone(channels: ChannelsTable) -> N
     assert known(channels) == {"stream.online": ENABLED, "stream.offline": ENABLED}
 
 
-@pytest.mark.parametrize("before", [None, ENABLED, TopicState("failed", None, "rate_limited")])
+@pytest.mark.parametrize("before", [None, ENABLED, SubscriptionState("failed", None, "rate_limited")])
 def test_a_state_is_replaced_if_the_subscription_is_the_expected_one(
-    channels: ChannelsTable, before: TopicState | None
+    channels: ChannelsTable, before: SubscriptionState | None
 ) -> None:
     channels.watch(RESOLVED, NOW)
     record(channels, {"stream.online": before} if before else {})

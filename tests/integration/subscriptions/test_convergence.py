@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 
 from lambdas.subscriptions.helix import CredentialsRefusedError, HelixError
 from lambdas.subscriptions.plan import attribution, consents, is_live
-from lambdas.subscriptions.topics import TOPICS, Topic
+from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES, SubscriptionType
 from local.twitch.state import Fault
 from tests.integration.subscriptions.tables import empty_tables
 from tests.integration.subscriptions.world import GRACE, PERIOD, Crash, World
@@ -139,8 +139,8 @@ class Subscriptions(RuleBasedStateMachine):
         self.world.rotate_secret()
         self.rotated_since_run = 1
 
-    @rule(login=logins, topic=st.sampled_from(TOPICS[:6]))
-    def leave_something_behind(self, login: str, topic: Topic) -> None:
+    @rule(login=logins, topic=st.sampled_from(SUBSCRIPTION_TYPES[:6]))
+    def leave_something_behind(self, login: str, topic: SubscriptionType) -> None:
         """Somebody subscribes with our callback, and we know nothing of it."""
         with contextlib.suppress(HelixError, Crash, CredentialsRefusedError):
             self.world.helix.create_subscription(
@@ -201,7 +201,9 @@ class Subscriptions(RuleBasedStateMachine):
         streamer_id = self.world.streamer_id(login)
         grants = self.world.grants.of(streamer_id)
         return {
-            topic.key for topic in TOPICS if topic.consent == "none" or consents(topic, streamer_id, grants)
+            topic.key
+            for topic in SUBSCRIPTION_TYPES
+            if topic.consent == "none" or consents(topic, streamer_id, grants)
         }
 
     def check_nothing_is_missing(self) -> None:

@@ -22,7 +22,7 @@ from lambdas.common.event import format_time, parse_time
 from lambdas.common.observability import logger
 from lambdas.common.settings import SettingsError
 from lambdas.subscriptions.channels import ChannelsTable
-from lambdas.subscriptions.topics import SCOPES
+from lambdas.subscriptions.subscription_types import SCOPES
 from tests.integration.subscriptions.servers import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -103,8 +103,8 @@ def load(
         monkeypatch.setenv(name, value)
 
     def load_module(name: str) -> ModuleType:
-        monkeypatch.delitem(sys.modules, f"lambdas.subscriptions.{name}", raising=False)
-        return importlib.import_module(f"lambdas.subscriptions.{name}")
+        monkeypatch.delitem(sys.modules, f"lambdas.handlers.{name}", raising=False)
+        return importlib.import_module(f"lambdas.handlers.{name}")
 
     return load_module
 

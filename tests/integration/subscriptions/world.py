@@ -11,20 +11,20 @@ from botocore.client import BaseClient
 
 from lambdas.common.event import parse_time
 from lambdas.common.webhook_secret import WebhookSecret
-from lambdas.ingest import delivery, signature
+from lambdas.ingest import eventsub_signature, message
 from lambdas.ingest.refusal import RefusedError
 from lambdas.subscriptions import viewers
 from lambdas.subscriptions.channels import ChannelsTable
-from lambdas.subscriptions.following import Following, follow, resolve
 from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.helix import Credentials, Helix
 from lambdas.subscriptions.model import Grant, Subscription
-from lambdas.subscriptions.noticing import Notice, notice
+from lambdas.subscriptions.notices import Notice, notice
 from lambdas.subscriptions.plan import attribution
-from lambdas.subscriptions.reconciling import Reconciler, Report
-from lambdas.subscriptions.subscribing import Subscriber
-from lambdas.subscriptions.topics import SCOPES, TopicState, TopicStatus, summarize
-from lambdas.subscriptions.transitions import Transitions
+from lambdas.subscriptions.reconciler import Reconciler, Report
+from lambdas.subscriptions.subscriber import Subscriber
+from lambdas.subscriptions.subscription_status import StatusUpdater
+from lambdas.subscriptions.subscription_types import SCOPES, SubscriptionState, TopicStatus, summarize
+from lambdas.subscriptions.watching import Following, follow, resolve
 from local.twitch.in_process import InProcessPool
 from local.twitch.settings import Settings
 from local.twitch.simulator import Simulator
@@ -126,7 +126,7 @@ class World:
         self.channels = ChannelsTable(client, "channels")
         self.grants = GrantsTable(client, "grants")
         self.moves: list[str] = []
-        self.transitions = Transitions(self.channels, self.moves.append)
+        self.statuses = StatusUpdater(self.channels, self.moves.append)
         self.secret = WebhookSecret("the-first-webhook-secret", None, "v1")
         self.webhook_url = WEBHOOK_URL
         self._numbers = itertools.count(2)
@@ -135,7 +135,7 @@ class World:
     def redeploy(self) -> None:
         """Functions start anew, with the settings as they are now."""
         self.subscriber = Subscriber(
-            self.helix, self.transitions, self.grants, self.webhook_url, lambda: self.secret, AtOnce()
+            self.helix, self.statuses, self.grants, self.webhook_url, lambda: self.secret, AtOnce()
         )
 
     # -- what people do ----------------------------------------------------------------------------
@@ -186,32 +186,34 @@ class World:
 
     def deliver(self) -> None:
         """Twitch sends what it has to tell; the webhook verifies, and what it publishes is taken."""
-        for message in self.twitch.take_messages():
-            if message.subscription.callback.startswith("https://another-stage.example/"):
-                self.twitch.answered(message, 200, message.challenge or "", "text/plain")
+        for delivery in self.twitch.take_messages():
+            if delivery.subscription.callback.startswith("https://another-stage.example/"):
+                self.twitch.answered(delivery, 200, delivery.challenge or "", "text/plain")
                 continue
-            headers = {name.lower(): value for name, value in message.headers().items()}
+            headers = {name.lower(): value for name, value in delivery.headers().items()}
             now = datetime.fromtimestamp(self.now, UTC)
-            body = message.body.encode()
-            leads_here = message.subscription.callback.startswith("https://fanfare.example/")
+            body = delivery.body.encode()
+            leads_here = delivery.subscription.callback.startswith("https://fanfare.example/")
             try:
-                sent_at = signature.verify(headers, body, self.secret.accepted if leads_here else (), now)
+                sent_at = eventsub_signature.verify(
+                    headers, body, self.secret.accepted if leads_here else (), now
+                )
             except RefusedError:
-                self.twitch.answered(message, 403)
+                self.twitch.answered(delivery, 403)
                 continue
-            match delivery.read(headers, body, sent_at, now):
-                case delivery.Challenge(text, published):
-                    self.twitch.answered(message, 200, text, "text/plain")
+            match message.read(headers, body, sent_at, now):
+                case message.Challenge(text, published):
+                    self.twitch.answered(delivery, 200, text, "text/plain")
                 case published:
-                    self.twitch.answered(message, 204)
+                    self.twitch.answered(delivery, 204)
             if published is not None and published.message_type != "notification":
                 self._notice(published)
 
-    def _notice(self, message: delivery.Message) -> None:
-        fields = json.loads(message.body)
+    def _notice(self, published: message.Message) -> None:
+        fields = json.loads(published.body)
         news = Notice(fields["subscription"], int(parse_time(fields["sent_at"]).timestamp()))
         try:
-            change = notice(self.transitions, self.grants, news)
+            change = notice(self.statuses, self.grants, news)
         except Crash:
             # Twitch has its answer by then: what was noticed is lost, and the reconciler's to find out.
             self.fuse.calls = None
@@ -248,7 +250,10 @@ class World:
         return reconciler.run(self.now + 220)
 
     def _tell(
-        self, streamer_id: str, before: Mapping[str, TopicState], after: Mapping[str, TopicState]
+        self,
+        streamer_id: str,
+        before: Mapping[str, SubscriptionState],
+        after: Mapping[str, SubscriptionState],
     ) -> None:
         if summarize(before) != summarize(after):
             self.frames.append((streamer_id, summarize(after)))
@@ -279,7 +284,7 @@ class World:
                 statuses.setdefault(match.topic.key, []).append(one.status)
         return statuses
 
-    def known(self, login: str) -> dict[str, TopicState]:
+    def known(self, login: str) -> dict[str, SubscriptionState]:
         """What the table says of a channel's topics."""
         record = self.channels.get(self.streamer_id(login))
         assert record is not None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lambdas.common.connections import Connection
 from lambdas.common.event import Event
-from lambdas.common.topics_change import TopicsChange
+from lambdas.common.topics_frame import TopicsFrame
 from lambdas.live.batch import gathered, sort_out
 from lambdas.live.fanout import Chunk, Remainder
 from lambdas.live.frames import MAX_FRAME_BYTES, pack
@@ -61,7 +61,7 @@ def test_a_redelivered_event_in_one_batch_keeps_both_messages() -> None:
 
 def test_a_change_of_topics_is_a_frame_for_everybody_in_the_channel() -> None:
     topics = [{"event_type": "channel.raid", "status": "enabled", "reason": None}]
-    batch = sort_out([record(0, TopicsChange("1", topics).to_json()), record(1, event(1, "1").to_json())])
+    batch = sort_out([record(0, TopicsFrame("1", topics).to_json()), record(1, event(1, "1").to_json())])
     (remainder,) = batch.remainders.values()
     assert (remainder.streamer_id, remainder.after) == ("1", "")
     assert [json.loads(frame.data) for frame in remainder.frames] == [{"type": "topics", "topics": topics}]

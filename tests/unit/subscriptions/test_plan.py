@@ -27,15 +27,20 @@ from lambdas.subscriptions.plan import (
     unseen,
     verified,
 )
-from lambdas.subscriptions.topics import SCOPES, TOPIC_BY_KEY, TOPICS, TopicState
+from lambdas.subscriptions.subscription_types import (
+    SCOPES,
+    SUBSCRIPTION_TYPE_BY_KEY,
+    SUBSCRIPTION_TYPES,
+    SubscriptionState,
+)
 
 CALLBACK = "https://fanfare.example/webhooks/twitch"
 ROTATED = f"{CALLBACK}?secret=v2"
 STREAMER, MODERATOR = "1234", "77"
 NOW = 1_800_000_000
-ONLINE, FOLLOW = TOPIC_BY_KEY["stream.online"], TOPIC_BY_KEY["channel.follow"]
-CHEER = TOPIC_BY_KEY["channel.cheer"]
-FREE = {topic.key for topic in TOPICS if topic.consent == "none"}
+ONLINE, FOLLOW = SUBSCRIPTION_TYPE_BY_KEY["stream.online"], SUBSCRIPTION_TYPE_BY_KEY["channel.follow"]
+CHEER = SUBSCRIPTION_TYPE_BY_KEY["channel.cheer"]
+FREE = {topic.key for topic in SUBSCRIPTION_TYPES if topic.consent == "none"}
 
 STATUSES = (
     "enabled",
@@ -52,7 +57,7 @@ def subscription(
     callback: str = CALLBACK,
     age: int = 60,
 ) -> Subscription:
-    row = TOPIC_BY_KEY[topic]
+    row = SUBSCRIPTION_TYPE_BY_KEY[topic]
     created_at = datetime.fromtimestamp(NOW - age, UTC).isoformat()
     condition = row.condition(STREAMER)
     return Subscription(
@@ -60,14 +65,14 @@ def subscription(
     )
 
 
-states = st.builds(TopicState.of, st.sampled_from("abcdef"), st.sampled_from(STATUSES))
-known_states = st.dictionaries(st.sampled_from([topic.key for topic in TOPICS]), states)
+states = st.builds(SubscriptionState.of, st.sampled_from("abcdef"), st.sampled_from(STATUSES))
+known_states = st.dictionaries(st.sampled_from([topic.key for topic in SUBSCRIPTION_TYPES]), states)
 subscription_lists = st.lists(
     st.builds(
         subscription,
         st.sampled_from("abcdef"),
         st.sampled_from(STATUSES),
-        st.sampled_from([topic.key for topic in TOPICS]),
+        st.sampled_from([topic.key for topic in SUBSCRIPTION_TYPES]),
         st.sampled_from((CALLBACK, ROTATED)),
         st.sampled_from((60, PENDING_SECONDS + 1)),
     ),
@@ -77,14 +82,14 @@ subscription_lists = st.lists(
 
 def test_a_live_subscription_is_its_topics_state() -> None:
     observation = observe([subscription("a")], CALLBACK, {}, NOW)
-    assert observation.states == {ONLINE.key: TopicState("enabled", "a")}
+    assert observation.states == {ONLINE.key: SubscriptionState("enabled", "a")}
     assert (observation.surplus, observation.outdated) == ([], frozenset())
 
 
 def test_a_dead_subscription_is_too_much_and_tells_why() -> None:
     dead = subscription("a", "user_removed")
     observation = observe([dead], CALLBACK, {}, NOW)
-    assert observation.states == {ONLINE.key: TopicState("revoked", None, "user_removed")}
+    assert observation.states == {ONLINE.key: SubscriptionState("revoked", None, "user_removed")}
     assert observation.surplus == [dead]
 
 
@@ -92,7 +97,9 @@ def test_a_challenge_that_is_never_answered_has_failed() -> None:
     waiting = subscription("a", "webhook_callback_verification_pending", age=PENDING_SECONDS)
     assert observe([waiting], CALLBACK, {}, NOW).states[ONLINE.key].status == "pending"
     failed = observe([waiting], CALLBACK, {}, NOW + 1)
-    assert failed.states == {ONLINE.key: TopicState("failed", None, "webhook_callback_verification_failed")}
+    assert failed.states == {
+        ONLINE.key: SubscriptionState("failed", None, "webhook_callback_verification_failed")
+    }
     assert failed.surplus == [waiting]
 
 
@@ -103,17 +110,17 @@ def test_a_live_subscription_wins_over_a_dead_one(order: tuple[int, ...]) -> Non
         subscription("new"),
         subscription("old", "version_removed"),
     ]
-    known = {ONLINE.key: TopicState("enabled", "known")}
+    known = {ONLINE.key: SubscriptionState("enabled", "known")}
     observation = observe([entries[index] for index in order], CALLBACK, known, NOW)
-    assert observation.states == {ONLINE.key: TopicState("enabled", "new")}
+    assert observation.states == {ONLINE.key: SubscriptionState("enabled", "new")}
     assert {entry.id for entry in observation.surplus} == {"known", "old"}
 
 
 @pytest.mark.parametrize("known_id", ["a", "b"])
 def test_of_two_live_ones_the_known_one_stays(known_id: str) -> None:
-    known = {ONLINE.key: TopicState("pending", known_id)}
+    known = {ONLINE.key: SubscriptionState("pending", known_id)}
     observation = observe([subscription("a"), subscription("b")], CALLBACK, known, NOW)
-    assert observation.states == {ONLINE.key: TopicState("enabled", known_id)}
+    assert observation.states == {ONLINE.key: SubscriptionState("enabled", known_id)}
     assert [entry.id for entry in observation.surplus] == ["b" if known_id == "a" else "a"]
 
 
@@ -122,31 +129,31 @@ class TestWhenTheCallbackChanges:
 
     old = subscription("old")
 
-    def observe(self, *subscriptions: Subscription) -> tuple[TopicState, list[str], bool]:
-        known = {ONLINE.key: TopicState("enabled", "old")}
+    def observe(self, *subscriptions: Subscription) -> tuple[SubscriptionState, list[str], bool]:
+        known = {ONLINE.key: SubscriptionState("enabled", "old")}
         observation = observe(subscriptions, ROTATED, known, NOW)
         surplus = [entry.id for entry in observation.surplus]
         return observation.states[ONLINE.key], surplus, ONLINE.key in observation.outdated
 
     def test_the_former_subscription_stays_and_wants_a_successor(self) -> None:
-        assert self.observe(self.old) == (TopicState("enabled", "old"), [], True)
+        assert self.observe(self.old) == (SubscriptionState("enabled", "old"), [], True)
 
     def test_it_stays_until_the_successor_has_answered_its_challenge(self) -> None:
         new = subscription("new", "webhook_callback_verification_pending", callback=ROTATED)
-        assert self.observe(self.old, new) == (TopicState("enabled", "old"), [], False)
+        assert self.observe(self.old, new) == (SubscriptionState("enabled", "old"), [], False)
 
     def test_then_it_is_too_much(self) -> None:
         new = subscription("new", callback=ROTATED)
-        assert self.observe(self.old, new) == (TopicState("enabled", "new"), ["old"], False)
+        assert self.observe(self.old, new) == (SubscriptionState("enabled", "new"), ["old"], False)
 
     def test_a_successor_that_failed_does_not_count(self) -> None:
         new = subscription("new", "webhook_callback_verification_failed", callback=ROTATED)
-        assert self.observe(self.old, new) == (TopicState("enabled", "old"), ["new"], True)
+        assert self.observe(self.old, new) == (SubscriptionState("enabled", "old"), ["new"], True)
 
     def test_one_that_waits_for_its_challenge_need_not_stay(self) -> None:
         old = subscription("old", "webhook_callback_verification_pending")
         new = subscription("new", "webhook_callback_verification_pending", callback=ROTATED)
-        assert self.observe(old, new) == (TopicState("pending", "new"), ["old"], False)
+        assert self.observe(old, new) == (SubscriptionState("pending", "new"), ["old"], False)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +172,7 @@ def test_what_leads_to_our_webhook_is_ours(callback: str, ours: bool) -> None:
 
 @given(subscription_lists, known_states)
 def test_every_subscription_is_kept_for_a_reason_or_too_much(
-    listed: list[Subscription], known: dict[str, TopicState]
+    listed: list[Subscription], known: dict[str, SubscriptionState]
 ) -> None:
     observation = observe(listed, CALLBACK, known, NOW)
     surplus = {entry.id for entry in observation.surplus}
@@ -184,41 +191,41 @@ def test_every_subscription_is_kept_for_a_reason_or_too_much(
 
 @given(subscription_lists, known_states)
 def test_after_a_look_at_the_list_nothing_is_believed_to_be_live_that_is_not(
-    listed: list[Subscription], known: dict[str, TopicState]
+    listed: list[Subscription], known: dict[str, SubscriptionState]
 ) -> None:
     states = verified(known, observe(listed, CALLBACK, known, NOW).states)
-    live_at_twitch = {entry.id for entry in listed if TopicState.of(entry.id, entry.status).live}
+    live_at_twitch = {entry.id for entry in listed if SubscriptionState.of(entry.id, entry.status).live}
     assert {state.subscription_id for state in states.values() if state.live} <= live_at_twitch
 
 
 def test_a_subscription_that_twitch_lost_is_missing() -> None:
-    known = {ONLINE.key: TopicState("enabled", "a")}
-    assert verified(known, {}) == {ONLINE.key: TopicState("failed", None, "lost_at_twitch")}
+    known = {ONLINE.key: SubscriptionState("enabled", "a")}
+    assert verified(known, {}) == {ONLINE.key: SubscriptionState("failed", None, "lost_at_twitch")}
 
 
 def test_the_reason_of_a_revocation_outlives_the_subscription() -> None:
-    known = {ONLINE.key: TopicState("revoked", None, "user_removed")}
+    known = {ONLINE.key: SubscriptionState("revoked", None, "user_removed")}
     assert verified(known, {}) == known
 
 
 def test_a_list_is_older_than_the_table_if_it_lacks_a_live_subscription() -> None:
-    assert unseen({ONLINE.key: TopicState("pending", "new")}, [subscription("a")])
-    assert not unseen({ONLINE.key: TopicState("pending", "a")}, [subscription("a")])
-    assert not unseen({ONLINE.key: TopicState("revoked", None, "user_removed")}, [subscription("a")])
+    assert unseen({ONLINE.key: SubscriptionState("pending", "new")}, [subscription("a")])
+    assert not unseen({ONLINE.key: SubscriptionState("pending", "a")}, [subscription("a")])
+    assert not unseen({ONLINE.key: SubscriptionState("revoked", None, "user_removed")}, [subscription("a")])
 
 
-def keys_to_create(known: dict[str, TopicState], *grants: Grant) -> set[str]:
+def keys_to_create(known: dict[str, SubscriptionState], *grants: Grant) -> set[str]:
     return {topic.key for topic in to_create(known, STREAMER, grants, NOW)}
 
 
 def test_what_is_live_limited_or_lately_refused_is_not_subscribed() -> None:
     known = {
-        "stream.online": TopicState("enabled", "a"),
-        "stream.offline": TopicState("pending", "b"),
-        "channel.update": TopicState("absent", None, "limited"),
-        "channel.raid:to": TopicState("failed", None, "invalid", 1, NOW + 1),
-        "channel.raid:from": TopicState("failed", None, "invalid", 1, NOW),
-        "user.update": TopicState("revoked", None, "version_removed"),
+        "stream.online": SubscriptionState("enabled", "a"),
+        "stream.offline": SubscriptionState("pending", "b"),
+        "channel.update": SubscriptionState("absent", None, "limited"),
+        "channel.raid:to": SubscriptionState("failed", None, "invalid", 1, NOW + 1),
+        "channel.raid:from": SubscriptionState("failed", None, "invalid", 1, NOW),
+        "user.update": SubscriptionState("revoked", None, "version_removed"),
     }
     assert keys_to_create(known) == {"channel.raid:from", "user.update"}
 
@@ -229,7 +236,7 @@ class TestConsent:
 
     def test_the_streamers_unlocks_everything(self) -> None:
         assert keys_to_create({}) == FREE
-        assert keys_to_create({}, self.streamers) == {topic.key for topic in TOPICS}
+        assert keys_to_create({}, self.streamers) == {topic.key for topic in SUBSCRIPTION_TYPES}
 
     def test_a_moderators_unlocks_follows(self) -> None:
         assert keys_to_create({}, self.moderators) == FREE | {"channel.follow"}
@@ -247,16 +254,16 @@ class TestConsent:
 
     def test_without_it_a_topic_says_so(self) -> None:
         settled = settle({}, STREAMER, [])
-        assert settled[CHEER.key] == TopicState("absent", None, "consent_required")
-        assert settled[ONLINE.key] == TopicState("absent")
+        assert settled[CHEER.key] == SubscriptionState("absent", None, "consent_required")
+        assert settled[ONLINE.key] == SubscriptionState("absent")
 
     def test_a_revoked_topic_goes_on_saying_why(self) -> None:
-        revoked = {CHEER.key: TopicState("revoked", None, "authorization_revoked")}
+        revoked = {CHEER.key: SubscriptionState("revoked", None, "authorization_revoked")}
         assert settle(revoked, STREAMER, [])[CHEER.key] == revoked[CHEER.key]
 
     def test_once_given_the_topic_no_longer_says_that_it_is_missing(self) -> None:
-        missing = {CHEER.key: TopicState("absent", None, "consent_required")}
-        assert settle(missing, STREAMER, [self.streamers])[CHEER.key] == TopicState("absent")
+        missing = {CHEER.key: SubscriptionState("absent", None, "consent_required")}
+        assert settle(missing, STREAMER, [self.streamers])[CHEER.key] == SubscriptionState("absent")
 
 
 def test_what_twitch_refuses_is_tried_again_ever_less_often() -> None:
@@ -274,16 +281,16 @@ def test_what_twitch_refuses_is_tried_again_ever_less_often() -> None:
     ("known", "age", "expected"),
     [
         ({}, NOW, False),
-        ({ONLINE.key: TopicState("enabled", "a")}, TRUSTED_SECONDS, False),
-        ({ONLINE.key: TopicState("enabled", "a")}, TRUSTED_SECONDS + 1, True),
-        ({ONLINE.key: TopicState("pending", "a")}, CHALLENGE_SECONDS, False),
-        ({ONLINE.key: TopicState("pending", "a")}, CHALLENGE_SECONDS + 1, True),
-        ({ONLINE.key: TopicState("failed", None, "forbidden")}, NOW, False),
+        ({ONLINE.key: SubscriptionState("enabled", "a")}, TRUSTED_SECONDS, False),
+        ({ONLINE.key: SubscriptionState("enabled", "a")}, TRUSTED_SECONDS + 1, True),
+        ({ONLINE.key: SubscriptionState("pending", "a")}, CHALLENGE_SECONDS, False),
+        ({ONLINE.key: SubscriptionState("pending", "a")}, CHALLENGE_SECONDS + 1, True),
+        ({ONLINE.key: SubscriptionState("failed", None, "forbidden")}, NOW, False),
     ],
     ids=["a new channel", "lately", "long ago", "just challenged", "challenged before", "nothing is live"],
 )
 def test_twitch_is_asked_about_topics_that_may_have_changed(
-    known: dict[str, TopicState], age: int, expected: bool
+    known: dict[str, SubscriptionState], age: int, expected: bool
 ) -> None:
     assert needs_verification(known, NOW - age, NOW) is expected
 
@@ -294,7 +301,7 @@ class TestBudget:
     expenses = st.lists(
         st.builds(
             Expense.of,
-            st.sampled_from(TOPICS),
+            st.sampled_from(SUBSCRIPTION_TYPES),
             st.sampled_from(["1", "2", "3", "4"]),
             st.integers(0, 3),
             st.integers(1, 2),
@@ -307,7 +314,7 @@ class TestBudget:
         assert to_evict([Expense.of(ONLINE, "1", 5, 1)], 95, 100) == set()
 
     def test_low_priority_gives_way_first_and_then_the_least_watched(self) -> None:
-        profile = TOPIC_BY_KEY["user.update"]
+        profile = SUBSCRIPTION_TYPE_BY_KEY["user.update"]
         expenses = [
             Expense.of(topic, streamer, viewers, 1)
             for topic in (ONLINE, profile)

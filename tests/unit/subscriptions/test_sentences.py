@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from cdk.packaging import TOPICS
+from cdk.packaging import SUBSCRIPTION_TYPES
 from local.twitch.events import Event, Scene
 from local.twitch.topics import TOPIC_BY_TYPE
 from local.twitch.users import User
 
-ROWS = json.loads(TOPICS.read_text())
+ROWS = json.loads(SUBSCRIPTION_TYPES.read_text())
 # What the site works out before it speaks: frontend/src/events/sentences.ts.
 WORKED_OUT = {"changed", "winner", "most_votes"}
 

@@ -1,0 +1,136 @@
+"""What a verified delivery says, and what of it is published.
+
+https://dev.twitch.tv/docs/eventsub/handling-webhook-events/
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from lambdas.common.event import Event, format_json, format_time
+from lambdas.ingest.eventsub_signature import MESSAGE_ID
+from lambdas.ingest.refusal import RefusedError
+
+MESSAGE_TYPE = "twitch-eventsub-message-type"
+
+# Whom a topic is about, by what its condition names: the first of these that has a value. Twitch sends both
+# keys of a raid's condition, the unused one empty. A moderator's id is never the channel.
+# https://dev.twitch.tv/docs/eventsub/eventsub-subscription-types/
+CHANNELS = ("broadcaster_user", "to_broadcaster_user", "from_broadcaster_user", "user")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Challenge:
+    """Twitch asks whether the callback is ours: answer with ``text``, nothing else.
+
+    ``notice`` is what to publish of it, None if Twitch does not say which subscription it is about.
+    """
+
+    text: str
+    notice: "Message | None"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Message:
+    """What goes to the topic.
+
+    ``body`` of a ``notification`` is the event; of a ``revocation`` and of a
+    ``webhook_callback_verification`` it is ``{"id", "sent_at", "subscription"}``, the subscription being
+    Twitch's own object, whose ``status`` is the reason.
+    """
+
+    message_type: str
+    event_type: str
+    body: str
+
+
+def read(headers: Mapping[str, str], body: bytes, sent_at: datetime, now: datetime) -> Challenge | Message:
+    """Read a delivery whose signature was verified; header names are in lower case.
+
+    Raises RefusedError (400). The headers with the message's and the subscription's type are not signed, so
+    the body must have the shape of the message type it comes with, and the event type is taken from the body.
+    """
+    message_type = headers.get(MESSAGE_TYPE, "")
+    content = _parse(body)
+    match message_type:
+        case "webhook_callback_verification":
+            text = _text(content, "challenge")
+            try:
+                return Challenge(text, _notice(message_type, headers, content, sent_at))
+            except RefusedError:
+                # The answer depends on the signature and the challenge alone.
+                return Challenge(text, None)
+        case "notification":
+            event = _event(headers[MESSAGE_ID], content, sent_at, now)
+            return Message(message_type, event.event_type, _publishable(event.to_dict()))
+        case "revocation":
+            return _notice(message_type, headers, content, sent_at)
+        case _:
+            raise RefusedError(400, "unknown_type", f"The message type {message_type!r} is not known.")
+
+
+def _notice(
+    message_type: str, headers: Mapping[str, str], content: dict[str, Any], sent_at: datetime
+) -> Message:
+    subscription = _object(content, "subscription")
+    fields = {"id": headers[MESSAGE_ID], "sent_at": format_time(sent_at), "subscription": subscription}
+    return Message(message_type, _text(subscription, "type"), _publishable(fields))
+
+
+def _event(message_id: str, content: dict[str, Any], sent_at: datetime, now: datetime) -> Event:
+    subscription = _object(content, "subscription")
+    payload = _object(content, "event")
+    streamer_id, streamer_name = _channel(_object(subscription, "condition"), payload)
+    return Event(
+        id=message_id,
+        streamer_id=streamer_id,
+        streamer_name=streamer_name,
+        event_type=_text(subscription, "type"),
+        occurred_at=sent_at,
+        created_at=now,
+        payload=payload,
+    )
+
+
+def _channel(condition: dict[str, Any], payload: dict[str, Any]) -> tuple[str, str]:
+    """The id and the login of the channel that the event belongs to."""
+    for channel in CHANNELS:
+        if condition.get(f"{channel}_id"):
+            try:
+                return _text(condition, f"{channel}_id"), _text(payload, f"{channel}_login")
+            except RefusedError as error:
+                raise RefusedError(400, "no_channel", str(error)) from None
+    raise RefusedError(400, "no_channel", "The subscription's condition names no channel.")
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(body.decode())
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(400, "unparsable", f"The body is not JSON: {error}.") from None
+    if not isinstance(content, dict):
+        raise RefusedError(400, "unparsable", "The body is not a JSON object.")
+    return content
+
+
+def _publishable(fields: dict[str, Any]) -> str:
+    try:
+        return format_json(fields)
+    except ValueError as error:
+        raise RefusedError(400, "unparsable", f"The body is not JSON: {error}.") from None
+
+
+def _object(content: dict[str, Any], name: str) -> dict[str, Any]:
+    value = content.get(name)
+    if not isinstance(value, dict):
+        raise RefusedError(400, "unparsable", f"{name!r} is not an object.")
+    return value
+
+
+def _text(content: dict[str, Any], name: str) -> str:
+    value = content.get(name)
+    if not isinstance(value, str) or not value:
+        raise RefusedError(400, "unparsable", f"{name!r} is not a non-empty string.")
+    return value

@@ -1,0 +1,63 @@
+"""How many posts a second API Gateway takes from us: found out, not configured.
+
+One budget of the account serves every HTTP, WebSocket and ``@connections`` request, and each invocation sees
+its own part of it only. So each does as TCP does: a little more as time passes, and less by a factor when too
+many are answered by 429 (additive increase, multiplicative decrease), by which they come to share fairly.
+https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
+"""
+
+# The budget's default: nobody alone may have more.
+MOST = 10_000.0
+LEAST = 50.0
+# What may be sent at one moment, in seconds' worth: the default burst is half of the default rate.
+BURST_SECONDS = 0.5
+# Posts per second that are added each second.
+STEP = 1_000.0
+# Answers are judged together that come within this time.
+WINDOW_SECONDS = 0.1
+# Being refused now and then is how the limit is known; from this part on it is exceeded.
+TOLERATED = 0.05
+# A little below what was accepted, so that what was refused finds room, too.
+FACTOR = 0.9
+
+
+class RateLimiter:
+    """A bucket of tokens, one for each post, whose filling rate adapts. Times are seconds of one clock."""
+
+    def __init__(self, now: float) -> None:
+        self.per_second = MOST
+        self._tokens = MOST * BURST_SECONDS
+        self._filled = self._opened = now
+        self._accepted = self._throttled = 0
+
+    def available(self, now: float) -> int:
+        """How many posts may be sent at this moment."""
+        passed, self._filled = now - self._filled, now
+        if now - self._opened >= WINDOW_SECONDS:
+            self._judge(now)
+        self._tokens = min(self._tokens + self.per_second * passed, self.per_second * BURST_SECONDS)
+        return max(int(self._tokens), 0)
+
+    def spend(self, posts: int) -> None:
+        """Take the tokens of as many posts, no more than are available."""
+        self._tokens -= posts
+
+    def wait(self) -> float:
+        """Seconds, from the last look on, until a post may be sent."""
+        return max(1.0 - self._tokens, 0.0) / self.per_second
+
+    def answered(self, *, throttled: bool) -> None:
+        """A post was answered, by 429 or otherwise."""
+        if throttled:
+            self._throttled += 1
+        else:
+            self._accepted += 1
+
+    def _judge(self, now: float) -> None:
+        seconds, self._opened = now - self._opened, now
+        if self._throttled > TOLERATED * (self._accepted + self._throttled):
+            self.per_second = max(min(self._accepted / seconds, self.per_second) * FACTOR, LEAST)
+            self._tokens = min(self._tokens, 0.0)
+        elif not self._throttled:
+            self.per_second = min(self.per_second + STEP * seconds, MOST)
+        self._accepted = self._throttled = 0

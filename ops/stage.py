@@ -1,0 +1,43 @@
+"""A deployed stage, as CloudFormation tells of it: what the operators' commands work on."""
+
+import dataclasses
+from typing import Any, Self
+
+import boto3
+from botocore.exceptions import ClientError
+
+from ops.checklist import Failure
+
+
+@dataclasses.dataclass(frozen=True)
+class DeployedStage:
+    """The outputs of the stage's app stack, and a session in its Region."""
+
+    name: str
+    outputs: dict[str, str]
+    session: Any
+
+    @classmethod
+    def find(cls, name: str) -> Self:
+        """Read the outputs of stage ``name``. Raises Failure if it is not where the credentials point."""
+        session = boto3.Session()
+        if session.region_name is None:
+            raise Failure("no Region is set. Set AWS_REGION, or `region` in your profile.")
+        stack = f"Fanfare-{name}-App"
+        try:
+            (description,) = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+        except ClientError as error:
+            raise Failure(
+                f"there is no stack {stack} in {session.region_name} ({error}). "
+                f"Deploy it first: make deploy STAGE={name}"
+            ) from None
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in description["Outputs"]}
+        return cls(name, outputs, session)
+
+    def function(self, job: str) -> str:
+        """Name of the function that does ``job``."""
+        return f"fanfare-{self.name}-{job}"
+
+    def table(self, name: str) -> str:
+        """Name of a DynamoDB table."""
+        return f"fanfare-{self.name}-{name}"

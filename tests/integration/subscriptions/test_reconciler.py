@@ -1,0 +1,406 @@
+"""The reconciler: what stays subscribed, what is mended, what goes, and what viewers are told of it."""
+
+import pytest
+
+from lambdas.subscriptions.helix import TwitchUnavailableError
+from lambdas.subscriptions.reconciler import Report
+from lambdas.subscriptions.subscription_types import (
+    SUBSCRIPTION_TYPE_BY_KEY,
+    SUBSCRIPTION_TYPES,
+    SubscriptionState,
+)
+from local.twitch.events import stream_online
+from local.twitch.state import Fault, Subscription
+from local.twitch.topics import Topic
+from tests.integration.subscriptions.servers import FREE
+from tests.integration.subscriptions.world import GRACE, LIFETIME, PERIOD, Crash, World
+
+FREE_KEYS = {topic.key for topic in FREE}
+DELIVERED = {key: ["enabled"] for key in FREE_KEYS}
+
+
+def open_page(world: World, login: str = "ninja") -> None:
+    """A viewer opens the page, and Twitch delivers."""
+    world.watch(login)
+    world.connect(login, "a-viewer")
+    world.deliver()
+
+
+def leave(world: World, login: str = "ninja") -> None:
+    world.disconnect(login, "a-viewer")
+    world.now += GRACE + 1
+
+
+def held(world: World, event_type: str) -> Subscription:
+    """The subscription that Twitch holds for the only watched channel."""
+    (found,) = [one for one in world.twitch.state.subscriptions.values() if one.topic.type == event_type]
+    return found
+
+
+class TestCleaningUp:
+    def test_a_channel_that_somebody_watches_stays_subscribed(self, world: World) -> None:
+        open_page(world)
+        for _ in range(10):
+            world.now += PERIOD
+            world.connect("ninja", "a-viewer")
+            world.reconcile()
+        assert world.delivered("ninja") == DELIVERED
+
+    def test_a_channel_stays_for_the_grace_period_after_it_was_last_watched(self, world: World) -> None:
+        world.watch("ninja")
+        world.deliver()
+        world.now += GRACE
+        assert world.reconcile().deleted == 0
+        world.now += 1
+        assert world.reconcile().deleted == len(FREE)
+        assert world.channels.get(world.streamer_id("ninja")) is None
+
+    def test_the_grace_period_begins_when_the_last_viewer_was_seen(self, world: World) -> None:
+        open_page(world)
+        world.now += LIFETIME - 1
+        world.reconcile()
+        world.disconnect("ninja", "a-viewer")
+        world.now += GRACE
+        assert world.reconcile().deleted == 0
+        world.now += 1
+        assert world.reconcile().deleted == len(FREE)
+
+    def test_a_connection_whose_end_nobody_noticed_does_not_count_for_ever(self, world: World) -> None:
+        open_page(world)
+        world.now += LIFETIME + GRACE + 1
+        assert world.reconcile().deleted == len(FREE)
+
+    def test_a_channel_that_the_table_does_not_know_is_a_leftover(self, world: World) -> None:
+        world.watch("ninja")
+        assert world.channels.retire(world.streamer_id("ninja"), not_watched_since=int(world.now) + 1)
+        assert world.reconcile().deleted == len(FREE)
+        assert world.listed() == []
+
+    def test_another_stage_with_the_same_application_is_left_alone(self, world: World) -> None:
+        topic, streamer_id = FREE[0], world.streamer_id("ninja")
+        world.helix.create_subscription(
+            topic.event_type,
+            topic.version,
+            topic.condition(streamer_id),
+            "https://another-stage.example/webhooks/twitch",
+            "a-secret-of-theirs",
+        )
+        open_page(world)
+        leave(world)
+        assert world.reconcile().deleted == len(FREE)
+        assert len(world.twitch.state.subscriptions) == 1
+
+    def test_a_topic_that_is_not_in_the_table_any_more_goes(self, world: World) -> None:
+        open_page(world)
+        retired = Topic("channel.guest_star_session.begin", "beta", stream_online)
+        world.twitch.state.subscribe(
+            topic=retired,
+            condition={"broadcaster_user_id": world.streamer_id("ninja")},
+            callback=world.webhook_url,
+            secret=world.secret.current,
+            now=int(world.now * 10**9),
+        )
+        assert world.reconcile().deleted == 1
+        assert world.delivered("ninja") == DELIVERED
+
+    def test_a_watch_that_comes_while_its_subscriptions_are_deleted_gets_new_ones(self, world: World) -> None:
+        world.watch("ninja")
+        world.deliver()
+        world.now += GRACE + 1
+        world.after_call = ("DELETE", lambda: world.watch("ninja"))
+        world.reconcile()
+        world.deliver()
+        assert world.delivered("ninja") == DELIVERED
+        assert {state.subscription_id for state in world.known("ninja").values()} == {
+            one.id for one in world.listed()
+        }
+
+    def test_somebody_connected_to_a_channel_that_was_given_up_gets_it_back(self, world: World) -> None:
+        world.streamer_id("ninja")
+        world.connect("ninja", "a-viewer")
+        assert world.reconcile().created == len(FREE)
+        world.deliver()
+        assert world.delivered("ninja") == DELIVERED
+
+
+class TestMending:
+    def test_what_twitch_lost_is_subscribed_again_and_shown(self, world: World) -> None:
+        open_page(world)
+        world.twitch.state.delete(held(world, "channel.update").id)
+        assert world.reconcile().created == 1
+        assert world.told("ninja")["channel.update"] == ("pending", None)
+        world.deliver()
+        assert world.delivered("ninja") == DELIVERED
+        assert world.told("ninja")["channel.update"] == ("enabled", None)
+
+    @pytest.mark.parametrize(
+        "reason", ["notification_failures_exceeded", "version_removed", "user_removed", "moderator_removed"]
+    )
+    def test_what_twitch_revoked_is_subscribed_again(self, world: World, reason: str) -> None:
+        open_page(world)
+        world.twitch.revoke([held(world, "channel.update")], reason)
+        world.twitch.take_messages()  # the notice gets lost
+        assert (world.reconcile().created, world.delivered("ninja")["channel.update"]) == (
+            1,
+            ["webhook_callback_verification_pending"],
+        )
+
+    def test_a_challenge_that_was_never_answered_is_repeated(self, world: World) -> None:
+        world.watch("ninja")
+        for message in world.twitch.take_messages():
+            world.twitch.answered(message, None)
+        world.reconcile()
+        world.deliver()
+        assert world.delivered("ninja") == DELIVERED
+
+    def test_a_deleted_account_is_not_asked_for_again_and_again(self, world: World) -> None:
+        open_page(world)
+        user = world.twitch.state.users.by_login("ninja")
+        assert user is not None
+        world.twitch.delete_user(user)
+        world.deliver()
+        asked = []
+        for _ in range(12):
+            world.now += PERIOD
+            world.connect_id(user.id, "a-viewer")
+            before = len(world.pool.requests)
+            world.reconcile()
+            asked.append(("POST", "/helix/eventsub/subscriptions") in world.pool.requests[before:])
+        assert asked == [True, True, False, True, False, False, False, True, False, False, False, False]
+        assert set(world.delivered_to(user.id)) == set()
+
+    def test_only_one_of_two_for_the_same_topic_stays(self, world: World) -> None:
+        open_page(world)
+        topic = SUBSCRIPTION_TYPE_BY_KEY["stream.online"]
+        condition = topic.condition(world.streamer_id("ninja"))
+        again = f"{world.webhook_url}?secret=another"
+        world.helix.create_subscription(topic.event_type, "1", condition, again, world.secret.current)
+        world.deliver()
+        before = world.known("ninja")
+        world.reconcile()
+        assert world.delivered("ninja") == DELIVERED
+        assert world.known("ninja") == before
+
+    @pytest.mark.parametrize("twice", [False, True])
+    def test_runs_at_the_same_time_do_each_others_work(self, world: World, twice: bool) -> None:
+        open_page(world)
+        for one in list(world.twitch.state.subscriptions.values())[:3]:
+            world.twitch.state.delete(one.id)
+        if twice:
+            world.after_call = ("POST", world.reconcile)
+        world.reconcile()
+        world.deliver()
+        world.reconcile()
+        assert world.delivered("ninja") == DELIVERED
+
+
+class TestWithoutAGap:
+    def test_a_new_secret_replaces_every_subscription_while_the_old_one_verifies(self, world: World) -> None:
+        open_page(world)
+        world.rotate_secret()
+        before = {one.id for one in world.listed()}
+        gaps = []
+        world.after_each_call = lambda: gaps.append(
+            [key for key in FREE_KEYS if "enabled" not in world.delivered("ninja").get(key, [])]
+        )
+        assert (world.reconcile().created, world.delivered("ninja")) == (len(FREE), DELIVERED)
+        assert not any(gaps)
+        assert before.isdisjoint(one.id for one in world.listed())
+        assert {one.callback for one in world.listed()} == {f"{world.webhook_url}?secret=v2"}
+        calls = len(world.pool.requests)
+        world.reconcile()
+        assert len(world.pool.requests) == calls + 1
+
+    def test_a_replacement_that_cannot_be_made_leaves_the_old_one(self, world: World) -> None:
+        open_page(world)
+        world.rotate_secret()
+        world.twitch.state.faults.append(Fault("/helix/eventsub", method="POST", status=503))
+        world.reconcile()
+        assert world.delivered("ninja") == DELIVERED
+        assert {state.status for state in world.known("ninja").values()} == {"enabled"}
+
+    def test_a_new_callback_url_replaces_what_the_table_knows(self, world: World) -> None:
+        open_page(world)
+        world.webhook_url = "https://fanfare.example/elsewhere"
+        world.redeploy()
+        world.reconcile()
+        world.deliver()
+        world.reconcile()
+        assert {one.callback for one in world.twitch.state.subscriptions.values()} == {world.webhook_url}
+        assert len(world.twitch.state.subscriptions) == len(FREE)
+
+
+class TestTrouble:
+    def test_one_channel_that_fails_does_not_stop_the_others(self, world: World) -> None:
+        for login in ("ninja", "shroud"):
+            world.watch(login)
+        world.deliver()
+        world.now += GRACE + 1
+        world.twitch.state.faults.append(Fault("/helix/eventsub", method="DELETE", status=400, remaining=1))
+        report = world.reconcile()
+        assert (report.failed, report.deleted) == (1, len(FREE))
+        assert world.reconcile().deleted == len(FREE)
+        assert world.listed() == []
+
+    def test_a_rate_limit_is_waited_for(self, world: World) -> None:
+        open_page(world)
+        leave(world)
+        world.twitch.state.faults.append(Fault("/helix/eventsub", status=429, remaining=3))
+        before = world.now
+        assert world.reconcile().deleted == len(FREE)
+        assert world.now >= before + 3
+
+    def test_unless_it_lasts_longer_than_the_run(self, world: World) -> None:
+        open_page(world)
+        leave(world)
+        world.twitch.state.faults.append(Fault("/helix/eventsub", method="DELETE", status=429))
+        report = world.reconcile()
+        assert (report.complete, report.deleted) == (False, 0)
+        world.twitch.state.faults.clear()
+        assert world.reconcile().deleted == len(FREE)
+
+    def test_a_run_gives_up_when_twitch_is_away(self, world: World) -> None:
+        for number in range(10):
+            open_page(world, f"streamer_{number}")
+        world.twitch.state.faults.append(Fault("/helix/eventsub", method="POST", status=503))
+        for one in list(world.twitch.state.subscriptions.values()):
+            world.twitch.state.delete(one.id)
+        report = world.reconcile()
+        assert (report.complete, report.failed) == (False, 3)
+        world.twitch.state.faults.clear()
+        assert world.reconcile().created == 10 * len(FREE)
+
+    def test_a_list_that_cannot_be_read_stops_the_run(self, world: World) -> None:
+        open_page(world)
+        leave(world)
+        world.twitch.state.faults.append(Fault("/helix", status=500))
+        with pytest.raises(TwitchUnavailableError):
+            world.reconcile()
+        assert world.delivered("ninja") == DELIVERED
+
+    @pytest.mark.parametrize("calls", range(0, 13, 3))
+    def test_what_a_crash_leaves_is_done_by_the_next_run(self, world: World, calls: int) -> None:
+        open_page(world, "shroud")
+        world.twitch.state.delete(held(world, "user.update").id)
+        world.watch("ninja")
+        world.now += GRACE + 1
+        world.connect("shroud", "a-viewer")
+        world.fuse.calls = calls
+        with pytest.raises(Crash):
+            world.reconcile()
+        world.fuse.calls = None
+        world.reconcile()
+        world.deliver()
+        assert (world.delivered("shroud"), world.delivered("ninja")) == (DELIVERED, {})
+
+    def test_a_run_goes_through_every_page(self, world: World) -> None:
+        for number in range(18):
+            world.watch(f"streamer_{number}")
+        assert len(world.listed()) > 100  # Twitch's page
+        world.now += GRACE + 1
+        assert world.reconcile().deleted == 18 * len(FREE)
+        assert world.listed() == []
+
+
+class TestASteadyState:
+    def test_it_costs_the_listing_alone(self, world: World) -> None:
+        for number in range(18):
+            open_page(world, f"streamer_{number}")
+        before = len(world.pool.requests)
+        report = world.reconcile()
+        assert world.calls(before) == [("GET", "/helix/eventsub/subscriptions")] * 2
+        assert report == Report(channels=18, total_cost=18 * len(FREE), max_total_cost=10_000)
+
+    def test_nobody_is_told_and_nothing_is_logged_twice(self, world: World) -> None:
+        open_page(world)
+        told, moved = len(world.frames), len(world.moves)
+        world.reconcile()
+        assert (len(world.frames), len(world.moves)) == (told, moved)
+
+
+class TestConsent:
+    def test_a_revocation_whose_notice_got_lost_shows_within_a_period(self, world: World) -> None:
+        world.sign_in_as_streamer("ninja")
+        world.watch("ninja", as_streamer="ninja")
+        world.connect("ninja", "a-viewer")
+        world.deliver()
+        user = world.twitch.state.users.by_login("ninja")
+        assert user is not None
+        world.twitch.disconnect(user)
+        world.twitch.take_messages()
+        world.reconcile()
+        assert world.told("ninja")["channel.cheer"] == ("revoked", "authorization_revoked")
+        assert world.delivered("ninja").keys() == FREE_KEYS
+        calls = len(world.pool.requests)
+        world.reconcile()
+        assert len(world.pool.requests) == calls + 1
+
+    def test_follows_go_over_to_another_moderators_consent(self, world: World) -> None:
+        users = world.twitch.state.users
+        ninja, ann, bob = (users.by_login(login) for login in ("ninja", "ann", "bob"))
+        assert ninja is not None
+        assert ann is not None
+        assert bob is not None
+        world.twitch.set_moderators(ninja, [ann, bob])
+        for moderator in ("ann", "bob"):
+            world.sign_in_as_streamer(moderator)
+            world.watch("ninja", as_streamer=moderator)
+            world.now += 1
+        world.connect("ninja", "a-viewer")
+        world.deliver()
+        rests_on = held(world, "channel.follow").condition["moderator_user_id"]
+        world.twitch.set_moderators(ninja, [bob if rests_on == ann.id else ann])
+        world.deliver()
+        assert world.told("ninja")["channel.follow"] == ("revoked", "moderator_removed")
+        world.reconcile()
+        world.deliver()
+        assert world.told("ninja")["channel.follow"] == ("enabled", None)
+        assert held(world, "channel.follow").condition["moderator_user_id"] != rests_on
+
+
+class TestBudget:
+    def test_what_few_people_watch_gives_way_and_comes_back(self, world: World) -> None:
+        world.twitch.state.max_total_cost = 20
+        for login, viewers in (("crowded", 3), ("quiet", 1), ("empty", 0)):
+            world.watch(login)
+            world.deliver()
+            for number in range(viewers):
+                world.connect(login, f"viewer-{number}")
+        # 18 of 20 is fine; another one's two make it crowded.
+        for key in ("stream.online", "stream.offline"):
+            topic = SUBSCRIPTION_TYPE_BY_KEY[key]
+            world.helix.create_subscription(
+                topic.event_type,
+                topic.version,
+                topic.condition(world.streamer_id("somebody")),
+                "https://another-stage.example/",
+                "a-secret-of-theirs",
+            )
+        report = world.reconcile()
+        limited = SubscriptionState("absent", None, "limited")
+        assert report.limited == 2
+        assert world.known("quiet")["user.update"] == world.known("empty")["user.update"] == limited
+        assert world.known("crowded")["user.update"].status == "enabled"
+        assert world.told("quiet")["user.update"] == ("absent", "limited")
+
+        calls = len(world.pool.requests)
+        assert world.reconcile().limited == 2
+        assert len(world.pool.requests) == calls + 1, "what gave way is not tried again and again"
+
+        world.twitch.state.max_total_cost = 40
+        world.reconcile()
+        world.deliver()
+        assert world.told("quiet")["user.update"] == ("enabled", None)
+
+    def test_a_budget_that_twitch_cuts_leaves_the_watched_channels_their_best(self, world: World) -> None:
+        for login in ("ninja", "shroud"):
+            open_page(world, login)
+        world.twitch.state.max_total_cost = 5
+        world.reconcile()
+        left = {key for login in ("ninja", "shroud") for key in world.delivered(login)}
+        assert left == {"stream.online", "stream.offline"}
+
+
+def test_every_topic_has_a_state_from_the_beginning(world: World) -> None:
+    following = world.watch("ninja")
+    assert following.topics.keys() == {topic.key for topic in SUBSCRIPTION_TYPES}
