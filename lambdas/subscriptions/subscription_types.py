@@ -12,7 +12,7 @@ The table is ``lambdas/subscription_types.json``, which the site reads, too. To 
 * ``display`` is how the site shows the event type, in the first of its rows: the family that it is filtered
   by, icon, tone (a colour), label, noun in singular and plural, and ``bursts`` if its events come in bursts.
   ``frontend/src/events/eventTypes.ts`` reads it.
-* ``sentence`` is how the site describes an event; how it is written, says ``frontend/src/events/sentences.ts``.
+* ``sentence`` is how the site describes an event. ``frontend/src/events/sentences.ts`` explains its form.
 
 https://dev.twitch.tv/docs/eventsub/eventsub-subscription-types/
 """
