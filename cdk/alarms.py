@@ -13,7 +13,7 @@ from cdk.settings import Settings
 
 
 class Alarms(Construct):
-    """The topic ``alarms`` and who is told of it."""
+    """The topic ``fanfare-<stage>-alarms``, which every alarm that ``scope`` has by now notifies."""
 
     def __init__(self, scope: Construct, id_: str, settings: Settings) -> None:
         super().__init__(scope, id_)
@@ -31,9 +31,6 @@ class Alarms(Construct):
         self.topic.add_to_resource_policy(self._cloudwatch_may("sns:Publish", on=self.topic.topic_arn))
         if settings.alarm_email:
             self.topic.add_subscription(subscriptions.EmailSubscription(settings.alarm_email))
-
-    def notified_by(self, scope: Construct) -> None:
-        """Let every alarm below ``scope`` notify the topic, when it is raised and when it is over."""
         action = actions.SnsAction(self.topic)
         for construct in scope.node.find_all():
             if isinstance(construct, cloudwatch.Alarm):
@@ -41,7 +38,7 @@ class Alarms(Construct):
                 construct.add_ok_action(action)
 
     def _cloudwatch_may(self, *allowed: str, on: str) -> iam.PolicyStatement:
-        """``on`` is, in a key's policy, ``*``: this key."""
+        """In a key's policy ``*`` is the key itself."""
         return iam.PolicyStatement(
             principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
             actions=[*allowed],

@@ -256,7 +256,7 @@ class External(Construct):
 
     def grant_connect(self, function: Function, *, shared: bool) -> None:  # noqa: ARG002 -- one way in
         """Let ``function`` read the password."""
-        function.allow("secretsmanager:GetSecretValue", on=f"{self._secret.secret_arn}-??????")
+        function.allow_reading(self._secret)
 
 
 Database = AuroraServerless | External

@@ -318,6 +318,14 @@ class Settings(_Settings):
         return self.waf is not None or (self.domain is not None and self.domain.certificate_arn is None)
 
     @property
+    def upkeep_minutes(self) -> int:
+        """How often the archiver runs: four times a partition, and at least four times a day.
+
+        Not more often, since each run wakes a paused database. Schedules take whole minutes.
+        """
+        return max(1, min(self.partition_seconds // 60 // 4, 6 * 60))
+
+    @property
     def twitch_secret_name(self) -> str:
         """Name of the secret with the Twitch app's credentials."""
         return self.twitch.secret_name.format(stage=self.stage)

@@ -53,8 +53,7 @@ def test_a_message_stays_invisible_for_six_times_what_the_function_may_take(
 
 @pytest.mark.parametrize("feed", QUEUES)
 @pytest.mark.parametrize("queue", ["Queue", "DeadLetters"])
-def test_queues_are_encrypted_and_take_tls_only(prod: Stage, feed: str, queue: str) -> None:
-    assert prod.resources[f"{feed}/{queue}"].properties["SqsManagedSseEnabled"] is True
+def test_queues_take_tls_only(prod: Stage, feed: str, queue: str) -> None:
     statements = prod.resources[f"{feed}/{queue}/Policy"].properties["PolicyDocument"]["Statement"]
     refusals = [statement["Condition"] for statement in statements if statement["Effect"] == "Deny"]
     assert refusals == [{"Bool": {"aws:SecureTransport": "false"}}]

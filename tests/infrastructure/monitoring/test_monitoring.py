@@ -38,11 +38,6 @@ def test_links_within_the_runbook_lead_somewhere() -> None:
     assert {*re.findall(r"\]\(#([^)]+)\)", RUNBOOK)} <= entries
 
 
-def test_alarms_notify_when_they_are_raised_and_when_they_are_over(prod: Stage) -> None:
-    for name, alarm in alarms(prod).items():
-        assert alarm["AlarmActions"] == alarm["OKActions"] != [], name
-
-
 @pytest.mark.parametrize(
     ("name", "metric", "above"),
     [

@@ -101,15 +101,6 @@ def test_every_log_group_forgets(prod: Stage) -> None:
     assert without == CDKS_OWN
 
 
-def test_both_apis_are_throttled(prod: Stage) -> None:
-    stages = prod.of_type("AWS::ApiGatewayV2::Stage")
-    assert stages.keys() == {"HttpStage", "Live/Stage"}
-    for stage in stages.values():
-        limits = stage["DefaultRouteSettings"]
-        assert limits["ThrottlingRateLimit"] > 0
-        assert limits["ThrottlingBurstLimit"] > 0
-
-
 def test_the_http_api_logs_what_it_answered_and_nobodys_address(prod: Stage) -> None:
     settings = prod.resources["HttpStage"].properties["AccessLogSettings"]
     assert settings["DestinationArn"] == "{HttpStage/AccessLogs.Arn}"
