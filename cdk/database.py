@@ -57,7 +57,9 @@ class AuroraServerless(Construct):
         acknowledge(vpc, "VPC7", because="It has no way in, and one way out: to one bucket.")
         subnets = ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED)
         self.cluster = self._cluster = self._make_cluster(settings, aurora, vpc, subnets)
-        clients = self._make_client_group(vpc)
+        # The functions that may connect: they reach the database and nothing else.
+        clients = self._security_group("Clients", vpc, "Functions that reach the database")
+        self._cluster.connections.allow_default_port_from(clients)
         self._make_role()
         exporters = self._make_exporter_group(vpc, subnets, exports)
         self.network = {"vpc": vpc, "vpc_subnets": subnets, "security_groups": [clients]}
@@ -127,9 +129,7 @@ class AuroraServerless(Construct):
         self, vpc: ec2.IVpc, subnets: ec2.SubnetSelection, clients: ec2.SecurityGroup
     ) -> rds.DatabaseProxy:
         """A pool of connections in front of the cluster; IAM authentication on both of its sides."""
-        group = ec2.SecurityGroup(
-            self, "ProxyGroup", vpc=vpc, allow_all_outbound=False, description="The proxy of the database"
-        )
+        group = self._security_group("ProxyGroup", vpc, "The proxy of the database")
         role = iam.Role(self, "ProxyRole", assumed_by=iam.ServicePrincipal("rds.amazonaws.com"))
         self._cluster.grant_connect(role, USER)
         proxy = rds.DatabaseProxy(
@@ -151,18 +151,6 @@ class AuroraServerless(Construct):
         group.connections.allow_from(clients, ec2.Port.tcp(PORT))
         return proxy
 
-    def _make_client_group(self, vpc: ec2.IVpc) -> ec2.SecurityGroup:
-        """The group of the functions that may connect; they reach the database and nothing else."""
-        clients = ec2.SecurityGroup(
-            self,
-            "Clients",
-            vpc=vpc,
-            allow_all_outbound=False,
-            description="Functions that reach the database",
-        )
-        self._cluster.connections.allow_default_port_from(clients)
-        return clients
-
     def _make_exporter_group(
         self, vpc: ec2.Vpc, subnets: ec2.SubnetSelection, exports: s3.IBucket
     ) -> ec2.SecurityGroup:
@@ -178,12 +166,13 @@ class AuroraServerless(Construct):
                 resources=[exports.arn_for_objects("*")],
             )
         )
-        exporters = ec2.SecurityGroup(
-            self, "Exporters", vpc=vpc, allow_all_outbound=False, description="Functions that reach S3"
-        )
+        exporters = self._security_group("Exporters", vpc, "Functions that reach S3")
         # The only route out of these subnets leads to the endpoint.
         exporters.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "S3")
         return exporters
+
+    def _security_group(self, id_: str, vpc: ec2.IVpc, description: str) -> ec2.SecurityGroup:
+        return ec2.SecurityGroup(self, id_, vpc=vpc, allow_all_outbound=False, description=description)
 
     def _make_role(self) -> None:
         """Make the database role that functions sign in as; the Data API works from outside the VPC."""

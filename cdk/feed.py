@@ -5,6 +5,7 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
+from cdk.output import output
 from cdk.queue import Queue
 from cdk.settings import Settings
 
@@ -27,6 +28,8 @@ class Feed(Queue):
         super().__init__(
             scope, id_, settings, name=name, timeout=timeout, max_receive_count=max_receive_count
         )
+        output(self, f"{name.capitalize()}QueueUrl", self.queue.queue_url)
+        output(self, f"{name.capitalize()}DeadLetterQueueUrl", self.dead_letters.queue_url)
         topic.add_subscription(
             subscriptions.SqsSubscription(
                 self.queue,

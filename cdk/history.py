@@ -12,6 +12,7 @@ from cdk.data import DataStack
 from cdk.feed import Feed
 from cdk.function import Function
 from cdk.http_api import HttpApi
+from cdk.output import output
 from cdk.packaging import sql_files
 from cdk.settings import RECORD_CONCURRENCY, Settings
 
@@ -43,6 +44,7 @@ class History(Construct):
         super().__init__(scope, id_)
         self._settings = settings
         self._database = data.database
+        output(self, "ExportsBucketName", data.exports.bucket_name)
         partitions = {"PARTITION_SECONDS": str(settings.partition_seconds)}
 
         timeout = Duration.seconds(30)

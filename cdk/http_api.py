@@ -11,6 +11,7 @@ from constructs import Construct
 from cdk.acknowledge import acknowledge
 from cdk.function import Function
 from cdk.log_group import log_group
+from cdk.output import output
 from cdk.settings import Settings
 
 # Neither addresses nor queries, which may be personal.
@@ -33,6 +34,7 @@ class HttpApi(apigateway.HttpApi):
     def __init__(self, scope: Construct, id_: str, settings: Settings) -> None:
         super().__init__(scope, id_, api_name=f"fanfare-{settings.stage}", create_default_stage=False)
         self.base_url = settings.addresses.http_api.format(api_id=self.api_id, region=Stack.of(self).region)
+        output(self, "HttpApiUrl", self.base_url)
         stage = apigateway.HttpStage(
             scope,
             "HttpStage",

@@ -9,6 +9,7 @@ from aws_cdk import aws_cognito as cognito
 from constructs import Construct
 
 from cdk.acknowledge import acknowledge
+from cdk.output import output
 from cdk.packaging import SUBSCRIPTION_TYPES
 from cdk.settings import Settings
 
@@ -58,6 +59,8 @@ class Identity(Construct):
         ]
         self.issuer = settings.addresses.jwt_issuer.format(pool_id=pool.user_pool_id, region=stack.region)
         self.url = settings.addresses.identity.format(prefix=prefix, region=stack.region)
+        output(self, "UserPoolId", pool.user_pool_id)
+        output(self, "IdentityDomain", self.url)
 
     def _provider(self, id_: str, name: str, scopes: list[str]) -> cognito.UserPoolIdentityProviderOidc:
         twitch = self._settings.twitch
@@ -104,6 +107,7 @@ class Identity(Construct):
             refresh_token_validity=Duration.days(30),
         )
         client.node.add_dependency(*self._providers)
+        output(self, "UserPoolClientId", client.user_pool_client_id)
         return client
 
     def viewers(self, client: cognito.UserPoolClient) -> authorizers.HttpJwtAuthorizer:

@@ -8,6 +8,7 @@ from constructs import Construct
 from cdk.data import DataStack
 from cdk.function import Function
 from cdk.http_api import HttpApi
+from cdk.output import output
 from cdk.settings import Settings
 
 WEBHOOK_PATH = "/webhooks/twitch"
@@ -29,6 +30,8 @@ class Ingest(Construct):
             master_key=kms.Alias.from_alias_name(self, "SnsKey", "alias/aws/sns"),
             enforce_ssl=True,
         )
+        output(self, "WebhookUrl", self.webhook_url)
+        output(self, "EventsTopicArn", self.topic.topic_arn)
         webhook = Function(
             self,
             "Webhook",

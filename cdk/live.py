@@ -13,6 +13,7 @@ from cdk.acknowledge import acknowledge
 from cdk.data import DataStack
 from cdk.feed import Feed
 from cdk.function import Function
+from cdk.output import output
 from cdk.queue import Queue
 from cdk.settings import Settings
 
@@ -56,6 +57,7 @@ class Live(Construct):
         )
         names = {"api_id": self.api.api_id, "region": Stack.of(self).region, "stage": STAGE}
         self.url = settings.addresses.websocket.format(**names)
+        output(self, "WebSocketUrl", self.url)
         self._add_routes(settings, data.connections, data.tickets)
         self._add_broadcaster(
             settings, topic, data.connections, settings.addresses.connections.format(**names)

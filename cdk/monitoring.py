@@ -21,7 +21,7 @@ RUNBOOK = "docs/runbook.md"
 LEAST_REQUESTS = 20
 # From Twitch's clock to the viewer's frame.
 SLOW_DELIVERY = Duration.seconds(5)
-REASONS = (
+REASONS = [
     "bad_signature",
     "stale",
     "unparsable",
@@ -29,8 +29,7 @@ REASONS = (
     "too_large",
     "unknown_type",
     "no_channel",
-)
-
+]
 # Nobody waits for these, and an alarm has ten metrics at most.
 ON_SCHEDULES = ("archiver", "migrator", "postmigrator", "reconciler")
 
@@ -73,7 +72,7 @@ class Monitoring(Construct):
             "More than one request in a hundred is answered 5xx: Twitch sends again, viewers see errors.",
             cloudwatch.MathExpression(
                 expression=f"IF(requests > {LEAST_REQUESTS}, 100 * failures / requests, 0)",
-                using_metrics={"requests": self._http("Count", "Sum"), "failures": self._http("5xx", "Sum")},
+                using_metrics={"requests": self._http("Count"), "failures": self._http("5xx")},
                 period=_MINUTE,
                 label="5xx, per cent",
             ),
@@ -83,7 +82,7 @@ class Monitoring(Construct):
         self._alarm(
             "websocket-failing",
             "The functions behind the WebSocket API fail: viewers cannot connect, or are not kept.",
-            self._websocket("IntegrationError", "Sum"),
+            self._websocket("IntegrationError"),
             above=10,
             periods=3,
         )
@@ -106,8 +105,7 @@ class Monitoring(Construct):
             ("record", 300, "Events wait to be recorded: history and counts lag behind."),
             ("broadcast", 30, "Events wait to be broadcast: viewers see them late."),
         ):
-            metric = self._queue("ApproximateAgeOfOldestMessage", queue)
-            self._alarm(f"{queue}-lagging", harm, metric, above=seconds, periods=3)
+            self._alarm(f"{queue}-lagging", harm, self._oldest_message(queue), above=seconds, periods=3)
         self._alarm(
             "functions-throttled",
             "A function is refused because too many run at once: raise its limit, or the account's.",
@@ -243,7 +241,7 @@ class Monitoring(Construct):
             ),
             _graph(
                 "Age of the oldest event in each queue",
-                *(self._queue("ApproximateAgeOfOldestMessage", name) for name in ("record", "broadcast")),
+                *(self._oldest_message(queue) for queue in ("record", "broadcast")),
             ),
         )
         dashboard.add_widgets(
@@ -261,9 +259,9 @@ class Monitoring(Construct):
             _graph("Function errors", *(self._lambda("Errors", job) for job in self._functions)),
             _graph(
                 "What costs money: requests",
-                self._http("Count", "Sum"),
-                self._websocket("MessageCount", "Sum"),
-                self._websocket("ConnectCount", "Sum"),
+                self._http("Count"),
+                self._websocket("MessageCount"),
+                self._websocket("ConnectCount"),
                 self._sum("Invocations", self._functions),
             ),
             _graph("What costs money: function time", self._sum("Duration", self._functions), stacked=True),
@@ -310,20 +308,20 @@ class Monitoring(Construct):
             expression="SUM(METRICS())", using_metrics=metrics, period=_MINUTE, label=f"{name} of functions"
         )
 
-    def _queue(self, name: str, queue: str) -> cloudwatch.Metric:
+    def _oldest_message(self, queue: str) -> cloudwatch.Metric:
         return cloudwatch.Metric(
             namespace="AWS/SQS",
-            metric_name=name,
+            metric_name="ApproximateAgeOfOldestMessage",
             dimensions_map={"QueueName": f"fanfare-{self._settings.stage}-{queue}"},
             statistic="Maximum",
             period=_MINUTE,
         )
 
-    def _http(self, name: str, statistic: str) -> cloudwatch.Metric:
-        return self._http_api.metric(name, statistic=statistic, period=_MINUTE)
+    def _http(self, name: str) -> cloudwatch.Metric:
+        return self._http_api.metric(name, statistic="Sum", period=_MINUTE)
 
-    def _websocket(self, name: str, statistic: str) -> cloudwatch.Metric:
-        return self._websocket_api.metric(name, statistic=statistic, period=_MINUTE)
+    def _websocket(self, name: str) -> cloudwatch.Metric:
+        return self._websocket_api.metric(name, statistic="Sum", period=_MINUTE)
 
     def _database(self, cluster: rds.IDatabaseCluster, name: str, period: Duration) -> cloudwatch.Metric:
         return cloudwatch.Metric(
@@ -337,8 +335,10 @@ class Monitoring(Construct):
 
 def _graph(title: str, *metrics: cloudwatch.IMetric, stacked: bool = False) -> cloudwatch.GraphWidget:
     return cloudwatch.GraphWidget(
-        title=title, left=[*metrics], width=8, height=6, stacked=stacked, left_y_axis=_FROM_ZERO
+        title=title,
+        left=[*metrics],
+        width=8,
+        height=6,
+        stacked=stacked,
+        left_y_axis=cloudwatch.YAxisProps(min=0, show_units=False),
     )
-
-
-_FROM_ZERO = cloudwatch.YAxisProps(min=0, show_units=False)

@@ -19,8 +19,10 @@ from constructs import Construct
 from cdk import packaging
 from cdk.acknowledge import BASIC_EXECUTION, acknowledge, wildcard_on
 from cdk.edge import EdgeStack, hosted_zone
+from cdk.output import output
 from cdk.settings import HostedZone, Settings
 
+ROUTES = Path(__file__).with_name("site_routes.js")
 IMMUTABLE = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
 # By default CloudFront caches these answers for 10 seconds, `no-store` or not: longer than a read.
@@ -91,18 +93,24 @@ class Site(Construct):
                 compress=True,
                 function_associations=[
                     cloudfront.FunctionAssociation(
-                        event_type=cloudfront.FunctionEventType.VIEWER_REQUEST, function=self._routes()
+                        event_type=cloudfront.FunctionEventType.VIEWER_REQUEST,
+                        function=cloudfront.Function(
+                            self,
+                            "Routes",
+                            code=cloudfront.FunctionCode.from_file(file_path=str(ROUTES)),
+                            runtime=cloudfront.FunctionRuntime.JS_2_0,
+                        ),
                     )
                 ],
             ),
         )
-        viewer_protocol_policy = policies.HTTPS_ONLY if secure else policies.ALLOW_ALL
+        viewers = policies.HTTPS_ONLY if secure else policies.ALLOW_ALL
         # CloudFront takes the first pattern that matches: these are never cached, other reads are.
         for path in ("/api/channels/*/watch", "/api/overlays/*"):
             self.distribution.add_behavior(
                 path,
                 api_origin,
-                viewer_protocol_policy=viewer_protocol_policy,
+                viewer_protocol_policy=viewers,
                 allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
                 cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
                 origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
@@ -111,7 +119,7 @@ class Site(Construct):
         self.distribution.add_behavior(
             "/api/*",
             api_origin,
-            viewer_protocol_policy=viewer_protocol_policy,
+            viewer_protocol_policy=viewers,
             allowed_methods=cloudfront.AllowedMethods.ALLOW_GET_HEAD_OPTIONS,
             cache_policy=self._reads_policy(),
             response_headers_policy=headers,
@@ -121,6 +129,9 @@ class Site(Construct):
         self.url = settings.addresses.site.format(
             domain=domain.name if domain else amazon_name, label=Fn.select(0, Fn.split(".", amazon_name))
         )
+        output(self, "SiteUrl", self.url)
+        output(self, "SiteBucketName", self.bucket.bucket_name)
+        output(self, "DistributionId", self.distribution.distribution_id)
         self._acknowledge_distribution()
         if domain and domain.hosted_zone:
             self._add_records(domain.name, domain.hosted_zone)
@@ -214,25 +225,13 @@ class Site(Construct):
         route53.ARecord(self, "Ipv4", zone=found, record_name=f"{name}.", target=target)
         route53.AaaaRecord(self, "Ipv6", zone=found, record_name=f"{name}.", target=target)
 
-    def _routes(self) -> cloudfront.Function:
-        return cloudfront.Function(
-            self,
-            "Routes",
-            code=cloudfront.FunctionCode.from_file(file_path=str(Path(__file__).with_name("site_routes.js"))),
-            runtime=cloudfront.FunctionRuntime.JS_2_0,
-        )
-
     def _api_origin(self, api: apigateway.HttpApi) -> origins.HttpOrigin:
         origin = self._settings.addresses.api_origin
         names = {"api_id": api.api_id, "region": Stack.of(self).region}
-        https = origin.scheme == "https"
+        https, policies = origin.scheme == "https", cloudfront.OriginProtocolPolicy
         return origins.HttpOrigin(
             origin.host.format(**names),
-            protocol_policy=(
-                cloudfront.OriginProtocolPolicy.HTTPS_ONLY
-                if https
-                else cloudfront.OriginProtocolPolicy.HTTP_ONLY
-            ),
+            protocol_policy=policies.HTTPS_ONLY if https else policies.HTTP_ONLY,
             https_port=origin.port if https else None,
             http_port=None if https else origin.port,
             origin_path=origin.path.format(**names) or None,

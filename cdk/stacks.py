@@ -12,7 +12,6 @@ from cdk.identity import Identity
 from cdk.ingest import Ingest
 from cdk.live import Live
 from cdk.monitoring import Monitoring
-from cdk.outputs import add_outputs
 from cdk.settings import Settings
 from cdk.site import Site
 from cdk.stage_stack import StageStack
@@ -49,16 +48,4 @@ class AppStack(StageStack):
         site.publish(identity.configuration(client))
         history.migrate_after(ingest, live, identity, site, subscriptions)
         Monitoring(self, "Monitoring", settings, http_api=api, websocket_api=live.api, data=data)
-        alarms = Alarms(self, "Alarms", settings)
-        add_outputs(
-            self,
-            data=data,
-            api=api,
-            ingest=ingest,
-            live=live,
-            history=history,
-            identity=identity,
-            client_id=client.user_pool_client_id,
-            site=site,
-            alarms=alarms,
-        )
+        Alarms(self, "Alarms", settings)

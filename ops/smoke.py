@@ -5,16 +5,15 @@ and expects the event in the reads and on a WebSocket. At the end it erases the 
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import hmac
 import json
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import urllib3
@@ -26,7 +25,6 @@ from cdk.settings import DEFAULT_STAGE
 from ops.checks import Check, Failure, run
 from ops.deployed_stage import DeployedStage
 
-T = TypeVar("T")
 Response = urllib3.BaseHTTPResponse
 
 # A paused database resumes in 15 to 30 seconds, while the recorder tries again.
@@ -79,17 +77,11 @@ def signed_headers(
     }
 
 
-@dataclasses.dataclass(frozen=True)
-class Channel:
+class Channel(NamedTuple):
     """A streamer that Twitch does not have: Twitch's ids are shorter."""
 
     id: str
     login: str
-
-    @classmethod
-    def random(cls) -> "Channel":
-        """A channel for one run."""
-        return cls(id=f"9{secrets.randbelow(10**17):017}", login=f"smoke_{secrets.token_hex(9)}")
 
 
 class Smoke:
@@ -105,7 +97,7 @@ class Smoke:
         """``delivered_within`` and ``recorded_within`` are seconds."""
         self.stage = stage
         self._delivered_within, self._recorded_within = delivered_within, recorded_within
-        self.channel = Channel.random()
+        self.channel = Channel(f"9{secrets.randbelow(10**17):017}", f"smoke_{secrets.token_hex(9)}")
         self.message_id = f"smoke-{secrets.token_hex(12)}"
         self.ticket = ""
         self.connection: ClientConnection | None = None
@@ -242,13 +234,15 @@ class Smoke:
                 break
             if self.message_id in [event["id"] for event in frame.get("events", ())]:
                 return f"on the WebSocket after {(time.monotonic() - started) * 1000:.0f} ms"
-        raise Failure(self._where_it_stopped("broadcast", "Broadcast", "broadcaster"))
+        raise Failure(self._where_it_stopped("broadcast", "broadcaster"))
 
     def event_recorded(self) -> str:
         """The event is in the read route."""
         started = time.monotonic()
-        if not self._within(self._recorded_within, lambda: self.message_id in self._recorded()):
-            raise Failure(self._where_it_stopped("record", "Record", "recorder"))
+        while self.message_id not in self._recorded():
+            if time.monotonic() > started + self._recorded_within:
+                raise Failure(self._where_it_stopped("record", "recorder"))
+            time.sleep(0.5)
         return f"in the read route after {time.monotonic() - started:.1f} s"
 
     def redelivery_counts_once(self) -> str:
@@ -335,15 +329,7 @@ class Smoke:
         answer = request("GET", self.stage.outputs["HttpApiUrl"] + path)
         return [event["id"] for event in answer.json()["events"]] if answer.status == 200 else []
 
-    def _within(self, seconds: float, probe: Callable[[], bool]) -> bool:
-        deadline = time.monotonic() + seconds
-        while not probe():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.5)
-        return True
-
-    def _where_it_stopped(self, queue: str, output: str, function: str) -> str:
+    def _where_it_stopped(self, queue: str, function: str) -> str:
         """Why an event that was accepted did not arrive: the first step that does not work."""
         outputs, session = self.stage.outputs, self.stage.session
         sqs = session.client("sqs")
@@ -354,7 +340,7 @@ class Smoke:
             ]
             return found
 
-        waiting = attributes(outputs[f"{output}QueueUrl"])
+        waiting = attributes(outputs[f"{queue.capitalize()}QueueUrl"])
         subscribed = session.client("sns").list_subscriptions_by_topic(TopicArn=outputs["EventsTopicArn"])
         if waiting["QueueArn"] not in [entry["Endpoint"] for entry in subscribed["Subscriptions"]]:
             return (
@@ -364,7 +350,9 @@ class Smoke:
         in_queue = sum(
             int(waiting[f"ApproximateNumberOfMessages{state}"]) for state in ("", "NotVisible", "Delayed")
         )
-        dead = int(attributes(outputs[f"{output}DeadLetterQueueUrl"])["ApproximateNumberOfMessages"])
+        dead = int(
+            attributes(outputs[f"{queue.capitalize()}DeadLetterQueueUrl"])["ApproximateNumberOfMessages"]
+        )
         if in_queue or dead:
             return (
                 f"{in_queue} messages wait in the {queue} queue and {dead} in its dead-letter queue: the "

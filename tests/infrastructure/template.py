@@ -1,4 +1,4 @@
-"""A stage's templates in a form that reads: resources by construct path, references as ``{path}``."""
+"""A stage's templates in a readable form: resources by construct path, references as ``{path}``."""
 
 import dataclasses
 import json

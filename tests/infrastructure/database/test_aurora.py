@@ -1,4 +1,4 @@
-"""The database in AWS: Aurora Serverless v2, out of reach for anyone but the functions that need it."""
+"""The database in AWS: Aurora Serverless v2, which only the functions that need it can reach."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ def test_the_network_has_no_way_out_but_to_the_exports(prod: Stage) -> None:
     assert endpoint["ServiceName"] == "com.amazonaws.{Region}.s3"
     (statement,) = endpoint["PolicyDocument"]["Statement"]
     assert statement["Resource"] == "{Exports.Arn}/*"
-    for door in ("NatGateway", "InternetGateway", "Route", "EIP"):
-        assert f"AWS::EC2::{door}" not in types
+    for kind in ("NatGateway", "InternetGateway", "Route", "EIP"):
+        assert f"AWS::EC2::{kind}" not in types
     subnets = prod.of_type("AWS::EC2::Subnet").values()
     assert len(subnets) == 2
     assert all(subnet["MapPublicIpOnLaunch"] is False for subnet in subnets)

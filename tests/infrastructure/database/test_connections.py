@@ -1,4 +1,4 @@
-"""Connections: what all functions together may open is less than the smallest database accepts."""
+"""Connections: all functions together open fewer than the smallest database accepts."""
 
 from typing import Any
 
@@ -71,14 +71,14 @@ class TestProxy:
         users = "arn:{Partition}:rds-db:{Region}:{AccountId}:dbuser:{Database/Cluster.DBClusterResourceId}"
         assert proxied.grants("Database/ProxyRole") == [f"rds-db:connect on {users}/fanfare"]
 
-    def test_it_leaves_connections_to_those_who_go_around_it(self, proxied: Stage) -> None:
+    def test_it_leaves_connections_to_functions_that_connect_directly(self, proxied: Stage) -> None:
         (group,) = proxied.of_type("AWS::RDS::DBProxyTargetGroup").values()
         percent = group["ConnectionPoolConfigurationInfo"]["MaxConnectionsPercent"]
         direct = 2 * sum(most_at_once(proxied, job) for job in DIRECT)
         assert direct + 20 <= 189 * (100 - percent) / 100
 
     @pytest.mark.parametrize("job", SHARED)
-    def test_who_runs_many_at_once_goes_through_it(self, proxied: Stage, job: str) -> None:
+    def test_recorder_and_query_connect_through_it(self, proxied: Stage, job: str) -> None:
         variables = proxied.function(job)["Environment"]["Variables"]
         assert variables["DATABASE_HOST"] == "{Database/Proxy.Endpoint}"
         assert variables["DATABASE_PROXY"] == "1"
@@ -89,7 +89,7 @@ class TestProxy:
         assert sign_in.endswith("/fanfare")
 
     @pytest.mark.parametrize("job", DIRECT)
-    def test_migrations_and_upkeep_go_around_it(self, proxied: Stage, job: str) -> None:
+    def test_migrations_and_upkeep_connect_directly(self, proxied: Stage, job: str) -> None:
         variables = proxied.function(job)["Environment"]["Variables"]
         assert variables["DATABASE_HOST"] == "{Database/Cluster.Endpoint.Address}"
         assert "DATABASE_PROXY" not in variables

@@ -1,4 +1,4 @@
-"""What CloudFront reads in us-east-1 only, and a domain of one's own."""
+"""The stack in us-east-1, and the site's own domain."""
 
 import json
 from pathlib import Path

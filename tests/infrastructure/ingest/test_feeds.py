@@ -85,18 +85,18 @@ def _source(stage: Stage, feed: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("feed", QUEUES)
-def test_a_bad_message_does_not_take_its_batch_along(prod: Stage, feed: str) -> None:
+def test_a_bad_message_does_not_fail_its_batch(prod: Stage, feed: str) -> None:
     assert _source(prod, feed)["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
-def test_recording_waits_a_second_for_company_and_broadcasting_never(prod: Stage) -> None:
+def test_recording_gathers_events_for_a_second_and_broadcasting_does_not(prod: Stage) -> None:
     record, broadcast = _source(prod, "History/Feed"), _source(prod, "Live/Feed")
     assert (record["BatchSize"], record["MaximumBatchingWindowInSeconds"]) == (500, 1)
     assert broadcast["BatchSize"] == 10
     assert "MaximumBatchingWindowInSeconds" not in broadcast
 
 
-def test_busy_channels_wait_a_second_for_company_in_few_batches(prod: Stage) -> None:
+def test_events_of_busy_channels_are_gathered_for_a_second_in_few_batches(prod: Stage) -> None:
     """Each batch makes frames of its own."""
     gather = _source(prod, "Live/Gather")
     assert (gather["BatchSize"], gather["MaximumBatchingWindowInSeconds"]) == (200, 1)

@@ -1,4 +1,4 @@
-"""Alarms mean that something is wrong for users, reach somebody, and each says in the runbook what to do."""
+"""Alarms mean that something is wrong for users; the runbook says what to do about each."""
 
 import json
 import re

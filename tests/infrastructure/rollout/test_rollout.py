@@ -1,4 +1,4 @@
-"""In prod, new versions of the functions behind the two APIs come step by step, and go back by themselves."""
+"""In prod, CodeDeploy rolls out new versions of the functions behind the two APIs, and rolls back failing ones."""
 
 from tests.infrastructure.functions import BEHIND_APIS
 from tests.infrastructure.template import Stage

@@ -1,4 +1,4 @@
-"""What cdk-nag's AwsSolutions rules find is mended, or acknowledged on one construct and listed here."""
+"""Findings of cdk-nag's AwsSolutions rules are fixed, or acknowledged on one construct and listed here."""
 
 from pathlib import Path
 from typing import Any

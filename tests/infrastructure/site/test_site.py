@@ -1,4 +1,4 @@
-"""Site: a private bucket, and CloudFront before it and before the API."""
+"""Site: a private bucket, and CloudFront in front of it and of the API."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The local cloud deploys the real app: what differs from a stage in AWS is listed here, all of it."""
+"""The local cloud deploys the real app: here is everything that differs from a stage in AWS."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What holds for every function, and what each is told."""
+"""What is the same for all functions, and the environment of each."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_a_function_runs_on_arm_with_python_3_14(prod: Stage, job: str) -> None:
 
 
 @pytest.mark.parametrize("job", HANDLERS)
-def test_a_function_is_told_what_it_uses(prod: Stage, local: Stage, job: str) -> None:
+def test_a_functions_environment_is_what_it_uses(prod: Stage, local: Stage, job: str) -> None:
     history = FUNCTIONS[job].in_database_network
     expected = FUNCTIONS[job].environment | COMMON | (DATABASE if history else set())
     for stage, sign_in in ((prod, "DATABASE_CA_FILE"), (local, "DATABASE_SECRET_ARN")):
@@ -40,7 +40,7 @@ def test_a_function_is_told_what_it_uses(prod: Stage, local: Stage, job: str) ->
 
 
 @pytest.mark.parametrize("job", HANDLERS)
-def test_a_function_logs_into_its_own_group_that_forgets(prod: Stage, job: str) -> None:
+def test_a_function_logs_into_its_own_group_which_expires(prod: Stage, job: str) -> None:
     path = prod.function(job)["LoggingConfig"]["LogGroup"].strip("{}")
     group = prod.resources[path].properties
     assert group["LogGroupName"] == f"/aws/lambda/fanfare-prod-{job}"

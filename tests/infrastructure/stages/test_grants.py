@@ -1,4 +1,4 @@
-"""Every function has a role of its own that holds what the function does, and nothing else."""
+"""Every function has a role of its own that allows what the function does, and nothing else."""
 
 import pytest
 
