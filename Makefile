@@ -172,11 +172,6 @@ pipeline: $(VENV) $(TOOLS) ## Deploy the roles with which REPOSITORY's workflows
 	$(CDK) deploy --app "$(BIN)/python -m cdk.pipeline" --output cdk.out/pipeline \
 		-c repository=$(REPOSITORY) $(if $(STAGES),-c pipeline-stages=$(STAGES))
 
-.PHONY: costs
-costs: $(VENV) $(TOOLS) $(SITE) ## Compute what the stages cost a month, and write it into docs/scaling.md
-	@for stage in dev prod; do $(CDK) synth --quiet -c stage=$$stage -o .cache/costs/$$stage || exit 1; done
-	@$(BIN)/python -m ops.costs .cache/costs
-
 .PHONY: doctor
 doctor: $(VENV) $(TOOLS) ## Check that STAGE (dev) can be deployed, and say what to do where it cannot
 	@$(ON_STAGE) $(BIN)/python -m ops.doctor $(STAGE) $(if $(ON_STAGE),$${FANFARE_STATE_DIR:-.local}/settings.json)

@@ -3,7 +3,7 @@
 import os
 import sys
 
-# jsii's warning fills the screen; Node 20 is among the releases that the project supports.
+# jsii prints a long warning with Node 20, which the project supports.
 os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
 
 from aws_cdk import App, Validations

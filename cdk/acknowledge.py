@@ -1,6 +1,7 @@
-"""What cdk-nag's AwsSolutions rules find and is meant to be: each finding on one construct, with its reason.
+"""Findings of cdk-nag's AwsSolutions rules that are intended: each on one construct, with its reason.
 
-Every other finding stops the synthesis. https://github.com/cdklabs/cdk-nag/blob/main/RULES.md
+Every other finding stops the synthesis. A rule is never switched off for a stack, which would hide the next
+finding. A test lists all acknowledgements. https://github.com/cdklabs/cdk-nag/blob/main/RULES.md
 """
 
 from typing import Any
@@ -20,12 +21,12 @@ def acknowledge(construct: IConstruct, *findings: str, because: str) -> None:
 
 
 def wildcard_on(scope: IConstruct, arn: str) -> str:
-    """The finding of a grant on ``arn``, which has a wildcard in it."""
+    """The finding about a grant on ``arn``, which has a wildcard in it."""
     return f"IAM5[Resource::{_written_out(Stack.of(scope).resolve(arn))}]"
 
 
 def _written_out(value: Any) -> str:
-    """A resolved value as the rules write it, with ``<…>`` for what only CloudFormation knows."""
+    """A resolved value as the rules write it, with ``<…>`` for what CloudFormation fills in."""
     match value:
         case {"Ref": name}:
             return f"<{name}>"

@@ -1,4 +1,4 @@
-"""The database of events: Aurora in a VPC of its own, or a PostgreSQL that stands already."""
+"""The database of events: Aurora in a VPC of its own, or a PostgreSQL that exists already."""
 
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,13 @@ MAKER_OF_THE_ROLE = "AWS679f53fac002430cb0da5b7982bd2287"
 
 
 class AuroraServerless(Construct):
-    """Aurora PostgreSQL Serverless v2 in subnets with no way out but to one bucket of S3.
+    """Aurora PostgreSQL Serverless v2 with IAM authentication over verified TLS.
 
-    IAM authentication over verified TLS.
+    Its subnets have no way out, except to one bucket of S3.
     """
 
     environment: dict[str, str]
-    """Environment variables that say where the database is and how to sign in."""
+    """Environment variables: where the database is and how to sign in."""
     shared_environment: dict[str, str]
     """The same for functions of which many run at once, through the proxy if there is one."""
     files: Files
@@ -44,7 +44,7 @@ class AuroraServerless(Construct):
     network_with_s3: dict[str, Any] | None
     """VPC arguments of a function that connects and also reaches S3."""
     cluster: rds.IDatabaseCluster | None
-    """What is to be watched, if it is ours."""
+    """What the dashboard and an alarm watch; None if the database is not a part of the stage."""
 
     def __init__(
         self, scope: Construct, id_: str, settings: Settings, aurora: Aurora, exports: s3.IBucket
@@ -54,10 +54,12 @@ class AuroraServerless(Construct):
             name="Database", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=24
         )
         vpc = ec2.Vpc(self, "Vpc", max_azs=2, nat_gateways=0, subnet_configuration=[isolated])
-        acknowledge(vpc, "VPC7", because="Nothing leads into it, and out of it only to one bucket.")
+        acknowledge(vpc, "VPC7", because="It has no way in, and one way out: to one bucket.")
         subnets = ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED)
         self.cluster = self._cluster = self._make_cluster(settings, aurora, vpc, subnets)
-        clients = self._make_client_group(vpc)
+        # The functions that may connect: they reach the database and nothing else.
+        clients = self._security_group("Clients", vpc, "Functions that reach the database")
+        self._cluster.connections.allow_default_port_from(clients)
         self._make_role()
         exporters = self._make_exporter_group(vpc, subnets, exports)
         self.network = {"vpc": vpc, "vpc_subnets": subnets, "security_groups": [clients]}
@@ -111,7 +113,7 @@ class AuroraServerless(Construct):
             default_database_name=NAME,
             credentials=rds.Credentials.from_generated_secret("master"),
             iam_authentication=True,
-            # Makes the role, below; the VPC has no other way in for an administrator.
+            # For the database role, below; an administrator has no other way into the VPC.
             enable_data_api=True,
             storage_encrypted=True,
             parameters={"rds.force_ssl": "1"},
@@ -120,16 +122,14 @@ class AuroraServerless(Construct):
             removal_policy=RemovalPolicy.SNAPSHOT if settings.retain_data else RemovalPolicy.DESTROY,
         )
         if not settings.retain_data:
-            acknowledge(cluster, "RDS10", because="This stage's data may go with it (retain_data).")
+            acknowledge(cluster, "RDS10", because="This stage's data may be lost (retain_data).")
         return cluster
 
     def _make_proxy(
         self, vpc: ec2.IVpc, subnets: ec2.SubnetSelection, clients: ec2.SecurityGroup
     ) -> rds.DatabaseProxy:
         """A pool of connections in front of the cluster; IAM authentication on both of its sides."""
-        group = ec2.SecurityGroup(
-            self, "ProxyGroup", vpc=vpc, allow_all_outbound=False, description="The proxy of the database"
-        )
+        group = self._security_group("ProxyGroup", vpc, "The proxy of the database")
         role = iam.Role(self, "ProxyRole", assumed_by=iam.ServicePrincipal("rds.amazonaws.com"))
         self._cluster.grant_connect(role, USER)
         proxy = rds.DatabaseProxy(
@@ -140,9 +140,9 @@ class AuroraServerless(Construct):
             default_auth_scheme=rds.DefaultAuthScheme.IAM_AUTH,
             iam_auth=True,
             require_tls=True,
-            # The rest is for those who connect directly: migrations, upkeep, an administrator.
+            # The rest is for direct connections: migrations, upkeep, an administrator.
             max_connections_percent=80,
-            # Less than the query function's patience, so that a busy database is a 503 and not a timeout.
+            # Less than the query function's timeout, so that a busy database is answered with a 503.
             borrow_timeout=Duration.seconds(5),
             vpc=vpc,
             vpc_subnets=subnets,
@@ -151,26 +151,14 @@ class AuroraServerless(Construct):
         group.connections.allow_from(clients, ec2.Port.tcp(PORT))
         return proxy
 
-    def _make_client_group(self, vpc: ec2.IVpc) -> ec2.SecurityGroup:
-        """The group of those who may connect; they reach the database and nothing else."""
-        clients = ec2.SecurityGroup(
-            self,
-            "Clients",
-            vpc=vpc,
-            allow_all_outbound=False,
-            description="Functions that reach the database",
-        )
-        self._cluster.connections.allow_default_port_from(clients)
-        return clients
-
     def _make_exporter_group(
         self, vpc: ec2.Vpc, subnets: ec2.SubnetSelection, exports: s3.IBucket
     ) -> ec2.SecurityGroup:
-        """The group of those who reach S3, by a gateway endpoint, which costs nothing."""
+        """The group of the functions that reach S3, through a gateway endpoint, which is free."""
         endpoint = vpc.add_gateway_endpoint(
             "S3", service=ec2.GatewayVpcEndpointAwsService.S3, subnets=[subnets]
         )
-        # Who may do what there is said by the functions' roles; through here it is this bucket, whoever asks.
+        # The functions' roles say who may do what; the endpoint leads to this bucket only.
         endpoint.add_to_policy(
             iam.PolicyStatement(
                 principals=[iam.AnyPrincipal()],
@@ -178,12 +166,13 @@ class AuroraServerless(Construct):
                 resources=[exports.arn_for_objects("*")],
             )
         )
-        exporters = ec2.SecurityGroup(
-            self, "Exporters", vpc=vpc, allow_all_outbound=False, description="Functions that reach S3"
-        )
-        # The one route out of these subnets leads to the endpoint.
+        exporters = self._security_group("Exporters", vpc, "Functions that reach S3")
+        # The only route out of these subnets leads to the endpoint.
         exporters.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "S3")
         return exporters
+
+    def _security_group(self, id_: str, vpc: ec2.IVpc, description: str) -> ec2.SecurityGroup:
+        return ec2.SecurityGroup(self, id_, vpc=vpc, allow_all_outbound=False, description=description)
 
     def _make_role(self) -> None:
         """Make the database role that functions sign in as; the Data API works from outside the VPC."""
@@ -192,7 +181,7 @@ class AuroraServerless(Construct):
         acknowledge(
             self._cluster.node.find_child("Secret"),
             "SMG4",
-            because="Used for this statement only, on the Data API; to rotate it takes a way out of the VPC.",
+            because="Used for this statement only, by the Data API; rotating it needs a way out of the VPC.",
         )
         call = cr.AwsSdkCall(
             service="rds-data",
@@ -231,12 +220,12 @@ class AuroraServerless(Construct):
         acknowledge(
             Stack.of(self).node.find_child(MAKER_OF_THE_ROLE),
             f"IAM4[Policy::{BASIC_EXECUTION}]",
-            because="CDK's own function for such calls; the policy is for its log.",
+            because="CDK's own function for SDK calls; the policy is for its log.",
         )
 
 
 class External(Construct):
-    """A PostgreSQL that stands already, reached with the password in a secret, in no VPC."""
+    """A PostgreSQL that exists already, reached with the password in a secret, without a VPC."""
 
     def __init__(self, scope: Construct, id_: str, external: ExternalDatabase) -> None:
         super().__init__(scope, id_)
@@ -256,7 +245,7 @@ class External(Construct):
 
     def grant_connect(self, function: Function, *, shared: bool) -> None:  # noqa: ARG002 -- one way in
         """Let ``function`` read the password."""
-        function.allow("secretsmanager:GetSecretValue", on=f"{self._secret.secret_arn}-??????")
+        function.allow_reading(self._secret)
 
 
 Database = AuroraServerless | External
@@ -264,7 +253,7 @@ Database = AuroraServerless | External
 
 
 def database(scope: Construct, id_: str, settings: Settings, *, exports: s3.IBucket) -> Database:
-    """The database that the settings ask for, with a way to the bucket ``exports`` where it is in a VPC."""
+    """The database of the settings; one in a VPC has a way to the bucket ``exports``."""
     if isinstance(settings.database, ExternalDatabase):
         return External(scope, id_, settings.database)
     return AuroraServerless(scope, id_, settings, settings.database, exports)

@@ -1,34 +1,34 @@
-"""Edge: what CloudFront reads in us-east-1 only, whatever the stage's Region is."""
+"""Edge: what CloudFront reads in us-east-1 only, whatever the stage's Region is.
 
-from aws_cdk import Environment, IStackSynthesizer, Stack
+It is in a stack of its own there. The application refers to it with CDK's cross-Region references, since the
+ARN of a web ACL ends in an id that AWS chooses. So both stacks have to know their Region, and outside
+us-east-1 there are two small functions of CDK's. Hosted zones are given by id and name: a synthesis looks
+nothing up and needs no credentials.
+"""
+
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_wafv2 as waf
 from constructs import Construct
 
 from cdk.settings import HostedZone, Settings, Waf
+from cdk.stage_stack import StageStack
 
 REGION = "us-east-1"
 # https://docs.aws.amazon.com/waf/latest/developerguide/aws-managed-rule-groups-baseline.html
 MANAGED_RULES = ("AWSManagedRulesCommonRuleSet", "AWSManagedRulesKnownBadInputsRuleSet")
 
 
-class EdgeStack(Stack):
-    """The site's certificate and the firewall before it, as far as the settings ask for them."""
+class EdgeStack(StageStack):
+    """The site's certificate and firewall, each if the settings ask for it."""
 
     certificate: acm.ICertificate | None = None
     """The certificate of the site's domain, if it is made here."""
     web_acl_arn: str | None = None
     """ARN of the firewall's rules."""
 
-    def __init__(self, scope: Construct, settings: Settings, synthesizer: IStackSynthesizer | None) -> None:
-        super().__init__(
-            scope,
-            f"Fanfare-{settings.stage}-Edge",
-            env=Environment(account=settings.account, region=REGION),
-            synthesizer=synthesizer,
-            cross_region_references=True,
-        )
+    def __init__(self, scope: Construct, settings: Settings) -> None:
+        super().__init__(scope, settings, "Edge", region=REGION, cross_region_references=True)
         domain = settings.domain
         if domain and domain.hosted_zone and not domain.certificate_arn:
             self.certificate = acm.Certificate(
@@ -41,7 +41,7 @@ class EdgeStack(Stack):
             self.web_acl_arn = self._web_acl(settings.stage, settings.waf).attr_arn
 
     def _web_acl(self, stage: str, settings: Waf) -> waf.CfnWebACL:
-        """Twitch's deliveries do not pass it: they go to the HTTP API, and carry a signature."""
+        """Guards the site and the reads; Twitch's deliveries go to the HTTP API directly, and are signed."""
         limit = waf.CfnWebACL.RateBasedStatementProperty(
             aggregate_key_type="IP", limit=settings.requests_per_five_minutes, evaluation_window_sec=300
         )
@@ -77,7 +77,7 @@ def _managed(name: str, priority: int) -> waf.CfnWebACL.RuleProperty:
     return waf.CfnWebACL.RuleProperty(
         name=name,
         priority=priority,
-        # Each rule of the group does what AWS says it does.
+        # Each rule of the group keeps its own action.
         override_action=waf.CfnWebACL.OverrideActionProperty(none={}),
         statement=waf.CfnWebACL.StatementProperty(managed_rule_group_statement=group),
         visibility_config=_visible(name),

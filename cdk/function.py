@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_codedeploy as codedeploy
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
+from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from cdk.acknowledge import acknowledge, wildcard_on
+from cdk.log_group import log_group
 from cdk.packaging import Files, function_package
 from cdk.settings import Settings
 
@@ -26,16 +29,6 @@ NETWORK_ACTIONS = (
     "ec2:UnassignPrivateIpAddresses",
 )
 
-RETENTION = {
-    1: logs.RetentionDays.ONE_DAY,
-    7: logs.RetentionDays.ONE_WEEK,
-    14: logs.RetentionDays.TWO_WEEKS,
-    30: logs.RetentionDays.ONE_MONTH,
-    90: logs.RetentionDays.THREE_MONTHS,
-    365: logs.RetentionDays.ONE_YEAR,
-}
-
-
 ROLLOUT_POLICY = (
     "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSCodeDeployRoleForLambdaLimited]"
 )
@@ -47,7 +40,10 @@ def metrics_namespace(settings: Settings) -> str:
 
 
 class Function(lambda_.Function):
-    """The function ``fanfare-<stage>-<job>``; its role holds what ``allow`` grants and its own log group."""
+    """The function ``fanfare-<stage>-<job>`` of the module ``lambdas/handlers/<job>.py``.
+
+    Its role allows to write into its log group, and what the methods below add.
+    """
 
     def __init__(
         self,
@@ -55,7 +51,6 @@ class Function(lambda_.Function):
         id_: str,
         settings: Settings,
         *,
-        handler: str,
         environment: Mapping[str, str],
         timeout: Duration,
         memory_mb: int = 256,
@@ -63,31 +58,26 @@ class Function(lambda_.Function):
         network: Mapping[str, Any] | None = None,
         concurrency: int | None = None,
     ) -> None:
-        """Make the function of ``handler`` (``lambdas.<capability>.<job>.handler``).
+        """``id_`` is the job with a capital letter; ``files`` are added to the package.
 
-        ``files`` are added to its package; ``network`` are the VPC arguments of a function in a VPC;
-        ``concurrency`` is how many may run at once, and is reserved for them.
+        ``network`` are the VPC arguments of a function in a VPC; ``concurrency`` is how many may run at once,
+        reserved in the account's.
         """
-        self._settings = settings
+        self._scope, self._settings = scope, settings
+        self.job = id_.lower()
+        handler = f"lambdas.handlers.{self.job}.handler"
         package = function_package(handler, settings.packages, files)
-        self.job = handler.split(".")[-2]
         name = f"fanfare-{settings.stage}-{self.job}"
-        # Made before the function, so that its role can be held to it.
-        log_group = logs.LogGroup(
-            scope,
-            f"{id_}Logs",
-            log_group_name=f"/aws/lambda/{name}",
-            retention=RETENTION[settings.log_retention_days],
-            removal_policy=RemovalPolicy.DESTROY,
-        )
+        # Made here, so that the role may write into this group only.
+        logs = log_group(scope, f"{id_}Logs", settings, f"/aws/lambda/{name}")
         role = iam.Role(scope, f"{id_}Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        log_group.grant_write(role)
+        logs.grant_write(role)
         if network:
             role.add_to_policy(iam.PolicyStatement(actions=[*NETWORK_ACTIONS], resources=["*"]))
             acknowledge(
                 role,
                 "IAM5[Resource::*]",
-                because="Attaching a function to a VPC: its network interfaces have no names beforehand.",
+                because="Attaching to a VPC: the network interfaces' names are not known beforehand.",
             )
         super().__init__(
             scope,
@@ -98,7 +88,7 @@ class Function(lambda_.Function):
             code=lambda_.Code.from_asset(str(package.path), asset_hash=package.digest),
             handler=handler,
             role=role,
-            log_group=log_group,
+            log_group=logs,
             environment={
                 "POWERTOOLS_SERVICE_NAME": self.job,
                 "POWERTOOLS_METRICS_NAMESPACE": metrics_namespace(settings),
@@ -113,7 +103,7 @@ class Function(lambda_.Function):
         self._own_role = role
 
     def allow(self, *actions: str, on: str, any_because: str | None = None) -> None:
-        """Grant the function ``actions`` on the resource ``on``, an ARN.
+        """Allow ``actions`` on the resource ``on``, an ARN.
 
         ``any_because`` is the reason for a ``*`` in it, without which the synthesis stops.
         """
@@ -121,10 +111,25 @@ class Function(lambda_.Function):
         if any_because:
             acknowledge(self._own_role, wildcard_on(self, on), because=any_because)
 
+    def allow_reading(self, secret: secretsmanager.ISecret) -> None:
+        """Allow to read the secret's value."""
+        # A secret that is referred to by name: its ARN ends in six characters that AWS chose.
+        arn = secret.secret_arn if secret.secret_full_arn else f"{secret.secret_arn}-??????"
+        self.allow("secretsmanager:GetSecretValue", on=arn)
+
+    def run_every(self, interval: Duration, *, retry_attempts: int) -> None:
+        """Run on a schedule; a run that failed is repeated ``retry_attempts`` times."""
+        events.Rule(
+            self._scope,
+            f"{self.node.id}Schedule",
+            schedule=events.Schedule.rate(interval),
+            targets=[targets.LambdaFunction(self, retry_attempts=retry_attempts)],
+        )
+
     def entry(self) -> lambda_.IFunction:
         """What an API calls: with ``gradual_rollout`` an alias, which CodeDeploy moves to a new version.
 
-        A tenth of the requests go to it for five minutes; if it fails then, all go back to the old one.
+        For five minutes the new version gets a tenth of the requests; if it fails, it gets none.
         """
         if not self._settings.gradual_rollout:
             return self
@@ -132,7 +137,7 @@ class Function(lambda_.Function):
         failing = cloudwatch.Alarm(
             self,
             "NewVersionFailing",
-            alarm_description=f"The new version of {self.job} fails: its rollout is taken back.",
+            alarm_description=f"The new version of {self.job} fails: CodeDeploy goes back to the old one.",
             metric=alias.metric_errors(period=Duration.minutes(1)),
             threshold=1,
             evaluation_periods=1,
@@ -145,5 +150,5 @@ class Function(lambda_.Function):
             deployment_config=codedeploy.LambdaDeploymentConfig.CANARY_10_PERCENT_5_MINUTES,
             alarms=[failing],
         )
-        acknowledge(group.role, ROLLOUT_POLICY, because="AWS keeps it in step with what CodeDeploy calls.")
+        acknowledge(group.role, ROLLOUT_POLICY, because="AWS updates it when CodeDeploy calls more.")
         return alias

@@ -3,20 +3,16 @@
 from typing import Any
 
 from aws_cdk import Duration, Stack, triggers
-from aws_cdk import aws_apigatewayv2 as apigateway
-from aws_cdk import aws_apigatewayv2_integrations as integrations
-from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_lambda_event_sources as event_sources
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from cdk.acknowledge import acknowledge
-from cdk.database import Database
-from cdk.function import Function, metrics_namespace
-from cdk.ingest import Feed
+from cdk.data import DataStack
+from cdk.feed import Feed
+from cdk.function import Function
+from cdk.http_api import HttpApi
+from cdk.output import output
 from cdk.packaging import sql_files
 from cdk.settings import RECORD_CONCURRENCY, Settings
 
@@ -32,14 +28,6 @@ RECORD_BATCH = 500
 MIGRATION_TIMEOUT = Duration.minutes(10)
 
 
-def upkeep_minutes(partition_seconds: int) -> int:
-    """How often the archiver runs: four times a partition, and four times a day at least.
-
-    Not more often, since each run wakes a database that has paused. Schedules know whole minutes.
-    """
-    return max(1, min(partition_seconds // 60 // 4, 6 * 60))
-
-
 class History(Construct):
     """The recorder and its queue, the query routes, the archiver, and the migrations around them."""
 
@@ -49,14 +37,14 @@ class History(Construct):
         id_: str,
         settings: Settings,
         *,
-        api: apigateway.HttpApi,
+        api: HttpApi,
         topic: sns.ITopic,
-        database: Database,
-        exports: s3.IBucket,
+        data: DataStack,
     ) -> None:
         super().__init__(scope, id_)
         self._settings = settings
-        self._database = database
+        self._database = data.database
+        output(self, "ExportsBucketName", data.exports.bucket_name)
         partitions = {"PARTITION_SECONDS": str(settings.partition_seconds)}
 
         timeout = Duration.seconds(30)
@@ -67,11 +55,11 @@ class History(Construct):
             topic=topic,
             name="record",
             timeout=timeout,
-            # One every three minutes: a database may be away for a day before anything is given up.
+            # One attempt every three minutes: a database may be away for a day.
             max_receive_count=480,
         )
         recorder = self._function("Recorder", shared=True, timeout=timeout, memory_mb=512)
-        # Many events to a transaction; one second is what recording may lag behind.
+        # Many events in a transaction, for which an event waits a second at most.
         recorder.add_event_source(
             event_sources.SqsEventSource(
                 self.feed.queue,
@@ -89,12 +77,13 @@ class History(Construct):
             timeout=Duration.seconds(10),
             memory_mb=1024,
         )
-        reads = integrations.HttpLambdaIntegration("QueryIntegration", query.entry())
-        for path in READ_ROUTES:
-            (route,) = api.add_routes(path=path, methods=[apigateway.HttpMethod.GET], integration=reads)
-            acknowledge(route, "APIG4", because="Anyone may read; CloudFront's cache is what is asked.")
+        api.route_to(
+            query,
+            dict.fromkeys(f"GET {path}" for path in READ_ROUTES),
+            open_because="Anyone may read; CloudFront's cache answers most requests.",
+        )
 
-        archiver = self._archiver(exports, partitions)
+        archiver = self._archiver(data.exports, partitions)
 
         migrator = self._function(
             "Migrator",
@@ -109,14 +98,14 @@ class History(Construct):
             "Migrate",
             handler=migrator,
             timeout=MIGRATION_TIMEOUT,
-            execute_after=[database],
+            execute_after=[data.database],
             execute_before=[recorder, query, archiver],
         )
 
     def migrate_after(self, *others: Construct) -> None:
-        """End the release's migrations after everything of this construct and ``others``.
+        """Run the release's last migrations after everything of this construct and ``others`` is in place.
 
-        Whatever fails before, and takes the old code back, then finds the schema that the old code needs.
+        If the release fails before and the old code comes back, the schema is still the one it needs.
         """
         before = [child for child in self.node.children if isinstance(child, Construct)]
         postmigrator = self._function(
@@ -131,53 +120,28 @@ class History(Construct):
         )
 
     def _archiver(self, exports: s3.IBucket, partitions: dict[str, str]) -> Function:
-        """The archiver, its schedule, and the alarm that tells when it does not keep up."""
-        settings = self._settings
+        """The archiver and its schedule."""
         archiver = self._function(
             "Archiver",
             concurrency=1,
             timeout=Duration.minutes(15),
             environment={
                 **partitions,
-                "RETENTION_SECONDS": str(settings.retention_seconds),
+                "RETENTION_SECONDS": str(self._settings.retention_seconds),
                 "EXPORTS_BUCKET": exports.bucket_name,
             },
             network=self._database.network_with_s3,
         )
-        # As the other stack exports it: the acknowledgement has to name what the template will say.
+        # The data stack's export of it: the acknowledgement has to name it as the template does.
         bucket_arn = Stack.of(exports).export_value(exports.bucket_arn)
         archiver.allow(
             "s3:AbortMultipartUpload",
             "s3:GetObject",
             "s3:PutObject",
             on=f"{bucket_arn}/events/*",
-            any_because="One object for each partition, which is named after its days.",
+            any_because="One object for each partition, named after it.",
         )
-        interval = Duration.minutes(upkeep_minutes(settings.partition_seconds))
-        events.Rule(
-            self,
-            "ArchiverSchedule",
-            schedule=events.Schedule.rate(interval),
-            targets=[targets.LambdaFunction(archiver, retry_attempts=2)],
-        )
-        cloudwatch.Alarm(
-            self,
-            "PartitionsAlarm",
-            alarm_name=f"fanfare-{settings.stage}-partitions",
-            alarm_description="No partition of events is ahead: recording stops when the present one ends.",
-            metric=cloudwatch.Metric(
-                namespace=metrics_namespace(settings),
-                metric_name="PartitionsAhead",
-                dimensions_map={"service": "archiver"},
-                statistic="Minimum",
-                period=interval,
-            ),
-            threshold=1,
-            comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
-            evaluation_periods=2,
-            # An archiver that does not run is what makes partitions run out.
-            treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
-        )
+        archiver.run_every(Duration.minutes(self._settings.upkeep_minutes), retry_attempts=2)
         return archiver
 
     def _function(
@@ -192,15 +156,15 @@ class History(Construct):
         concurrency: int | None = None,
         shared: bool = False,
     ) -> Function:
-        """A function that connects to the database and carries the SQL of these folders.
+        """A function that connects to the database, with the SQL of these folders in its package.
 
-        At most ``concurrency`` of it run at once; without, its event source says how many.
+        With ``shared`` it connects through the proxy, if there is one. Without ``concurrency`` its event
+        source limits how many run at once.
         """
         function = Function(
             self,
             id_,
             self._settings,
-            handler=f"lambdas.handlers.{id_.lower()}.handler",
             environment={
                 **(self._database.shared_environment if shared else self._database.environment),
                 **(environment or {}),

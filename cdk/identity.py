@@ -1,6 +1,7 @@
 """Identity: viewers sign in with Twitch; Cognito turns that into tokens that the HTTP API checks."""
 
 import json
+from typing import Any
 
 from aws_cdk import Duration, RemovalPolicy, SecretValue, Stack
 from aws_cdk import aws_apigatewayv2_authorizers as authorizers
@@ -8,17 +9,18 @@ from aws_cdk import aws_cognito as cognito
 from constructs import Construct
 
 from cdk.acknowledge import acknowledge
+from cdk.output import output
 from cdk.packaging import SUBSCRIPTION_TYPES
 from cdk.settings import Settings
 
-# Scopes are fixed per provider, and a plain viewer is asked for none: whoever gives the consent that other
-# topics need signs in through a second one. Twitch keeps the grant for the app, which is the same for both.
+# A provider has fixed scopes, and viewers are asked for none. Streamers, whose consent is needed for some
+# subscription types, sign in through a second provider. Twitch keeps the consent for the app that both share.
 PROVIDER = "Twitch"
 STREAMER_PROVIDER = "TwitchStreamer"
 
 
 def user_pool(scope: Construct, id_: str, settings: Settings) -> cognito.UserPool:
-    """The pool of viewers; nobody can sign up except by signing in with Twitch."""
+    """The pool of viewers, who can sign up only by signing in with Twitch."""
     pool = cognito.UserPool(
         scope,
         id_,
@@ -34,13 +36,13 @@ def user_pool(scope: Construct, id_: str, settings: Settings) -> cognito.UserPoo
         "COG1",
         "COG2",
         "COG8",
-        because="Nobody has a password here that could be weak or stolen: viewers sign in at Twitch only.",
+        because="There are no passwords here that could be weak or stolen: viewers sign in at Twitch only.",
     )
     return pool
 
 
 class Identity(Construct):
-    """The way from the site to Twitch and back: domain, identity provider, public client, authorizer."""
+    """The sign-in: domain, Twitch as identity provider, the site's public client, the API's authorizer."""
 
     def __init__(self, scope: Construct, id_: str, settings: Settings, *, pool: cognito.IUserPool) -> None:
         super().__init__(scope, id_)
@@ -57,6 +59,8 @@ class Identity(Construct):
         ]
         self.issuer = settings.addresses.jwt_issuer.format(pool_id=pool.user_pool_id, region=stack.region)
         self.url = settings.addresses.identity.format(prefix=prefix, region=stack.region)
+        output(self, "UserPoolId", pool.user_pool_id)
+        output(self, "IdentityDomain", self.url)
 
     def _provider(self, id_: str, name: str, scopes: list[str]) -> cognito.UserPoolIdentityProviderOidc:
         twitch = self._settings.twitch
@@ -87,7 +91,7 @@ class Identity(Construct):
             generate_secret=False,
             auth_flows=cognito.AuthFlow(user=False),
             o_auth=cognito.OAuthSettings(
-                # Cognito holds a client to PKCE once it began with it, and the site always does.
+                # The site always uses PKCE; Cognito then requires it to the end of the sign-in.
                 flows=cognito.OAuthFlows(authorization_code_grant=True),
                 scopes=[cognito.OAuthScope.OPENID],
                 callback_urls=[f"{site_url}/callback"],
@@ -103,20 +107,31 @@ class Identity(Construct):
             refresh_token_validity=Duration.days(30),
         )
         client.node.add_dependency(*self._providers)
+        output(self, "UserPoolClientId", client.user_pool_client_id)
         return client
 
     def viewers(self, client: cognito.UserPoolClient) -> authorizers.HttpJwtAuthorizer:
-        """Admits who signed in through ``client``."""
+        """Admits viewers who signed in through ``client``."""
         return authorizers.HttpJwtAuthorizer(
             "ViewerAuthorizer", self.issuer, jwt_audience=[client.user_pool_client_id]
         )
 
+    def configuration(self, client: cognito.UserPoolClient) -> dict[str, Any]:
+        """What the site has to know to sign viewers in through ``client``."""
+        return {
+            "authority": self.issuer,
+            "client_id": client.user_pool_client_id,
+            "domain": self.url,
+            "provider": PROVIDER,
+            "streamer_provider": STREAMER_PROVIDER,
+        }
+
 
 def _consent_scopes() -> list[str]:
-    """The scopes that the topics in need of consent ask for, each once."""
-    return sorted({topic["scope"] for topic in json.loads(SUBSCRIPTION_TYPES.read_text()) if topic["scope"]})
+    """The scopes that the subscription types need, each once."""
+    return sorted({found["scope"] for found in json.loads(SUBSCRIPTION_TYPES.read_text()) if found["scope"]})
 
 
 def _secret(settings: Settings, field: str) -> str:
-    """A reference that CloudFormation resolves when it deploys: the value is never in the template."""
+    """A reference that CloudFormation resolves when it deploys, so that the value is not in the template."""
     return SecretValue.secrets_manager(settings.twitch_secret_name, json_field=field).unsafe_unwrap()

@@ -10,8 +10,10 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from cdk.acknowledge import acknowledge
+from cdk.data import DataStack
+from cdk.feed import Feed
 from cdk.function import Function
-from cdk.ingest import Feed
+from cdk.output import output
 from cdk.queue import Queue
 from cdk.settings import Settings
 
@@ -28,8 +30,7 @@ class Live(Construct):
         settings: Settings,
         *,
         topic: sns.ITopic,
-        connections: dynamodb.ITable,
-        tickets: dynamodb.ITable,
+        data: DataStack,
     ) -> None:
         super().__init__(scope, id_)
         self.api = apigateway.WebSocketApi(
@@ -56,15 +57,17 @@ class Live(Construct):
         )
         names = {"api_id": self.api.api_id, "region": Stack.of(self).region, "stage": STAGE}
         self.url = settings.addresses.websocket.format(**names)
-        self._add_routes(settings, connections, tickets)
-        self._add_broadcaster(settings, topic, connections, settings.addresses.connections.format(**names))
+        output(self, "WebSocketUrl", self.url)
+        self._add_routes(settings, data.connections, data.tickets)
+        self._add_broadcaster(
+            settings, topic, data.connections, settings.addresses.connections.format(**names)
+        )
 
     def _add_routes(self, settings: Settings, connections: dynamodb.ITable, tickets: dynamodb.ITable) -> None:
         authorizer = Function(
             self,
             "Authorizer",
             settings,
-            handler="lambdas.handlers.authorizer.handler",
             environment={"TICKETS_TABLE": tickets.table_name},
             timeout=Duration.seconds(5),
             memory_mb=512,
@@ -74,7 +77,6 @@ class Live(Construct):
             self,
             "Connection",
             settings,
-            handler="lambdas.handlers.connection.handler",
             environment={"CONNECTIONS_TABLE": connections.table_name},
             timeout=Duration.seconds(5),
             memory_mb=512,
@@ -108,7 +110,6 @@ class Live(Construct):
             self,
             "Broadcaster",
             settings,
-            handler="lambdas.handlers.broadcaster.handler",
             environment={
                 "CONNECTIONS_TABLE": connections.table_name,
                 "CONNECTIONS_ENDPOINT": endpoint,

@@ -1,4 +1,8 @@
-"""Monitoring: the alarms that mean something is wrong for users, and a dashboard to look at then."""
+"""Monitoring: the alarms that mean something is wrong for users, and the dashboard that shows why.
+
+With CDK's own CloudWatch constructs: cdk-monitoring-constructs would also choose what to look at, hundreds of
+graphs and alarms on causes such as CPU, where a few on symptoms are wanted.
+"""
 
 from collections.abc import Sequence
 
@@ -8,15 +12,16 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_rds as rds
 from constructs import Construct
 
+from cdk.data import DataStack
 from cdk.function import Function, metrics_namespace
 from cdk.settings import Settings
 
 RUNBOOK = "docs/runbook.md"
-# A request counts for the rate of failures only beside a few others: one in two is no outage.
+# Below this many requests a minute a high rate of failures is not an outage.
 LEAST_REQUESTS = 20
 # From Twitch's clock to the viewer's frame.
 SLOW_DELIVERY = Duration.seconds(5)
-REASONS = (
+REASONS = [
     "bad_signature",
     "stale",
     "unparsable",
@@ -24,9 +29,8 @@ REASONS = (
     "too_large",
     "unknown_type",
     "no_channel",
-)
-
-# Nobody waits for these, and an alarm holds ten metrics at most.
+]
+# Nobody waits for these, and an alarm has ten metrics at most.
 ON_SCHEDULES = ("archiver", "migrator", "postmigrator", "reconciler")
 
 _MINUTE = Duration.minutes(1)
@@ -36,7 +40,7 @@ _FIVE_MINUTES = Duration.minutes(5)
 class Monitoring(Construct):
     """The dashboard ``fanfare-<stage>`` and every alarm that is not a queue's own.
 
-    Each alarm is named for what is wrong, and has an entry of that name in the runbook.
+    Each alarm is named after what is wrong, and has an entry of that name in the runbook.
     """
 
     def __init__(
@@ -47,14 +51,13 @@ class Monitoring(Construct):
         *,
         http_api: apigateway.HttpApi,
         websocket_api: apigateway.WebSocketApi,
-        cluster: rds.IDatabaseCluster | None,
+        data: DataStack,
     ) -> None:
-        """``cluster`` is None where the database is somebody else's to watch."""
         super().__init__(scope, id_)
         self._settings = settings
         self._http_api = http_api
         self._websocket_api = websocket_api
-        self._cluster = cluster
+        self._cluster = data.database.cluster
         self._functions = sorted(
             function.job for function in scope.node.find_all() if isinstance(function, Function)
         )
@@ -69,19 +72,19 @@ class Monitoring(Construct):
             "More than one request in a hundred is answered 5xx: Twitch sends again, viewers see errors.",
             cloudwatch.MathExpression(
                 expression=f"IF(requests > {LEAST_REQUESTS}, 100 * failures / requests, 0)",
-                using_metrics={"requests": self._http("Count", "Sum"), "failures": self._http("5xx", "Sum")},
+                using_metrics={"requests": self._http("Count"), "failures": self._http("5xx")},
                 period=_MINUTE,
                 label="5xx, per cent",
             ),
             above=1,
-            minutes=3,
+            periods=3,
         )
         self._alarm(
             "websocket-failing",
             "The functions behind the WebSocket API fail: viewers cannot connect, or are not kept.",
-            self._websocket("IntegrationError", "Sum"),
+            self._websocket("IntegrationError"),
             above=10,
-            minutes=3,
+            periods=3,
         )
         self._alarm(
             "deliveries-refused",
@@ -89,28 +92,26 @@ class Monitoring(Construct):
             "somebody forges.",
             self._own("EventsRefused", "webhook", "Sum", reason="bad_signature"),
             above=20,
-            minutes=5,
+            periods=5,
         )
         self._alarm(
             "delivery-slow",
             f"One event in a hundred reaches viewers later than {SLOW_DELIVERY.to_seconds():.0f} seconds.",
             self._own("DeliveryAge", "broadcaster", "p99"),
             above=SLOW_DELIVERY.to_milliseconds(),
-            minutes=3,
+            periods=3,
         )
         for queue, seconds, harm in (
             ("record", 300, "Events wait to be recorded: history and counts lag behind."),
             ("broadcast", 30, "Events wait to be broadcast: viewers see them late."),
         ):
-            self._alarm(
-                f"{queue}-lagging", harm, self._queue("ApproximateAgeOfOldestMessage", queue), seconds, 3
-            )
+            self._alarm(f"{queue}-lagging", harm, self._oldest_message(queue), above=seconds, periods=3)
         self._alarm(
             "functions-throttled",
             "A function is refused because too many run at once: raise its limit, or the account's.",
             self._sum("Throttles", [job for job in self._functions if job not in ON_SCHEDULES]),
             above=0,
-            minutes=3,
+            periods=3,
         )
         self._alarm(
             "reconciler-failing",
@@ -134,6 +135,16 @@ class Monitoring(Construct):
             self._lambda("Errors", "archiver", Duration.hours(1)),
             above=1,
             periods=1,
+        )
+        interval = Duration.minutes(self._settings.upkeep_minutes)
+        self._alarm(
+            "partitions",
+            "No partition of events is ahead: recording stops when the present one ends.",
+            self._own("PartitionsAhead", "archiver", "Minimum", interval),
+            below=1,
+            periods=2,
+            # If the archiver does not run, no partitions are made.
+            missing=cloudwatch.TreatMissingData.BREACHING,
         )
         self._alarm(
             "twitch-budget",
@@ -164,14 +175,13 @@ class Monitoring(Construct):
         name: str,
         description: str,
         metric: cloudwatch.IMetric,
-        above: float | None = None,
-        minutes: int = 1,
         *,
+        above: float | None = None,
         below: float | None = None,
-        periods: int | None = None,
+        periods: int,
         missing: cloudwatch.TreatMissingData = cloudwatch.TreatMissingData.NOT_BREACHING,
     ) -> None:
-        """Raised when the metric is above or below a limit for all of its last ``periods`` or ``minutes``."""
+        """Raised when the metric was above or below a limit in each of its last ``periods``."""
         limit = above if above is not None else below
         assert limit is not None  # noqa: S101 -- every call gives one
         cloudwatch.Alarm(
@@ -186,7 +196,7 @@ class Monitoring(Construct):
                 if above is not None
                 else cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD
             ),
-            evaluation_periods=periods or minutes,
+            evaluation_periods=periods,
             treat_missing_data=missing,
         )
 
@@ -231,7 +241,7 @@ class Monitoring(Construct):
             ),
             _graph(
                 "Age of the oldest event in each queue",
-                *(self._queue("ApproximateAgeOfOldestMessage", name) for name in ("record", "broadcast")),
+                *(self._oldest_message(queue) for queue in ("record", "broadcast")),
             ),
         )
         dashboard.add_widgets(
@@ -249,9 +259,9 @@ class Monitoring(Construct):
             _graph("Function errors", *(self._lambda("Errors", job) for job in self._functions)),
             _graph(
                 "What costs money: requests",
-                self._http("Count", "Sum"),
-                self._websocket("MessageCount", "Sum"),
-                self._websocket("ConnectCount", "Sum"),
+                self._http("Count"),
+                self._websocket("MessageCount"),
+                self._websocket("ConnectCount"),
                 self._sum("Invocations", self._functions),
             ),
             _graph("What costs money: function time", self._sum("Duration", self._functions), stacked=True),
@@ -260,7 +270,7 @@ class Monitoring(Construct):
     def _database_graph(self) -> cloudwatch.IWidget:
         if not self._cluster:
             return cloudwatch.TextWidget(
-                markdown="The database is not this stage's: look where it runs.", width=8, height=6
+                markdown="The database is not a part of this stage: look where it runs.", width=8, height=6
             )
         return _graph(
             "Database: capacity units and connections",
@@ -298,20 +308,20 @@ class Monitoring(Construct):
             expression="SUM(METRICS())", using_metrics=metrics, period=_MINUTE, label=f"{name} of functions"
         )
 
-    def _queue(self, name: str, queue: str) -> cloudwatch.Metric:
+    def _oldest_message(self, queue: str) -> cloudwatch.Metric:
         return cloudwatch.Metric(
             namespace="AWS/SQS",
-            metric_name=name,
+            metric_name="ApproximateAgeOfOldestMessage",
             dimensions_map={"QueueName": f"fanfare-{self._settings.stage}-{queue}"},
             statistic="Maximum",
             period=_MINUTE,
         )
 
-    def _http(self, name: str, statistic: str) -> cloudwatch.Metric:
-        return self._http_api.metric(name, statistic=statistic, period=_MINUTE)
+    def _http(self, name: str) -> cloudwatch.Metric:
+        return self._http_api.metric(name, statistic="Sum", period=_MINUTE)
 
-    def _websocket(self, name: str, statistic: str) -> cloudwatch.Metric:
-        return self._websocket_api.metric(name, statistic=statistic, period=_MINUTE)
+    def _websocket(self, name: str) -> cloudwatch.Metric:
+        return self._websocket_api.metric(name, statistic="Sum", period=_MINUTE)
 
     def _database(self, cluster: rds.IDatabaseCluster, name: str, period: Duration) -> cloudwatch.Metric:
         return cloudwatch.Metric(
@@ -325,12 +335,10 @@ class Monitoring(Construct):
 
 def _graph(title: str, *metrics: cloudwatch.IMetric, stacked: bool = False) -> cloudwatch.GraphWidget:
     return cloudwatch.GraphWidget(
-        title=title, left=_listed(metrics), width=8, height=6, stacked=stacked, left_y_axis=_FROM_ZERO
+        title=title,
+        left=[*metrics],
+        width=8,
+        height=6,
+        stacked=stacked,
+        left_y_axis=cloudwatch.YAxisProps(min=0, show_units=False),
     )
-
-
-_FROM_ZERO = cloudwatch.YAxisProps(min=0, show_units=False)
-
-
-def _listed(metrics: Sequence[cloudwatch.IMetric]) -> list[cloudwatch.IMetric]:
-    return [*metrics]

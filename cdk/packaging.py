@@ -1,9 +1,9 @@
-"""Function packages and the site, built without Docker, once for each state of what they are built from.
+"""Function packages and the site, built without Docker, and again only when what they are built from changes.
 
 A function's package holds the modules of ``lambdas/`` that its handler module imports, directly or not, and
 the distributions of ``lambdas/requirements.txt`` that those import, in the wheels of the target. It is built
-into ``.build/packages/<function>-<target>-<digest of everything that goes into it>``: a directory that stands
-there is up to date, and the digest serves CDK as the asset's hash.
+into ``.build/packages/<function>-<target>-<digest of everything that goes into it>``: a directory that exists
+is up to date, and the digest is the asset's hash for CDK.
 """
 
 import ast
@@ -38,7 +38,7 @@ Target = Literal["lambda", "host"]
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html: Python 3.14 runs on Amazon Linux 2023.
 LAMBDA_PYTHON = "3.14"
 LAMBDA_PLATFORM = "aarch64-manylinux_2_28"
-# Other deployments may be reading what they built a moment ago.
+# Other deployments may still be reading what they have built.
 KEEP_SECONDS = 24 * 60 * 60
 # The Lambda runtime brings the AWS SDK, and so does the emulator's interpreter.
 RUNTIME_MODULES = frozenset({"boto3", "botocore"})
@@ -124,7 +124,7 @@ def _imports(module: str, path: Path) -> Iterator[str]:
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes below ``node`` but for what only a type checker sees."""
+    """All nodes below ``node`` except what only a type checker sees."""
     for child in ast.iter_child_nodes(node):
         if (
             isinstance(child, ast.If)
@@ -243,7 +243,7 @@ def site_inputs(frontend: Path) -> dict[str, bytes]:
 
 
 def _npm_ci(directory: Path) -> None:
-    # npm writes its record of what it installed last of all.
+    # npm writes this file at the end of an installation.
     installed, lock = directory / "node_modules" / ".package-lock.json", directory / "package-lock.json"
     if not installed.is_file() or installed.stat().st_mtime < lock.stat().st_mtime:
         _run(["npm", "ci", "--no-progress"], directory)
@@ -274,10 +274,10 @@ def topic_table() -> dict[str, bytes]:
 
 
 def _built(path: Path, digest: str, build: Callable[[Path], None]) -> Asset:
-    """Build into ``path`` unless it stands; it appears there whole or not at all, whoever else asks."""
+    """Build into ``path`` unless it exists; it appears there whole or not at all, also if others build."""
     with _locked():
         if path.is_dir():
-            # Its age is the time since it was last asked for.
+            # Its age is the time since it was last used.
             os.utime(path)
         else:
             print(f"building {path.relative_to(ROOT)}", file=sys.stderr, flush=True)
@@ -292,7 +292,7 @@ def _built(path: Path, digest: str, build: Callable[[Path], None]) -> Asset:
 
 
 def _forget_older_than(path: Path) -> None:
-    """Remove former states of what was built at ``path`` that nobody asked for in a day."""
+    """Remove former states of what was built at ``path`` that were not used for a day."""
     for other in path.parent.glob(f"{path.name.rpartition('-')[0]}-*"):
         if other.stat().st_mtime < path.stat().st_mtime - KEEP_SECONDS:
             shutil.rmtree(other)

@@ -1,7 +1,7 @@
 """The pipeline's roles: what GitHub's workflows may do in the account, and which workflow may do it.
 
-An app of its own, ``make pipeline REPOSITORY=owner/name``: a pipeline that could change its own rights would
-have them all. The workflows get short-lived credentials by OpenID Connect; nothing is stored at GitHub.
+An app of its own, ``make pipeline REPOSITORY=owner/name``: a pipeline that deploys its own roles could give
+itself every permission. The workflows get short-lived credentials by OpenID Connect; GitHub stores none.
 https://docs.github.com/en/actions/how-tos/secure-your-work/security-harden-deployments/oidc-in-aws
 """
 
@@ -35,11 +35,11 @@ class Pipeline(BaseModel):
     stages: tuple[str, ...] = ("dev", "prod")
     """The stages in this account, each with an environment of its name at GitHub."""
     provider_arn: str | None = None
-    """The account's OpenID Connect provider for GitHub, of which it can have one; made if not given."""
+    """The account's OpenID Connect provider for GitHub; an account can have one. Made if not given."""
 
 
 class PipelineStack(Stack):
-    """A role that compares, for pull requests, and one for each stage that deploys, for its environment."""
+    """One role that compares, for pull requests, and for each stage one that deploys, for its environment."""
 
     def __init__(self, scope: Construct, pipeline: Pipeline, stages: list[Settings]) -> None:
         super().__init__(scope, "Fanfare-Pipeline", description="What GitHub's workflows may do")
@@ -76,7 +76,7 @@ class PipelineStack(Stack):
         return role
 
     def _let_assume(self, role: iam.Role, bootstrap_role: str, stages: list[Settings]) -> None:
-        """Let ``role`` take on a role of the CDK's bootstrap stack where the stages have stacks."""
+        """Let ``role`` assume a role of the CDK's bootstrap stack, in each Region of the stages' stacks."""
         regions = {region for stage in stages for region in (stage.region or self.region, EDGE_REGION)}
         names = {"partition": self.partition, "account": self.account, "role": bootstrap_role}
         role.add_to_policy(
@@ -87,7 +87,7 @@ class PipelineStack(Stack):
         )
 
     def _let_smoke(self, role: iam.Role, stage: Settings) -> None:
-        """Let ``role`` do what ``make smoke`` does, on its own test channel."""
+        """Let ``role`` do what ``make smoke`` does."""
 
         def arn(service: str, resource: str) -> str:
             return f"arn:{self.partition}:{service}:{stage.region or self.region}:{self.account}:{resource}"
@@ -113,7 +113,7 @@ class PipelineStack(Stack):
             role,
             wildcard_on(role, stack),
             wildcard_on(role, secret),
-            because="CloudFormation ends both names; a condition keeps to the stage's secret.",
+            because="CloudFormation ends both names; a condition allows the stage's secret only.",
         )
 
 

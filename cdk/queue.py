@@ -1,4 +1,4 @@
-"""The one way to make a queue: encrypted, with a place for what fails and an alarm on that place."""
+"""The one way to make a queue: encrypted, with a dead-letter queue and an alarm on it."""
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -21,7 +21,7 @@ class Queue(Construct):
         timeout: Duration,
         max_receive_count: int = 5,
     ) -> None:
-        """``timeout`` is the consumer's; a message that it failed so many times is given up."""
+        """``timeout`` is the consumer's; after ``max_receive_count`` attempts a message is a dead letter."""
         super().__init__(scope, id_)
         self.dead_letters = sqs.Queue(
             self,
@@ -37,7 +37,7 @@ class Queue(Construct):
             queue_name=f"fanfare-{settings.stage}-{name}",
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
-            # As long as dead letters: whoever has to stop the consumer has that time to bring it back.
+            # The longest there is: so long may the consumer be stopped.
             retention_period=Duration.days(14),
             # Six times the function's: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
             visibility_timeout=Duration.seconds(6 * timeout.to_seconds()),
@@ -45,11 +45,11 @@ class Queue(Construct):
                 queue=self.dead_letters, max_receive_count=max_receive_count
             ),
         )
-        self.alarm = cloudwatch.Alarm(
+        cloudwatch.Alarm(
             self,
             "DeadLettersAlarm",
             alarm_name=f"fanfare-{settings.stage}-{name}-dead-letters",
-            alarm_description=f"Events that could not be handled wait in the {name} dead-letter queue.",
+            alarm_description=f"Events that could not be handled are in the {name} dead-letter queue.",
             metric=self.dead_letters.metric_approximate_number_of_messages_visible(
                 period=Duration.minutes(1), statistic="Maximum"
             ),

@@ -1,8 +1,8 @@
 """Everything that differs between stages, typed and checked before anything is built.
 
-A stage's values stand in ``cdk.json`` under ``context.stages.<stage>``; a JSON file given with
-``-c settings-file=<path>`` is merged over them (the local cloud passes its ports that way). What neither
-says takes the default below.
+A stage's values are in ``cdk.json`` under ``context.stages.<stage>``; a JSON file given with
+``-c settings-file=<path>`` is merged over them (the local cloud passes its ports that way). For the rest the
+defaults below apply.
 """
 
 import ipaddress
@@ -27,7 +27,7 @@ from pydantic import (
 DEFAULT_STAGE = "dev"
 
 RECORD_CONCURRENCY: Final = 4
-"""Batches recorded at once. More would only wait for each other: `make bench` measures with this many."""
+"""Batches recorded at once. More would wait for each other: `make bench` measures with this many."""
 
 
 class SettingsError(Exception):
@@ -65,17 +65,22 @@ class Aurora(_Settings):
 
     kind: Literal["aurora"] = "aurora"
     min_capacity: float = Field(default=0.5, ge=0, le=256, multiple_of=0.5)
-    """Least capacity units. 0 lets the cluster pause, at the price of some 15 s for whoever wakes it."""
+    """Least capacity units. With 0 the cluster pauses, and the first request afterwards waits some 15 s."""
     max_capacity: float = Field(default=4, ge=1, le=256, multiple_of=0.5)
-    """Most capacity units, which is the limit of the database's cost."""
+    """Most capacity units, which limits the database's cost."""
     auto_pause_minutes: int = Field(default=30, ge=5, le=1440)
     """Idle minutes after which a cluster whose ``min_capacity`` is 0 pauses."""
     readers: int = Field(default=0, ge=0, le=15)
-    """Further instances in other zones, ready to take over from a failed writer."""
+    """Further instances in other zones; one of them takes over within a minute when the writer fails.
+
+    Each costs as much as the writer. Without one, Aurora starts another writer, which takes minutes. No data
+    is lost: Aurora keeps six copies in three zones, and events wait in their queue. Viewers still see events
+    live; reads answer 503 with ``Retry-After``.
+    """
     backup_days: int = Field(default=7, ge=1, le=35)
     """Days back to which the cluster can be restored."""
     proxy: bool = False
-    """Whether recorder and query share connections through RDS Proxy: when, says docs/adr/0007."""
+    """Whether recorder and query share connections through RDS Proxy; docs/adr/0007 says when to."""
 
     @model_validator(mode="after")
     def _range(self) -> Self:
@@ -83,22 +88,22 @@ class Aurora(_Settings):
             raise ValueError("min_capacity must not be above max_capacity")
         # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2-auto-pause.html
         if self.proxy and self.min_capacity == 0:
-            raise ValueError("behind a proxy nothing ever pauses: min_capacity must be above 0")
+            raise ValueError("behind a proxy the cluster never pauses: min_capacity must be above 0")
         return self
 
     @property
     def max_connections(self) -> int:
         """The connections that the smallest instance of this range accepts, rounded down.
 
-        189 with one unit and a little more than that for each further one; the ceiling is lower where the
-        capacity may fall to half a unit.
+        189 with one unit and a little more for each further one; the maximum is lower if the capacity may
+        fall to half a unit.
         https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2.setting-capacity.html
         """
         return min(int(189 * self.max_capacity), 2000 if self.min_capacity <= 0.5 else 5000)
 
 
 class ExternalDatabase(_Settings):
-    """A PostgreSQL that stands already, reached with a password."""
+    """A PostgreSQL that exists already, reached with a password."""
 
     kind: Literal["external"]
     host: str
@@ -112,8 +117,8 @@ class ExternalDatabase(_Settings):
     secret_name: str
     """Secrets Manager secret that holds ``{"password": …}``; made before the deployment."""
     ca_file: FilePath | None = None
-    """PEM file with the authority that signs the server's certificate, which is then verified, its name
-    included. Only a server on this machine does without."""
+    """PEM file with the authority that signed the server's certificate, which is verified with its name.
+    Only a server on this machine needs none."""
 
     @model_validator(mode="after")
     def _encrypted(self) -> Self:
@@ -162,7 +167,7 @@ class ApiOrigin(_Settings):
 
 
 class Addresses(_Settings):
-    """Addresses that only AWS knows once it has made the resource: patterns with its names filled in."""
+    """Addresses that are known once AWS has made the resource: patterns into which its names are filled."""
 
     http_api: Annotated[str, _pattern_with("api_id", "region")] = (
         "https://{api_id}.execute-api.{region}.amazonaws.com"
@@ -191,7 +196,7 @@ class Addresses(_Settings):
 
 
 class HostedZone(_Settings):
-    """A public hosted zone in Route 53; both values are given, so that none is looked up."""
+    """A public hosted zone in Route 53; with both values nothing has to be looked up."""
 
     id: str = Field(pattern=r"^Z[A-Z0-9]+$")
     """The zone's id, e.g. ``Z0123456789ABCDEFGHIJ``."""
@@ -205,11 +210,11 @@ class Domain(_Settings):
     name: str
     """Host name, e.g. ``fanfare.example.com``."""
     hosted_zone: HostedZone | None = None
-    """Where the site's DNS records are made; without it they are the operator's."""
+    """Where the site's DNS records are made; without it the operator makes them."""
     certificate_arn: str | None = Field(
         default=None, pattern=r"^arn:aws[a-z-]*:acm:us-east-1:\d{12}:certificate/.+$"
     )
-    """Its certificate in ACM, in us-east-1. Without it one is made, which takes the hosted zone."""
+    """Its certificate in ACM, in us-east-1. Without it one is made, which needs the hosted zone."""
 
     @model_validator(mode="after")
     def _proven(self) -> Self:
@@ -225,7 +230,7 @@ class Waf(_Settings):
     """A web application firewall before CloudFront: AWS's managed rules and a limit of requests."""
 
     requests_per_five_minutes: int = Field(default=3000, ge=100, le=2_000_000_000)
-    """Requests that one address may make in five minutes; households and offices share one."""
+    """Requests that one IP address may make in five minutes; households and offices share one."""
 
 
 class Throttle(_Settings):
@@ -243,15 +248,15 @@ class Settings(_Settings):
     stage: str = Field(pattern=r"^[a-z][a-z0-9]{1,11}$")
     """Name of the stage, a part of every name in AWS."""
     account: str | None = Field(default=None, pattern=r"^\d{12}$")
-    """Account that the stage belongs to: a deployment with another's credentials is refused."""
+    """Account that the stage belongs to; a deployment to another one is refused."""
     region: str | None = Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
     """Region that the stage is deployed to; that of the credentials if not set."""
     retain_data: bool = False
     """Whether tables, pool and database outlive the stack, protected from deletion and restorable."""
     gradual_rollout: bool = False
-    """Whether a tenth of the requests try a new version for five minutes; if it fails, all go back."""
+    """Whether a new version gets a tenth of the requests for five minutes, and none again if it fails."""
     alarm_email: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+$")
-    """Who is told of alarms, once they have confirmed it; without it, whoever subscribes to their topic."""
+    """Who gets a mail for each alarm, after confirming it. Others can subscribe to the alarms' topic."""
     waf: Waf | None = None
     """A web application firewall before the site: $8 a month, $0.60 a million requests; none if not set."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -259,9 +264,9 @@ class Settings(_Settings):
     log_retention_days: Literal[1, 7, 14, 30, 90, 365] = 14
     """Days that logs are kept."""
     packages: Literal["lambda", "host"] = "lambda"
-    """What function packages are built for: AWS Lambda on arm64, or the machine that synthesises."""
+    """What function packages are built for: AWS Lambda on arm64, or this machine."""
     deploy_with: Literal["bootstrap-roles", "cli-credentials"] = "bootstrap-roles"
-    """Whose rights a deployment uses: the bootstrap stack's roles, or those of whoever calls it."""
+    """Whose permissions a deployment uses: the bootstrap stack's roles, or the caller's."""
     database: Aurora | ExternalDatabase = Field(discriminator="kind", default=Aurora())
     """Where events are kept."""
     twitch: Twitch = Twitch()
@@ -275,24 +280,24 @@ class Settings(_Settings):
     websocket_throttle: Throttle = Throttle(rate=500, burst=500)
     """New connections and messages of viewers."""
     broadcast_concurrency: int | None = Field(default=None, ge=2, le=1000)
-    """Batches of events that are broadcast at once; as many as the account has room for if not set."""
+    """Batches of events that are broadcast at once; limited only by the account if not set."""
     grace_period_seconds: int = Field(default=600, ge=0)
     """How long a channel stays subscribed after its last viewer left."""
     partition_seconds: int = Field(default=86400, ge=60)
     """Span of one partition of ``events``."""
     retention_seconds: int = Field(default=90 * 86400, ge=60)
-    """How long events are kept in the database after their partition has ended; then they are exported to S3.
+    """How long events stay in the database after their partition has ended; then they are exported to S3.
 
-    Counts stay, but for those by the minute, which reach back three hours and are read from the events.
+    Counts stay, except those by the minute, which are of the last three hours and read from the events.
     """
     read_concurrency: int = Field(default=40, ge=1, le=1000)
-    """Reads answered at once, reserved in the account's concurrency; each may hold a database connection."""
+    """Reads answered at once, reserved in the account's concurrency; each may have a database connection."""
 
     @model_validator(mode="after")
     def _connections(self) -> Self:
         if isinstance(self.database, Aurora) and not self.database.proxy:
-            # Twice: a release's new functions connect before those that they replace are gone. Twenty are the
-            # server's own, Aurora's agents and an administrator's.
+            # Twice: a release's new functions connect before the old ones are gone. Twenty are for the server
+            # itself, Aurora's agents and an administrator.
             accepted = (self.database.max_connections - 20) // 2
             needed = self.read_concurrency + RECORD_CONCURRENCY + 3
             if needed > accepted:
@@ -316,6 +321,14 @@ class Settings(_Settings):
     def needs_edge(self) -> bool:
         """Whether something has to be in us-east-1 because CloudFront reads it nowhere else."""
         return self.waf is not None or (self.domain is not None and self.domain.certificate_arn is None)
+
+    @property
+    def upkeep_minutes(self) -> int:
+        """How often the archiver runs: four times a partition, and at least four times a day.
+
+        Not more often, since each run wakes a paused database. Schedules take whole minutes.
+        """
+        return max(1, min(self.partition_seconds // 60 // 4, 6 * 60))
 
     @property
     def twitch_secret_name(self) -> str:

@@ -1,6 +1,5 @@
 """Site: the single-page app in a private bucket behind CloudFront, which also caches ``/api/*``."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,17 +19,19 @@ from constructs import Construct
 from cdk import packaging
 from cdk.acknowledge import BASIC_EXECUTION, acknowledge, wildcard_on
 from cdk.edge import EdgeStack, hosted_zone
+from cdk.output import output
 from cdk.settings import HostedZone, Settings
 
+ROUTES = Path(__file__).with_name("site_routes.js")
 IMMUTABLE = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
-# By default CloudFront repeats these for 10 seconds, even against `no-store`: long after a database is back.
+# By default CloudFront caches these answers for 10 seconds, `no-store` or not: longer than a read.
 # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/custom-error-pages-expiration.html
 FAILURES = (500, 502, 503, 504)
 
 
 class Site(Construct):
-    """The bucket, the distribution before it, and what the distribution answers with."""
+    """The bucket, the distribution in front of it, and the headers of its answers."""
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class Site(Construct):
     ) -> None:
         """``edge`` has the firewall and the certificate, if any.
 
-        ``connects_to`` are the addresses beside its own that the page may open connections to.
+        The page may open connections to its own origin and to ``connects_to``.
         """
         super().__init__(scope, id_)
         self._settings = settings
@@ -54,19 +55,20 @@ class Site(Construct):
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
             encryption=s3.BucketEncryption.S3_MANAGED,
             enforce_ssl=True,
-            # Everything in it is built from the sources.
+            # Its content is built from the sources.
             removal_policy=RemovalPolicy.DESTROY,
             auto_delete_objects=True,
         )
         acknowledge(
             self.bucket,
             "S1",
-            because="CloudFront alone reads it, and what it holds is public and built from the sources.",
+            because="Only CloudFront reads it, and its content is public.",
         )
         headers = self._response_headers(connects_to)
         api_origin = self._api_origin(api)
-        # Locally there is no TLS to be sent to.
+        # The local cloud has no TLS.
         secure = settings.addresses.site.startswith("https:")
+        policies = cloudfront.ViewerProtocolPolicy
         domain = settings.domain
         self.distribution = cloudfront.Distribution(
             self,
@@ -75,7 +77,7 @@ class Site(Construct):
             default_root_object="index.html",
             http_version=cloudfront.HttpVersion.HTTP2_AND_3,
             price_class=cloudfront.PriceClass.PRICE_CLASS_100,
-            # CloudFront's own certificate comes with a policy that nobody can change.
+            # With CloudFront's own certificate it cannot be set.
             minimum_protocol_version=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021 if domain else None,
             domain_names=[domain.name] if domain else None,
             certificate=self._certificate(edge),
@@ -85,32 +87,30 @@ class Site(Construct):
             ],
             default_behavior=cloudfront.BehaviorOptions(
                 origin=origins.S3BucketOrigin.with_origin_access_control(self.bucket),
-                viewer_protocol_policy=(
-                    cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS
-                    if secure
-                    else cloudfront.ViewerProtocolPolicy.ALLOW_ALL
-                ),
+                viewer_protocol_policy=policies.REDIRECT_TO_HTTPS if secure else policies.ALLOW_ALL,
                 cache_policy=cloudfront.CachePolicy.CACHING_OPTIMIZED,
                 response_headers_policy=headers,
                 compress=True,
                 function_associations=[
                     cloudfront.FunctionAssociation(
-                        event_type=cloudfront.FunctionEventType.VIEWER_REQUEST, function=self._routes()
+                        event_type=cloudfront.FunctionEventType.VIEWER_REQUEST,
+                        function=cloudfront.Function(
+                            self,
+                            "Routes",
+                            code=cloudfront.FunctionCode.from_file(file_path=str(ROUTES)),
+                            runtime=cloudfront.FunctionRuntime.JS_2_0,
+                        ),
                     )
                 ],
             ),
         )
-        viewer_protocol_policy = (
-            cloudfront.ViewerProtocolPolicy.HTTPS_ONLY
-            if secure
-            else cloudfront.ViewerProtocolPolicy.ALLOW_ALL
-        )
-        # The first pattern that fits wins: a signed-in viewer's request goes through, reads are cached.
+        viewers = policies.HTTPS_ONLY if secure else policies.ALLOW_ALL
+        # CloudFront takes the first pattern that matches: these are never cached, other reads are.
         for path in ("/api/channels/*/watch", "/api/overlays/*"):
             self.distribution.add_behavior(
                 path,
                 api_origin,
-                viewer_protocol_policy=viewer_protocol_policy,
+                viewer_protocol_policy=viewers,
                 allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
                 cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
                 origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
@@ -119,7 +119,7 @@ class Site(Construct):
         self.distribution.add_behavior(
             "/api/*",
             api_origin,
-            viewer_protocol_policy=viewer_protocol_policy,
+            viewer_protocol_policy=viewers,
             allowed_methods=cloudfront.AllowedMethods.ALLOW_GET_HEAD_OPTIONS,
             cache_policy=self._reads_policy(),
             response_headers_policy=headers,
@@ -129,15 +129,24 @@ class Site(Construct):
         self.url = settings.addresses.site.format(
             domain=domain.name if domain else amazon_name, label=Fn.select(0, Fn.split(".", amazon_name))
         )
+        output(self, "SiteUrl", self.url)
+        output(self, "SiteBucketName", self.bucket.bucket_name)
+        output(self, "DistributionId", self.distribution.distribution_id)
         self._acknowledge_distribution()
         if domain and domain.hosted_zone:
             self._add_records(domain.name, domain.hosted_zone)
 
-    def publish(self, configuration: Mapping[str, Any]) -> None:
-        """Put the built page and its ``config.json`` into the bucket."""
+    def publish(self, identity: dict[str, Any]) -> None:
+        """Put the built page into the bucket, with a ``config.json`` that says how to sign in."""
+        twitch = self._settings.twitch
+        configuration = {
+            "stage": self._settings.stage,
+            "identity": identity,
+            "twitch": {"player_url": twitch.player_url, "chat_url": twitch.chat_url},
+        }
         built = packaging.site()
         page = deployment.Source.asset(str(built.path), asset_hash=built.digest)
-        # Names with a digest never change content; open pages may still ask for the last deployment's.
+        # A file with a digest in its name never changes; open pages may still load former ones.
         assets = deployment.BucketDeployment(
             self,
             "Assets",
@@ -147,8 +156,13 @@ class Site(Construct):
             include=["assets/*"],
             prune=False,
             cache_control=[deployment.CacheControl.from_string(IMMUTABLE)],
-            # One function serves all deployments of a stack; the first one makes it.
-            log_group=self._deployment_logs(),
+            # One function of CDK's serves both; the first one makes it.
+            log_group=logs.LogGroup(
+                self,
+                "DeploymentLogs",
+                retention=logs.RetentionDays.ONE_WEEK,
+                removal_policy=RemovalPolicy.DESTROY,
+            ),
         )
         pages = deployment.BucketDeployment(
             self,
@@ -168,7 +182,7 @@ class Site(Construct):
         acknowledge(
             self.distribution,
             "CFR3",
-            because="Viewers' addresses are not collected; requests are counted, and the API logs its own.",
+            because="Viewers' addresses are not collected; CloudFront has metrics, and the API logs.",
         )
         if self._settings.waf is None:
             acknowledge(self.distribution, "CFR2", because="Switched off for this stage (waf).")
@@ -176,11 +190,11 @@ class Site(Construct):
             acknowledge(
                 self.distribution,
                 "CFR4",
-                because="CloudFront's own certificate comes with a policy that nobody can change (domain).",
+                because="The minimum can be set only with a certificate of one's own (domain).",
             )
 
     def _acknowledge_uploader(self, uploaded: deployment.BucketDeployment) -> None:
-        """Acknowledge what CDK's function for uploads, one for all of a stack's, may do."""
+        """Acknowledge what CDK's function for uploads may do."""
         stack = Stack.of(self)
         uploader = uploaded.handler_role.node.scope
         assert uploader is not None  # noqa: S101 -- the role is the function's
@@ -198,14 +212,6 @@ class Site(Construct):
             "CloudFront's copies, which has no narrower resource.",
         )
 
-    def _deployment_logs(self) -> logs.LogGroup:
-        return logs.LogGroup(
-            self,
-            "DeploymentLogs",
-            retention=logs.RetentionDays.ONE_WEEK,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
-
     def _certificate(self, edge: EdgeStack | None) -> acm.ICertificate | None:
         domain = self._settings.domain
         if domain and domain.certificate_arn:
@@ -213,42 +219,30 @@ class Site(Construct):
         return edge.certificate if edge else None
 
     def _add_records(self, name: str, zone: HostedZone) -> None:
-        """Lead the domain to the distribution, over IPv4 and IPv6."""
+        """Make the domain an alias of the distribution, over IPv4 and IPv6."""
         found = hosted_zone(self, zone)
         target = route53.RecordTarget.from_alias(targets.CloudFrontTarget(self.distribution))
         route53.ARecord(self, "Ipv4", zone=found, record_name=f"{name}.", target=target)
         route53.AaaaRecord(self, "Ipv6", zone=found, record_name=f"{name}.", target=target)
 
-    def _routes(self) -> cloudfront.Function:
-        return cloudfront.Function(
-            self,
-            "Routes",
-            code=cloudfront.FunctionCode.from_file(file_path=str(Path(__file__).with_name("site_routes.js"))),
-            runtime=cloudfront.FunctionRuntime.JS_2_0,
-        )
-
     def _api_origin(self, api: apigateway.HttpApi) -> origins.HttpOrigin:
         origin = self._settings.addresses.api_origin
         names = {"api_id": api.api_id, "region": Stack.of(self).region}
-        https = origin.scheme == "https"
+        https, policies = origin.scheme == "https", cloudfront.OriginProtocolPolicy
         return origins.HttpOrigin(
             origin.host.format(**names),
-            protocol_policy=(
-                cloudfront.OriginProtocolPolicy.HTTPS_ONLY
-                if https
-                else cloudfront.OriginProtocolPolicy.HTTP_ONLY
-            ),
+            protocol_policy=policies.HTTPS_ONLY if https else policies.HTTP_ONLY,
             https_port=origin.port if https else None,
             http_port=None if https else origin.port,
             origin_path=origin.path.format(**names) or None,
         )
 
     def _reads_policy(self) -> cloudfront.CachePolicy:
-        """Cache what the API says may be cached, for as long as it says, and nothing else."""
+        """Cache only what the API's ``Cache-Control`` allows, and as long as that says."""
         return cloudfront.CachePolicy(
             self,
             "Reads",
-            comment="Keep to the API's s-maxage",
+            comment="As the API's s-maxage says",
             min_ttl=Duration.seconds(0),
             default_ttl=Duration.seconds(0),
             max_ttl=Duration.seconds(60),
@@ -269,7 +263,7 @@ class Site(Construct):
                 frame_options=cloudfront.ResponseHeadersFrameOptions(
                     frame_option=cloudfront.HeadersFrameOption.DENY, override=True
                 ),
-                # Twitch's embeds check which site they are on, so the origin must reach them.
+                # Twitch's embeds check the site that they are on, so they need its origin.
                 referrer_policy=cloudfront.ResponseHeadersReferrerPolicy(
                     referrer_policy=cloudfront.HeadersReferrerPolicy.STRICT_ORIGIN_WHEN_CROSS_ORIGIN,
                     override=True,
@@ -281,9 +275,7 @@ class Site(Construct):
             custom_headers_behavior=cloudfront.ResponseCustomHeadersBehavior(
                 custom_headers=[
                     cloudfront.ResponseCustomHeader(
-                        header="Permissions-Policy",
-                        value=self._permissions_policy(),
-                        override=True,
+                        header="Permissions-Policy", value=self._permissions_policy(), override=True
                     )
                 ]
             ),
@@ -299,7 +291,7 @@ class Site(Construct):
             "manifest-src": ["'self'"],
             "img-src": ["'self'", "data:", *twitch.image_origins],
             "connect-src": ["'self'", *connects_to],
-            "frame-src": self._embeds(),
+            "frame-src": sorted({_origin(twitch.player_url), _origin(twitch.chat_url)}),
             "base-uri": ["'none'"],
             "form-action": ["'self'"],
             "frame-ancestors": ["'none'"],
@@ -313,10 +305,6 @@ class Site(Construct):
         return ", ".join(
             [*(f"{feature}=()" for feature in off), *(f'{feature}=(self "{player}")' for feature in on)]
         )
-
-    def _embeds(self) -> list[str]:
-        urls = (self._settings.twitch.player_url, self._settings.twitch.chat_url)
-        return sorted({_origin(url) for url in urls})
 
 
 def _origin(url: str) -> str:

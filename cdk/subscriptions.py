@@ -1,27 +1,24 @@
-"""Subscriptions: what Twitch is asked to deliver; `watch`, and the functions that keep it true afterwards."""
+"""Subscriptions: what Twitch is asked to deliver; ``watch``, and the functions that keep it so."""
 
 from aws_cdk import Duration
 from aws_cdk import aws_apigatewayv2 as apigateway
-from aws_cdk import aws_apigatewayv2_integrations as integrations
-from aws_cdk import aws_dynamodb as dynamodb
-from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_secretsmanager as secretsmanager
-from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as sns_subscriptions
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from cdk.acknowledge import acknowledge
+from cdk.data import DataStack
+from cdk.feed import message_types
 from cdk.function import Function
+from cdk.http_api import HttpApi
 from cdk.identity import STREAMER_PROVIDER
-from cdk.ingest import only
+from cdk.ingest import Ingest
+from cdk.live import Live
 from cdk.packaging import topic_table
 from cdk.settings import Settings
 
 
 class Subscriptions(Construct):
-    """``POST /api/channels/{login}/watch``, the reconciler, and Twitch's notices about subscriptions."""
+    """The routes to watch a channel and to make overlay keys, the reconciler, and Twitch's notices."""
 
     def __init__(
         self,
@@ -29,144 +26,128 @@ class Subscriptions(Construct):
         id_: str,
         settings: Settings,
         *,
-        api: apigateway.HttpApi,
+        api: HttpApi,
         viewers: apigateway.IHttpRouteAuthorizer,
-        topic: sns.ITopic,
-        channels: dynamodb.ITable,
-        connections: dynamodb.ITable,
-        grants: dynamodb.ITable,
-        tickets: dynamodb.ITable,
-        overlays: dynamodb.ITable,
-        broadcast: sqs.IQueue,
-        twitch_secret: secretsmanager.ISecret,
-        webhook_secret: secretsmanager.ISecret,
-        webhook_url: str,
-        websocket_url: str,
+        ingest: Ingest,
+        live: Live,
+        data: DataStack,
     ) -> None:
-        """``viewers`` admits who is signed in; ``webhook_url`` is where Twitch delivers.
-
-        ``broadcast`` leads to the viewers, who are told when a channel's topics change.
-        """
+        """``viewers`` admits requests of viewers who are signed in."""
         super().__init__(scope, id_)
-        state = {
-            "CHANNELS_TABLE": channels.table_name,
-            "GRANTS_TABLE": grants.table_name,
-            "BROADCAST_QUEUE_URL": broadcast.queue_url,
-        }
-        twitch = {
-            "TWITCH_SECRET_ARN": twitch_secret.secret_arn,
-            "TWITCH_API_URL": settings.twitch.api_url,
-            "TWITCH_AUTH_URL": settings.twitch.auth_url,
-            "WEBHOOK_SECRET_ARN": webhook_secret.secret_arn,
-            "WEBHOOK_URL": webhook_url,
-        }
-        # A secret's ARN ends in six characters of AWS's that its name does not tell.
-        twitch_secret_arn = f"{twitch_secret.secret_arn}-??????"
+        self._settings, self._data = settings, data
+        self._webhook_url = ingest.webhook_url
+        # To tell viewers when a channel's subscriptions change.
+        self._broadcast = live.feed.queue
+        self._twitch_secret = secretsmanager.Secret.from_secret_name_v2(
+            self, "TwitchSecret", settings.twitch_secret_name
+        )
+        self._add_watch(api, viewers, live.url)
+        self._add_overlay(api, viewers)
+        self._add_reconciler()
+        self._add_notices(ingest)
 
-        watch = Function(
-            self,
+    def _add_watch(self, api: HttpApi, viewers: apigateway.IHttpRouteAuthorizer, websocket_url: str) -> None:
+        data = self._data
+        watch = self._function(
             "Watch",
-            settings,
-            handler="lambdas.handlers.watch.handler",
+            calls_twitch=True,
             environment={
-                **state,
-                **twitch,
-                "TICKETS_TABLE": tickets.table_name,
-                "OVERLAYS_TABLE": overlays.table_name,
+                "TICKETS_TABLE": data.tickets.table_name,
+                "OVERLAYS_TABLE": data.overlays.table_name,
                 "STREAMER_PROVIDER": STREAMER_PROVIDER,
                 "WEBSOCKET_URL": websocket_url,
             },
-            files=topic_table(),
-            # What API Gateway waits for, at most.
+            # API Gateway's own limit.
             timeout=Duration.seconds(29),
-            memory_mb=512,
         )
-        watch.allow("dynamodb:DeleteItem", "dynamodb:UpdateItem", on=channels.table_arn)
-        watch.allow("dynamodb:Query", on=f"{channels.table_arn}/index/login")
-        watch.allow("dynamodb:Query", "dynamodb:UpdateItem", on=grants.table_arn)
-        watch.allow("sqs:SendMessage", on=broadcast.queue_arn)
-        watch.allow("dynamodb:GetItem", on=overlays.table_arn)
-        watch.allow("dynamodb:PutItem", on=tickets.table_arn)
-        watch.allow("secretsmanager:GetSecretValue", on=twitch_secret_arn)
-        watch.allow("secretsmanager:GetSecretValue", on=webhook_secret.secret_arn)
-        watches = integrations.HttpLambdaIntegration("WatchIntegration", watch.entry())
-        api.add_routes(
-            path="/api/channels/{login}/watch",
-            methods=[apigateway.HttpMethod.POST],
-            integration=watches,
-            authorizer=viewers,
+        watch.allow("dynamodb:DeleteItem", "dynamodb:UpdateItem", on=data.channels.table_arn)
+        watch.allow("dynamodb:Query", on=f"{data.channels.table_arn}/index/login")
+        watch.allow("dynamodb:Query", "dynamodb:UpdateItem", on=data.grants.table_arn)
+        watch.allow("dynamodb:GetItem", on=data.overlays.table_arn)
+        watch.allow("dynamodb:PutItem", on=data.tickets.table_arn)
+        api.route_to(
+            watch,
+            {"POST /api/channels/{login}/watch": viewers, "POST /api/overlays/{login}/watch": None},
+            open_because="Nobody can sign in inside OBS: the function checks a key.",
         )
-        (route,) = api.add_routes(
-            path="/api/overlays/{login}/watch", methods=[apigateway.HttpMethod.POST], integration=watches
-        )
-        acknowledge(route, "APIG4", because="Nobody can sign in inside OBS: the function checks a key.")
 
+    def _add_overlay(self, api: HttpApi, viewers: apigateway.IHttpRouteAuthorizer) -> None:
+        overlays = self._data.overlays
         overlay = Function(
             self,
             "Overlay",
-            settings,
-            handler="lambdas.handlers.overlay.handler",
+            self._settings,
             environment={"OVERLAYS_TABLE": overlays.table_name},
             timeout=Duration.seconds(10),
         )
         overlay.allow("dynamodb:DeleteItem", "dynamodb:PutItem", on=overlays.table_arn)
-        api.add_routes(
-            path="/api/overlays/{login}/key",
-            methods=[apigateway.HttpMethod.POST, apigateway.HttpMethod.DELETE],
-            integration=integrations.HttpLambdaIntegration("OverlayIntegration", overlay.entry()),
-            authorizer=viewers,
-        )
+        routes = (f"{method} /api/overlays/{{login}}/key" for method in ("POST", "DELETE"))
+        api.route_to(overlay, dict.fromkeys(routes, viewers))
 
-        reconciler = Function(
-            self,
+    def _add_reconciler(self) -> None:
+        data = self._data
+        reconciler = self._function(
             "Reconciler",
-            settings,
-            handler="lambdas.handlers.reconciler.handler",
+            calls_twitch=True,
             environment={
-                **state,
-                **twitch,
-                "CONNECTIONS_TABLE": connections.table_name,
-                "GRACE_PERIOD_SECONDS": str(settings.grace_period_seconds),
+                "CONNECTIONS_TABLE": data.connections.table_name,
+                "GRACE_PERIOD_SECONDS": str(self._settings.grace_period_seconds),
             },
-            files=topic_table(),
             timeout=Duration.minutes(4),
-            memory_mb=512,
         )
         reconciler.allow(
-            "dynamodb:DeleteItem",
-            "dynamodb:GetItem",
-            "dynamodb:Scan",
-            "dynamodb:UpdateItem",
-            on=channels.table_arn,
+            *(f"dynamodb:{action}" for action in ("DeleteItem", "GetItem", "Scan", "UpdateItem")),
+            on=data.channels.table_arn,
         )
-        reconciler.allow("dynamodb:Scan", on=connections.table_arn)
-        reconciler.allow("dynamodb:Scan", "dynamodb:UpdateItem", on=grants.table_arn)
-        reconciler.allow("sqs:SendMessage", on=broadcast.queue_arn)
-        reconciler.allow("secretsmanager:GetSecretValue", on=webhook_secret.secret_arn)
-        reconciler.allow("secretsmanager:GetSecretValue", on=twitch_secret_arn)
-        events.Rule(
-            self,
-            "ReconcilerSchedule",
-            schedule=events.Schedule.rate(Duration.minutes(5)),
-            # The next run does what a failed one left.
-            targets=[targets.LambdaFunction(reconciler, retry_attempts=0)],
-        )
+        reconciler.allow("dynamodb:Scan", on=data.connections.table_arn)
+        reconciler.allow("dynamodb:Scan", "dynamodb:UpdateItem", on=data.grants.table_arn)
+        # What a failed run left is done by the next one.
+        reconciler.run_every(Duration.minutes(5), retry_attempts=0)
 
-        notices = Function(
-            self,
-            "Notices",
-            settings,
-            handler="lambdas.handlers.notices.handler",
-            environment=state,
-            files=topic_table(),
-            timeout=Duration.seconds(10),
-        )
-        notices.allow("dynamodb:GetItem", "dynamodb:UpdateItem", on=channels.table_arn)
-        notices.allow("dynamodb:Query", "dynamodb:UpdateItem", on=grants.table_arn)
-        notices.allow("sqs:SendMessage", on=broadcast.queue_arn)
-        # No dead-letter queue: the reconciler finds all of it in Twitch's own list, too.
-        topic.add_subscription(
+    def _add_notices(self, ingest: Ingest) -> None:
+        notices = self._function("Notices", timeout=Duration.seconds(10))
+        notices.allow("dynamodb:GetItem", "dynamodb:UpdateItem", on=self._data.channels.table_arn)
+        notices.allow("dynamodb:Query", "dynamodb:UpdateItem", on=self._data.grants.table_arn)
+        # Without a dead-letter queue: the reconciler finds the same in Twitch's list of subscriptions.
+        ingest.topic.add_subscription(
             sns_subscriptions.LambdaSubscription(
-                notices, filter_policy=only("revocation", "webhook_callback_verification")
+                notices, filter_policy=message_types("revocation", "webhook_callback_verification")
             )
         )
+
+    def _function(
+        self,
+        id_: str,
+        *,
+        timeout: Duration,
+        environment: dict[str, str] | None = None,
+        calls_twitch: bool = False,
+    ) -> Function:
+        """A function that changes channels' state and tells viewers of it."""
+        twitch = {
+            "TWITCH_SECRET_ARN": self._twitch_secret.secret_arn,
+            "TWITCH_API_URL": self._settings.twitch.api_url,
+            "TWITCH_AUTH_URL": self._settings.twitch.auth_url,
+            "WEBHOOK_SECRET_ARN": self._data.webhook_secret.secret_arn,
+            "WEBHOOK_URL": self._webhook_url,
+        }
+        function = Function(
+            self,
+            id_,
+            self._settings,
+            environment={
+                "CHANNELS_TABLE": self._data.channels.table_name,
+                "GRANTS_TABLE": self._data.grants.table_name,
+                "BROADCAST_QUEUE_URL": self._broadcast.queue_url,
+                **(twitch if calls_twitch else {}),
+                **(environment or {}),
+            },
+            files=topic_table(),
+            timeout=timeout,
+            memory_mb=512 if calls_twitch else 256,
+        )
+        function.allow("sqs:SendMessage", on=self._broadcast.queue_arn)
+        if calls_twitch:
+            function.allow_reading(self._twitch_secret)
+            function.allow_reading(self._data.webhook_secret)
+        return function

@@ -1,1 +1,1 @@
-"""What operators run against a stage: doctor before a deployment, smoke after it, destroy at the end."""
+"""What operators run: doctor before a stage's deployment, smoke after it, destroy to delete it."""

@@ -1,4 +1,4 @@
-"""``make destroy STAGE=…``: say what deleting a stage deletes and what it keeps, ask, and delete it."""
+"""``make destroy STAGE=…``: print what deleting a stage deletes and what it keeps, ask, and delete it."""
 
 import collections
 import json
@@ -15,12 +15,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cdk.settings import DEFAULT_STAGE
 
 ROOT = Path(__file__).parents[1]
-# The stacks that belong to CloudFront stand there, whatever the stage's Region.
-GLOBAL_REGION = "us-east-1"
+# Where the Edge stack is, whatever the stage's Region.
+EDGE_REGION = "us-east-1"
 
 
 class Resource(NamedTuple):
-    """A resource of a stack; ``kept`` ones outlive it."""
+    """A resource of a stack; a ``kept`` one is not deleted with it."""
 
     stack: str
     type: str
@@ -29,7 +29,7 @@ class Resource(NamedTuple):
 
 
 def main(arguments: list[str]) -> int:
-    """Show the plan and, once the stage's name was typed, run ``cdk destroy``; returns the exit code."""
+    """Print the plan, ask for the stage's name, and run ``cdk destroy``; returns the exit code."""
     stage = arguments[0] if arguments else DEFAULT_STAGE
     try:
         session = boto3.Session()
@@ -44,11 +44,11 @@ def main(arguments: list[str]) -> int:
     print(plan(stage, resources))
     if protected := [stack["StackName"] for _, stack in stacks if stack.get("EnableTerminationProtection")]:
         print(
-            f"✗ Protected from deletion: {', '.join(protected)}. To delete the stage all the same, set its "
-            "`retain_data` to false in cdk.json and deploy first."
+            f"✗ Protected from deletion: {', '.join(protected)}. If you want to delete the stage, "
+            "set its `retain_data` to false in cdk.json and deploy first."
         )
         return 1
-    print(f"Type the stage's name to delete it, anything else to leave it as it is: {stage}?")
+    print(f"Type the stage's name, {stage}, to delete it, or anything else to keep it:")
     if sys.stdin.readline().strip() != stage:
         print("Nothing was deleted.")
         return 1
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
 
 
 def empty_buckets(session: Any, resources: list[Resource]) -> None:
-    """Delete every version of every object in the buckets that are to go: S3 deletes empty ones only."""
+    """Delete every version of every object in the buckets to be deleted: S3 deletes only empty buckets."""
     for resource in resources:
         if resource.type == "AWS::S3::Bucket" and not resource.kept:
             print(f"Emptying the bucket {resource.name} …", flush=True)
@@ -71,19 +71,19 @@ def empty_buckets(session: Any, resources: list[Resource]) -> None:
 
 
 def plan(stage: str, resources: list[Resource]) -> str:
-    """What would become of the resources, for a person."""
+    """Which resources would be deleted and which kept, for a person."""
     deleted = collections.Counter(resource.type for resource in resources if not resource.kept)
     kept = [resource for resource in resources if resource.kept]
     lines = [f"Deleting stage {stage!r} deletes {deleted.total()} resources:"]
     lines += [f"  {count:4} x {type_}" for type_, count in sorted(deleted.items())]
-    lines.append(f"and keeps {len(kept)}, which go on costing money and have to be deleted by hand:")
-    lines += [f"  {resource.type} {resource.name}" for resource in kept] or ["  nothing: all data is lost"]
+    lines.append(f"and keeps {len(kept)}, which go on costing money until they are deleted by hand:")
+    lines += [f"  {resource.type} {resource.name}" for resource in kept] or ["  none: all data is lost"]
     return "\n".join(lines)
 
 
 def _stacks(session: Any, stage: str) -> Iterator[tuple[Any, dict[str, Any]]]:
     """The stage's stacks, each with a client of its Region."""
-    for region in dict.fromkeys((session.region_name or GLOBAL_REGION, GLOBAL_REGION)):
+    for region in dict.fromkeys((session.region_name or EDGE_REGION, EDGE_REGION)):
         client = session.client("cloudformation", region_name=region)
         for page in client.get_paginator("describe_stacks").paginate():
             for stack in page["Stacks"]:

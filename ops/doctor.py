@@ -1,4 +1,4 @@
-"""``make doctor STAGE=…``: can this stage be deployed from here? Every failure says what to do."""
+"""``make doctor STAGE=…``: can this stage be deployed with these credentials? A failure says what to do."""
 
 import json
 import sys
@@ -13,13 +13,13 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cdk.settings import DEFAULT_STAGE, Settings, SettingsError, load
-from ops.checklist import Check, Failure, run
+from ops.checks import Check, Failure, run
 
 BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
-# What a new account may have at first is 10: too few for two queues and the reads beside them.
+# A new account may have 10 at first: too few for the queues' consumers and the reads.
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 LEAST_CONCURRENCY = 100
-BOOTSTRAP_VERSION = 21  # the first whose roles work with this release of the CDK
+BOOTSTRAP_VERSION = 21  # the first that works with this version of the CDK
 
 
 def main(arguments: list[str]) -> int:
@@ -48,7 +48,7 @@ def checks(settings: Settings) -> Iterator[Check]:
 
 
 def credentials(session: Any) -> str:
-    """Whether there are credentials and a Region, and whose they are."""
+    """Whether there are credentials and a Region, and which."""
     if session.region_name is None:
         raise Failure("no Region is set. Set AWS_REGION, or `region` in your profile.")
     try:
@@ -59,7 +59,7 @@ def credentials(session: Any) -> str:
 
 
 def bootstrap(session: Any) -> str:
-    """Whether the account and Region are bootstrapped for the CDK, recently enough."""
+    """Whether the account and Region are bootstrapped for the CDK with a version that is new enough."""
     parameters = session.client("ssm", region_name=session.region_name or "us-east-1")
     try:
         version = int(parameters.get_parameter(Name=BOOTSTRAP_PARAMETER)["Parameter"]["Value"])
@@ -71,7 +71,7 @@ def bootstrap(session: Any) -> str:
 
 
 def twitch_application(session: Any, settings: Settings) -> str:
-    """Whether the Twitch secret is there and its client id and secret really get an app access token."""
+    """Whether the secret exists and Twitch gives an app access token for the credentials in it."""
     name = settings.twitch_secret_name
     manager = session.client("secretsmanager", region_name=session.region_name or "us-east-1")
     try:
@@ -93,7 +93,7 @@ def twitch_application(session: Any, settings: Settings) -> str:
 
 
 def redirect_url(session: Any, settings: Settings) -> str:
-    """What to register at Twitch; Twitch tells nobody what is registered, so a person has to compare."""
+    """The URL to register at Twitch, which a person has to compare: Twitch has no API to read it."""
     account = session.client("sts").get_caller_identity()["Account"]
     base = settings.addresses.identity.format(
         prefix=settings.identity_prefix(account), region=session.region_name
@@ -115,9 +115,9 @@ def concurrent_functions(session: Any) -> str:
 
 
 def api_requests(session: Any, settings: Settings) -> str:
-    """Whether the Region's budget of API requests holds what the stage's two APIs let through.
+    """Whether the account's rate limit in the Region is above the throttles of the stage's two APIs.
 
-    HTTP, WebSocket and @connections requests share it.
+    HTTP requests, WebSocket messages and @connections calls share it.
     https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
     """
     budget = session.client("apigateway").get_account()["throttleSettings"]["rateLimit"]

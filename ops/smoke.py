@@ -1,20 +1,19 @@
-"""``make smoke STAGE=…``: does a deployed stage do what it is for?
+"""``make smoke STAGE=…``: does a deployed stage work?
 
-It sends Twitch's messages, signed with the stage's own secret, for a channel that exists for this run only,
-and expects the event in the reads and on a WebSocket. It leaves nothing behind: the channel is erased again.
+It sends messages as Twitch does, signed with the stage's secret, for a channel that exists for this run only,
+and expects the event in the reads and on a WebSocket. At the end it erases the channel.
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import hmac
 import json
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import urllib3
@@ -23,13 +22,12 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from cdk.settings import DEFAULT_STAGE
-from ops.checklist import Check, Failure, run
-from ops.stage import DeployedStage
+from ops.checks import Check, Failure, run
+from ops.deployed_stage import DeployedStage
 
-T = TypeVar("T")
 Response = urllib3.BaseHTTPResponse
 
-# A paused database resumes in 15 to 30 seconds; the recorder tries again in the meantime.
+# A paused database resumes in 15 to 30 seconds, while the recorder tries again.
 RECORDED_WITHIN_SECONDS = 120
 DELIVERED_WITHIN_SECONDS = 15
 HEADERS = (
@@ -79,21 +77,15 @@ def signed_headers(
     }
 
 
-@dataclasses.dataclass(frozen=True)
-class Channel:
-    """A streamer that Twitch does not have: its ids are shorter, and the name is drawn anew for each run."""
+class Channel(NamedTuple):
+    """A streamer that Twitch does not have: Twitch's ids are shorter."""
 
     id: str
     login: str
 
-    @classmethod
-    def drawn(cls) -> "Channel":
-        """A channel of this run's own."""
-        return cls(id=f"9{secrets.randbelow(10**17):017}", login=f"smoke_{secrets.token_hex(9)}")
-
 
 class Smoke:
-    """The checks of one run, in the order in which they build on each other."""
+    """One run: its checks, each of which needs those before it."""
 
     def __init__(
         self,
@@ -102,17 +94,17 @@ class Smoke:
         delivered_within: float = DELIVERED_WITHIN_SECONDS,
         recorded_within: float = RECORDED_WITHIN_SECONDS,
     ) -> None:
-        """An event must be on the WebSocket and in the reads within these seconds."""
+        """``delivered_within`` and ``recorded_within`` are seconds."""
         self.stage = stage
         self._delivered_within, self._recorded_within = delivered_within, recorded_within
-        self.channel = Channel.drawn()
+        self.channel = Channel(f"9{secrets.randbelow(10**17):017}", f"smoke_{secrets.token_hex(9)}")
         self.message_id = f"smoke-{secrets.token_hex(12)}"
         self.ticket = ""
         self.connection: ClientConnection | None = None
         self._open = contextlib.ExitStack()
 
     def checks(self) -> Iterator[Check]:
-        """What is checked."""
+        """The checks, in order."""
         yield Check("site", self.site)
         yield Check("security headers", self.security_headers)
         yield Check("reads", self.reads)
@@ -124,10 +116,10 @@ class Smoke:
         yield Check("event recorded", self.event_recorded)
         yield Check("redelivery", self.redelivery_counts_once)
 
-    # -- what viewers load -----------------------------------------------------------------------------------
+    # -- the site and the reads ----------------------------------------------------------------------------
 
     def site(self) -> str:
-        """The page, also below a deep link, and the configuration that belongs to this stage."""
+        """The page, also at a deep link, and this stage's configuration."""
         for path in ("", "watch/some_channel"):
             page = self._get(path)
             if page.status != 200 or b"<html" not in page.data:
@@ -138,7 +130,7 @@ class Smoke:
         return self.stage.outputs["SiteUrl"]
 
     def security_headers(self) -> str:
-        """The headers that keep the page's promises to viewers."""
+        """The security headers of the page."""
         headers = self._get("").headers
         if missing := [name for name in HEADERS if name not in headers]:
             raise Failure(f"the site does not send {', '.join(missing)}: check its response headers policy.")
@@ -147,7 +139,7 @@ class Smoke:
         return f"{len(HEADERS)} are there"
 
     def reads(self) -> str:
-        """The read routes through CloudFront: an answer, an empty channel, a refusal."""
+        """The read routes through CloudFront: the document, an unknown channel, a malformed name."""
         for path, expected in (
             ("api/openapi.json", 200),
             (f"api/channels/{self.channel.login}/counts", 200),
@@ -164,7 +156,7 @@ class Smoke:
     # -- what Twitch sends -----------------------------------------------------------------------------------
 
     def challenge(self) -> str:
-        """Twitch's question whether the callback is ours."""
+        """The challenge with which Twitch verifies a callback."""
         challenge = secrets.token_urlsafe(24)
         body = json.dumps({"challenge": challenge, "subscription": {"id": "smoke"}}).encode()
         answer = self._post(
@@ -180,7 +172,7 @@ class Smoke:
         return "answered raw"
 
     def forgeries(self) -> str:
-        """Messages that Twitch did not send, changed, or sent long ago."""
+        """Messages that are not Twitch's, were changed, or are old."""
         body = self._notification()
         good = signed_headers(self._secret(), body)
         stale = datetime.now(UTC) - timedelta(minutes=11)
@@ -242,17 +234,19 @@ class Smoke:
                 break
             if self.message_id in [event["id"] for event in frame.get("events", ())]:
                 return f"on the WebSocket after {(time.monotonic() - started) * 1000:.0f} ms"
-        raise Failure(self._where_it_stopped("broadcast", "Broadcast", "broadcaster"))
+        raise Failure(self._where_it_stopped("broadcast", "broadcaster"))
 
     def event_recorded(self) -> str:
-        """The event is in the store, and the read routes tell of it."""
+        """The event is in the read route."""
         started = time.monotonic()
-        if not self._within(self._recorded_within, lambda: self.message_id in self._recorded()):
-            raise Failure(self._where_it_stopped("record", "Record", "recorder"))
+        while self.message_id not in self._recorded():
+            if time.monotonic() > started + self._recorded_within:
+                raise Failure(self._where_it_stopped("record", "recorder"))
+            time.sleep(0.5)
         return f"in the read route after {time.monotonic() - started:.1f} s"
 
     def redelivery_counts_once(self) -> str:
-        """Twitch sends again what it believes lost; it is still one event."""
+        """A delivery that Twitch repeats is still one event."""
         self._send_event()
         path = f"/api/channels/{self.channel.login}/counts"
         for _ in range(3):
@@ -290,7 +284,7 @@ class Smoke:
         return request("POST", self.stage.outputs["WebhookUrl"], body=body, headers=headers)
 
     def _secret(self) -> str:
-        # The function knows which secret it verifies with.
+        # Read from the function, which verifies with it.
         function = self.stage.session.client("lambda").get_function_configuration(
             FunctionName=self.stage.function("webhook")
         )
@@ -327,7 +321,7 @@ class Smoke:
 
     def _connect(self) -> contextlib.AbstractContextManager[ClientConnection]:
         url = f"{self.stage.outputs['WebSocketUrl']}?{urlencode({'ticket': self.ticket})}"
-        # As long as API Gateway has patience with functions that start first.
+        # As long as API Gateway waits for a function.
         return connect(url, proxy=None, open_timeout=29)
 
     def _recorded(self) -> list[str]:
@@ -335,16 +329,8 @@ class Smoke:
         answer = request("GET", self.stage.outputs["HttpApiUrl"] + path)
         return [event["id"] for event in answer.json()["events"]] if answer.status == 200 else []
 
-    def _within(self, seconds: float, probe: Callable[[], bool]) -> bool:
-        deadline = time.monotonic() + seconds
-        while not probe():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.5)
-        return True
-
-    def _where_it_stopped(self, queue: str, output: str, function: str) -> str:
-        """Why an event that was accepted did not arrive: the first link of the chain that does not hold."""
+    def _where_it_stopped(self, queue: str, function: str) -> str:
+        """Why an event that was accepted did not arrive: the first step that does not work."""
         outputs, session = self.stage.outputs, self.stage.session
         sqs = session.client("sqs")
 
@@ -354,7 +340,7 @@ class Smoke:
             ]
             return found
 
-        waiting = attributes(outputs[f"{output}QueueUrl"])
+        waiting = attributes(outputs[f"{queue.capitalize()}QueueUrl"])
         subscribed = session.client("sns").list_subscriptions_by_topic(TopicArn=outputs["EventsTopicArn"])
         if waiting["QueueArn"] not in [entry["Endpoint"] for entry in subscribed["Subscriptions"]]:
             return (
@@ -364,14 +350,16 @@ class Smoke:
         in_queue = sum(
             int(waiting[f"ApproximateNumberOfMessages{state}"]) for state in ("", "NotVisible", "Delayed")
         )
-        dead = int(attributes(outputs[f"{output}DeadLetterQueueUrl"])["ApproximateNumberOfMessages"])
+        dead = int(
+            attributes(outputs[f"{queue.capitalize()}DeadLetterQueueUrl"])["ApproximateNumberOfMessages"]
+        )
         if in_queue or dead:
             return (
                 f"{in_queue} messages wait in the {queue} queue and {dead} in its dead-letter queue: the "
-                f"{function} cannot handle them, for want of a grant or of what it calls. "
+                f"{function} cannot handle them. Either a grant is missing, or what it calls is down. "
                 f"See {self._log(function)}."
             )
-        return f"the {function} took it from the queue and it did not arrive. See {self._log(function)}."
+        return f"the {function} took it from the queue, but it did not arrive. See {self._log(function)}."
 
     def _log(self, job: str) -> str:
         return f"the log group /aws/lambda/{self.stage.function(job)}"

@@ -7,16 +7,44 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 import boto3
+import urllib3
 from websockets.sync.client import ClientConnection, connect
 
-from ops.smoke import Response, request
+from local.twitch.messages import sign
 
 T = TypeVar("T")
+Response = urllib3.BaseHTTPResponse
+_pool = urllib3.PoolManager(retries=False, timeout=20)
+
+
+def request(method: str, url: str, **kwargs: Any) -> Response:
+    """One HTTP request, redirects not followed. `*.localhost` is this machine, whatever the resolver says."""
+    parts = urlsplit(url)
+    if (parts.hostname or "").endswith(".localhost"):
+        kwargs["headers"] = {"Host": parts.netloc, **kwargs.get("headers", {})}
+        url = parts._replace(netloc=f"127.0.0.1:{parts.port}").geturl()
+    return _pool.request(method, url, redirect=False, **kwargs)
+
+
+def signed_headers(
+    secret: str, body: bytes, *, message_type: str = "notification", timestamp: datetime | None = None
+) -> dict[str, str]:
+    """The headers of a message of Twitch's, with an id of its own."""
+    message_id = secrets.token_hex(16)
+    sent = (timestamp or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
+    return {
+        "Content-Type": "application/json",
+        "Twitch-Eventsub-Message-Id": message_id,
+        "Twitch-Eventsub-Message-Type": message_type,
+        "Twitch-Eventsub-Message-Signature": sign(secret, message_id, sent, body.decode()),
+        "Twitch-Eventsub-Message-Timestamp": sent,
+    }
 
 
 def eventually(what: str, probe: Callable[[], T], seconds: float = 15) -> T:

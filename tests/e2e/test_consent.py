@@ -5,8 +5,7 @@ from urllib.parse import urljoin
 
 from playwright.sync_api import Browser, Page, expect
 
-from ops.smoke import request
-from tests.e2e.clients import Cloud, eventually
+from tests.e2e.clients import Cloud, eventually, request
 from tests.e2e.test_journey import screenshot, watch
 from tests.e2e.test_upkeep import CHANNELS, channel_item, invoke
 

@@ -10,8 +10,7 @@ from urllib.parse import urljoin
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from ops.smoke import request, signed_headers
-from tests.e2e.clients import Cloud, Viewer, connect_with_ticket, eventually
+from tests.e2e.clients import Cloud, Viewer, connect_with_ticket, eventually, request, signed_headers
 
 STREAMER = {"broadcaster_user_id": "424242", "broadcaster_user_login": "contract_channel"}
 

@@ -8,8 +8,7 @@ from urllib.parse import urljoin
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from ops.smoke import request
-from tests.e2e.clients import Cloud, eventually
+from tests.e2e.clients import Cloud, eventually, request
 from tests.e2e.conftest import ARTIFACTS
 
 EVENTS = "[data-testid=event]"

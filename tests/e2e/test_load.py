@@ -18,8 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from lambdas.common import tickets
 from lambdas.common.aws import AwsError, Client
-from ops.smoke import request
-from tests.e2e.clients import Cloud, Viewer, eventually
+from tests.e2e.clients import Cloud, Viewer, eventually, request
 
 pytestmark = pytest.mark.measured  # `make load`
 

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 
 from local.environment import ROOT, aws_variables
+from ops.deployed_stage import DeployedStage
 from ops.destroy import Resource, empty_buckets
 from ops.smoke import Smoke
-from ops.stage import DeployedStage
 from tests.e2e.clients import Cloud, eventually
 from tests.e2e.grants import without_grant
 

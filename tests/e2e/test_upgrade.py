@@ -36,7 +36,6 @@ Function(
     stack,
     "Added",
     settings,
-    handler="lambdas.handlers.added.handler",
     environment={},
     timeout=Duration.seconds(5),
 )

@@ -1,4 +1,4 @@
-"""A stage's templates in a form that reads: resources by construct path, references as ``{path}``."""
+"""A stage's templates in a readable form: resources by construct path, references as ``{path}``."""
 
 import dataclasses
 import json
@@ -17,6 +17,7 @@ from cdk.settings import load
 from cdk.stacks import build
 from local.deployment import settings as local_settings
 from local.ports import Ports
+from tests.infrastructure.functions import FUNCTIONS
 
 # The application's comes last.
 STACKS = ("Data", "Edge", "App")
@@ -64,7 +65,7 @@ class Stage:
 
     @cached_property
     def resources(self) -> dict[str, Resource]:
-        """Every resource of both stacks by its construct path."""
+        """Every resource of all stacks by its construct path."""
         found = {}
         for template in self._templates:
             for logical_id, resource in template["Resources"].items():
@@ -101,12 +102,7 @@ class Stage:
 
     def function(self, job: str) -> Properties:
         """The function of a job, e.g. ``webhook``."""
-        (found,) = (
-            properties
-            for properties in self.of_type("AWS::Lambda::Function").values()
-            if str(properties.get("FunctionName", "")).endswith(f"-{job}")
-        )
-        return found
+        return self.resources[FUNCTIONS[job].construct].properties
 
     def package(self, job: str) -> Path:
         """The directory that is uploaded as the function's package."""

@@ -1,4 +1,4 @@
-"""Every alarm reaches somebody."""
+"""Every alarm notifies a topic, which sends mails."""
 
 from pathlib import Path
 
@@ -18,15 +18,15 @@ def test_every_alarm_notifies_the_topic_when_it_begins_and_when_it_ends(prod: St
 
 
 def test_an_address_that_is_set_is_subscribed(tmp_path: Path, prod: Stage) -> None:
-    stages = {"told": {"alarm_email": "operators@example.com"}}
-    told = synthesise("told", tmp_path, stages=stages)
+    stages = {"mailed": {"alarm_email": "operators@example.com"}}
+    mailed = synthesise("mailed", tmp_path, stages=stages)
     addresses = [
         [
             found["Endpoint"]
             for found in stage.of_type("AWS::SNS::Subscription").values()
             if found["TopicArn"] == TOPIC
         ]
-        for stage in (told, prod)
+        for stage in (mailed, prod)
     ]
     assert addresses == [["operators@example.com"], []]
 

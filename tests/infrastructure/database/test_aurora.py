@@ -1,9 +1,8 @@
-"""The database in AWS: Aurora Serverless v2, out of reach for anyone but the functions that need it."""
+"""The database in AWS: Aurora Serverless v2, which only the functions that need it can reach."""
 
 from pathlib import Path
 
-import pytest
-
+from tests.infrastructure.functions import DATABASE_FUNCTIONS
 from tests.infrastructure.template import Stage, synthesise
 
 
@@ -14,8 +13,8 @@ def test_the_network_has_no_way_out_but_to_the_exports(prod: Stage) -> None:
     assert endpoint["ServiceName"] == "com.amazonaws.{Region}.s3"
     (statement,) = endpoint["PolicyDocument"]["Statement"]
     assert statement["Resource"] == "{Exports.Arn}/*"
-    for door in ("NatGateway", "InternetGateway", "Route", "EIP"):
-        assert f"AWS::EC2::{door}" not in types
+    for kind in ("NatGateway", "InternetGateway", "Route", "EIP"):
+        assert f"AWS::EC2::{kind}" not in types
     subnets = prod.of_type("AWS::EC2::Subnet").values()
     assert len(subnets) == 2
     assert all(subnet["MapPublicIpOnLaunch"] is False for subnet in subnets)
@@ -35,7 +34,7 @@ def test_only_the_archiver_reaches_s3(prod: Stage) -> None:
         return list(prod.function(job)["VpcConfig"]["SecurityGroupIds"])
 
     assert groups("archiver") == ["{Database/Clients.GroupId}", "{Database/Exporters.GroupId}"]
-    for job in ("recorder", "query", "migrator", "postmigrator"):
+    for job in {*DATABASE_FUNCTIONS} - {"archiver"}:
         assert groups(job) == ["{Database/Clients.GroupId}"]
 
 
@@ -45,7 +44,6 @@ def test_the_cluster_is_encrypted_and_takes_iam_tokens_over_tls(prod: Stage) -> 
     assert cluster["EngineVersion"].startswith("18.")
     assert cluster["StorageEncrypted"] is True
     assert cluster["EnableIAMDatabaseAuthentication"] is True
-    assert cluster["DeletionProtection"] is True
     parameters = prod.resources["Database/Cluster/ParameterGroup"].properties["Parameters"]
     assert parameters["rds.force_ssl"] == "1"
 
@@ -69,7 +67,7 @@ def test_readers_to_fail_over_to_are_a_setting(tmp_path: Path) -> None:
 
 
 def test_functions_verify_the_databases_certificate(prod: Stage) -> None:
-    for job in ("recorder", "query", "archiver", "migrator", "postmigrator"):
+    for job in DATABASE_FUNCTIONS:
         variables = prod.function(job)["Environment"]["Variables"]
         bundle = (prod.package(job) / variables["DATABASE_CA_FILE"]).read_text()
         assert bundle.count("BEGIN CERTIFICATE") == bundle.count("END CERTIFICATE") > 50
@@ -81,12 +79,6 @@ def test_the_role_is_made_after_the_cluster_and_again_when_its_statement_changes
     for event in ("Create", "Update"):
         assert "create role fanfare login" in role.properties[event]
         assert "grant rds_iam to fanfare" in role.properties[event]
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    """The stage ``dev`` as it stands in cdk.json."""
-    return synthesise("dev", tmp_path_factory.mktemp("dev"))
 
 
 def test_an_idle_development_database_pauses(dev: Stage) -> None:

@@ -1,14 +1,15 @@
-"""Connections: what all functions together may open is less than the smallest database accepts."""
+"""Connections: all functions together open fewer than the smallest database accepts."""
 
 from typing import Any
 
 import pytest
 
 from cdk.settings import SettingsError, load
+from tests.infrastructure.functions import DATABASE_FUNCTIONS, FUNCTIONS
 from tests.infrastructure.template import Stage, synthesise
 
-SHARED = ("recorder", "query")
-DIRECT = ("archiver", "migrator", "postmigrator")
+SHARED = [job for job in DATABASE_FUNCTIONS if FUNCTIONS[job].shares_connections]
+DIRECT = [job for job in DATABASE_FUNCTIONS if not FUNCTIONS[job].shares_connections]
 PROXIED = {"kind": "aurora", "min_capacity": 0.5, "max_capacity": 1, "proxy": True}
 
 
@@ -19,23 +20,14 @@ def most_at_once(stage: Stage, job: str) -> int:
     (source,) = (
         found
         for found in stage.of_type("AWS::Lambda::EventSourceMapping").values()
-        if found["FunctionName"] == f"{{History/{job.title()}}}"
+        if found["FunctionName"] == f"{{{FUNCTIONS[job].construct}}}"
     )
     return int(source["ScalingConfig"]["MaximumConcurrency"])
 
 
-def test_whoever_connects_is_counted(prod: Stage) -> None:
-    connecting = {
-        str(function["FunctionName"]).rpartition("-")[2]
-        for function in prod.of_type("AWS::Lambda::Function").values()
-        if "DATABASE_HOST" in function.get("Environment", {}).get("Variables", {})
-    }
-    assert connecting == {*SHARED, *DIRECT}
-
-
 def test_twice_all_connections_fit_into_the_smallest_database(prod: Stage) -> None:
     # Twice: a release's functions connect before those that they replace are gone.
-    wanted = 2 * sum(most_at_once(prod, job) for job in (*SHARED, *DIRECT))
+    wanted = 2 * sum(most_at_once(prod, job) for job in DATABASE_FUNCTIONS)
     assert wanted <= 189 - 20, "Aurora Serverless v2 with one capacity unit"
     assert wanted <= 100 - 3, "PostgreSQL as it comes, superusers' connections excepted"
 
@@ -79,23 +71,25 @@ class TestProxy:
         users = "arn:{Partition}:rds-db:{Region}:{AccountId}:dbuser:{Database/Cluster.DBClusterResourceId}"
         assert proxied.grants("Database/ProxyRole") == [f"rds-db:connect on {users}/fanfare"]
 
-    def test_it_leaves_connections_to_those_who_go_around_it(self, proxied: Stage) -> None:
+    def test_it_leaves_connections_to_functions_that_connect_directly(self, proxied: Stage) -> None:
         (group,) = proxied.of_type("AWS::RDS::DBProxyTargetGroup").values()
         percent = group["ConnectionPoolConfigurationInfo"]["MaxConnectionsPercent"]
         direct = 2 * sum(most_at_once(proxied, job) for job in DIRECT)
         assert direct + 20 <= 189 * (100 - percent) / 100
 
     @pytest.mark.parametrize("job", SHARED)
-    def test_who_runs_many_at_once_goes_through_it(self, proxied: Stage, job: str) -> None:
+    def test_recorder_and_query_connect_through_it(self, proxied: Stage, job: str) -> None:
         variables = proxied.function(job)["Environment"]["Variables"]
         assert variables["DATABASE_HOST"] == "{Database/Proxy.Endpoint}"
         assert variables["DATABASE_PROXY"] == "1"
-        (sign_in,) = (grant for grant in proxied.grants(f"History/{job.title()}Role") if "rds-db" in grant)
+        (sign_in,) = (
+            grant for grant in proxied.grants(f"{FUNCTIONS[job].construct}Role") if "rds-db" in grant
+        )
         assert "{Database/Proxy.DBProxyArn}" in sign_in
         assert sign_in.endswith("/fanfare")
 
     @pytest.mark.parametrize("job", DIRECT)
-    def test_migrations_and_upkeep_go_around_it(self, proxied: Stage, job: str) -> None:
+    def test_migrations_and_upkeep_connect_directly(self, proxied: Stage, job: str) -> None:
         variables = proxied.function(job)["Environment"]["Variables"]
         assert variables["DATABASE_HOST"] == "{Database/Cluster.Endpoint.Address}"
         assert "DATABASE_PROXY" not in variables

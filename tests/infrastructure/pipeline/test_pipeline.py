@@ -1,4 +1,4 @@
-"""What the workflows may do, which workflow may do it, and that they run what people run."""
+"""What the workflows may do, which workflow may do it, and that they run make targets only."""
 
 import json
 import re

@@ -1,15 +1,15 @@
-"""What cdk-nag's AwsSolutions rules find is mended, or acknowledged on one construct and listed here."""
+"""Findings of cdk-nag's AwsSolutions rules are fixed, or acknowledged on one construct and listed here."""
 
 from pathlib import Path
 from typing import Any
 
-import pytest
 from aws_cdk import App, Validations
 from aws_cdk import Stack as CdkStack
 from aws_cdk import aws_sqs as sqs
 from cdk_nag import AwsSolutionsChecks
 
 from cdk.history import READ_ROUTES
+from tests.infrastructure.functions import BEHIND_APIS, IN_DATABASE_NETWORK
 from tests.infrastructure.template import Stage, synthesise
 
 BASIC_EXECUTION = (
@@ -37,10 +37,7 @@ PROD = {
     "App/Live/Api/ping-Route": {"APIG4"},
     "App/Live/Stage": {"APIG1"},
     "App/Live/BroadcasterRole": {f"IAM5[Resource::{CONNECTIONS}]"},
-    **{
-        f"App/History/{job}Role": {"IAM5[Resource::*]"}
-        for job in ("Recorder", "Query", "Migrator", "Postmigrator")
-    },
+    **{f"App/{function}Role": {"IAM5[Resource::*]"} for function in IN_DATABASE_NETWORK},
     "App/History/ArchiverRole": {
         "IAM5[Resource::*]",
         "IAM5[Resource::Fanfare-prod-Data:ExportsOutputFnGetAttExports25637AFBArn08434897/events/*]",
@@ -49,14 +46,7 @@ PROD = {
         f"App/{function}/Rollout/ServiceRole": {
             "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSCodeDeployRoleForLambdaLimited]"
         }
-        for function in (
-            "Ingest/Webhook",
-            "History/Query",
-            "Subscriptions/Watch",
-            "Subscriptions/Overlay",
-            "Live/Authorizer",
-            "Live/Connection",
-        )
+        for function in BEHIND_APIS
     },
     "App/Site/Bucket": {"S1"},
     "App/Site/Distribution": {"CFR1", "CFR3", "CFR4"},
@@ -102,12 +92,6 @@ def _findings(stage: Stage) -> list[str]:
         for violation in report.violations
         for resource in violation.violating_resources
     ]
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    """The stage ``dev`` as it stands in cdk.json."""
-    return synthesise("dev", tmp_path_factory.mktemp("dev"))
 
 
 def test_production_has_no_finding_but_the_acknowledged_ones(prod: Stage) -> None:

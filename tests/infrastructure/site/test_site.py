@@ -1,4 +1,4 @@
-"""Site: a private bucket, and CloudFront before it and before the API."""
+"""Site: a private bucket, and CloudFront in front of it and of the API."""
 
 import json
 import subprocess
@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from cdk.packaging import ROOT
-from tests.infrastructure.template import Properties, Stage, synthesise
+from tests.infrastructure.template import Properties, Stage
 
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
 CACHING_OPTIMIZED = "658327ea-f89d-4fab-a63d-7e88639e58f6"
@@ -24,13 +24,6 @@ def _behaviour(distribution: Properties, pattern: str) -> Properties:
     (found,) = (found for found in distribution["CacheBehaviors"] if found["PathPattern"] == pattern)
     behaviour: Properties = found
     return behaviour
-
-
-def test_the_bucket_is_private_and_encrypted(prod: Stage) -> None:
-    bucket = prod.resources["Site/Bucket"].properties
-    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
-    (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-    assert encryption["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
 
 
 def test_only_this_distribution_reads_the_bucket_and_over_tls_only(
@@ -177,26 +170,6 @@ def test_the_page_learns_its_configuration_from_config_json(prod: Stage) -> None
         },
         "twitch": {"player_url": "https://player.twitch.tv", "chat_url": "https://www.twitch.tv"},
     }
-
-
-def test_a_domain_of_ones_own_brings_its_certificate_and_tls_1_2(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    certificate = "arn:aws:acm:us-east-1:123456789012:certificate/example"
-    domain = {"name": "fanfare.example.com", "certificate_arn": certificate}
-    stages = {"own": {"domain": domain}}
-    stage = synthesise("own", tmp_path_factory.mktemp("own"), stages=stages)
-    configuration = stage.resources["Site/Distribution"].properties["DistributionConfig"]
-    assert configuration["Aliases"] == ["fanfare.example.com"]
-    assert configuration["ViewerCertificate"] == {
-        "AcmCertificateArn": certificate,
-        "MinimumProtocolVersion": "TLSv1.2_2021",
-        "SslSupportMethod": "sni-only",
-    }
-    assert stage.outputs["SiteUrl"] == "https://fanfare.example.com"
-    assert stage.resources["Identity/Site"].properties["CallbackURLs"] == [
-        "https://fanfare.example.com/callback"
-    ]
 
 
 def test_the_built_page_is_what_is_uploaded(prod: Stage) -> None:

@@ -1,37 +1,12 @@
-"""The local cloud deploys the real app: what differs from a stage in AWS is listed here, all of it."""
+"""The local cloud deploys the real app: here is everything that differs from a stage in AWS."""
 
 import re
 
 import pytest
 
 from tests.infrastructure.differences import differences, only_in
+from tests.infrastructure.functions import BEHIND_APIS, CONSTRUCTS, IN_DATABASE_NETWORK
 from tests.infrastructure.template import LOCAL_SETTINGS, Stage, synthesise
-
-FUNCTIONS = {
-    "Ingest/Webhook",
-    "Live/Authorizer",
-    "Live/Connection",
-    "Live/Broadcaster",
-    "Subscriptions/Watch",
-    "Subscriptions/Overlay",
-    "Subscriptions/Reconciler",
-    "Subscriptions/Notices",
-    "History/Recorder",
-    "History/Query",
-    "History/Archiver",
-    "History/Migrator",
-    "History/Postmigrator",
-}
-# With gradual_rollout an API calls an alias of these.
-BEHIND_APIS = {
-    "Ingest/Webhook",
-    "Live/Authorizer",
-    "Live/Connection",
-    "Subscriptions/Watch",
-    "Subscriptions/Overlay",
-    "History/Query",
-}
-DATABASE_FUNCTIONS = {name for name in FUNCTIONS if name.startswith("History/")}
 
 EMULATOR = "http://127.0.0.1:14566"
 TWITCH = "http://127.0.0.1:14567"
@@ -162,7 +137,7 @@ def test_moving_the_local_stage_to_aws_changes_addresses_and_packages_only(
     found: dict[str, dict[str, object]] = {}
     for resource, name, aws, here in differences(in_aws, local):
         found.setdefault(resource.rpartition(" ")[0], {})[name] = (_asset(aws), _asset(here))
-    packages = {function: {"Code.S3Key": ("<asset>", "<asset>")} for function in FUNCTIONS}
+    packages = {function: {"Code.S3Key": ("<asset>", "<asset>")} for function in CONSTRUCTS}
     expected = {
         path: {**ADDRESSES.get(path, {}), **packages.get(path, {})} for path in {*ADDRESSES, *packages}
     }
@@ -183,7 +158,7 @@ def test_local_and_prod_differ_further_in_these_settings_only(
         "ec2:AssignPrivateIpAddresses+ec2:CreateNetworkInterface+ec2:DeleteNetworkInterface"
         "+ec2:DescribeNetworkInterfaces+ec2:DescribeSubnets+ec2:UnassignPrivateIpAddresses"
     )
-    policies = {f"{function}Role/DefaultPolicy" for function in DATABASE_FUNCTIONS}
+    policies = {f"{function}Role/DefaultPolicy" for function in IN_DATABASE_NETWORK}
     # gradual_rollout: the APIs may call aliases
     permissions = found.pop("AWS::Lambda::Permission FunctionName")
     assert {path.split("/")[0] for path in permissions} == {"HttpApi", "Live"}
@@ -204,10 +179,10 @@ def test_local_and_prod_differ_further_in_these_settings_only(
         "AWS::Cognito::UserPool DeletionPolicy": {"Users"},
         "AWS::Cognito::UserPool DeletionProtection": {"Users"},
         # log_level, log_retention_days
-        "AWS::Lambda::Function Environment.Variables.LOG_LEVEL": FUNCTIONS,
+        "AWS::Lambda::Function Environment.Variables.LOG_LEVEL": CONSTRUCTS,
         "AWS::Logs::LogGroup RetentionInDays": {
             "HttpStage/AccessLogs",
-            *(f"{function}Logs" for function in FUNCTIONS),
+            *(f"{function}Logs" for function in CONSTRUCTS),
         },
         # gradual_rollout: APIs call aliases
         "AWS::ApiGatewayV2::Authorizer AuthorizerUri": {"Live/Api/TicketAuthorizer"},
@@ -225,23 +200,23 @@ def test_local_and_prod_differ_further_in_these_settings_only(
         "AWS::CloudWatch::Alarm Metrics[1].MetricStat.Metric.Namespace": {"Monitoring/TwitchBudget"},
         "AWS::CloudWatch::Alarm Metrics[2].MetricStat.Metric.Namespace": {"Monitoring/TwitchBudget"},
         "AWS::CloudWatch::Alarm Namespace": {
-            "History/PartitionsAlarm",
             "Monitoring/DeliveriesRefused",
             "Monitoring/DeliverySlow",
+            "Monitoring/Partitions",
         },
         "AWS::CloudWatch::Dashboard DashboardBody": {"Monitoring/Dashboard"},
-        "AWS::Lambda::Function Environment.Variables.POWERTOOLS_METRICS_NAMESPACE": FUNCTIONS,
+        "AWS::Lambda::Function Environment.Variables.POWERTOOLS_METRICS_NAMESPACE": CONSTRUCTS,
         "AWS::CloudFront::Distribution DistributionConfig.Comment": {"Site/Distribution"},
         "AWS::KMS::Key Description": {"Alarms/Key"},
         # waf
         "AWS::CloudFront::Distribution DistributionConfig.WebACLId": {"Site/Distribution"},
         # database: Aurora with IAM authentication in a VPC, or one with a password.
-        "AWS::Lambda::Function VpcConfig.SecurityGroupIds": DATABASE_FUNCTIONS,
-        "AWS::Lambda::Function VpcConfig.SubnetIds": DATABASE_FUNCTIONS,
-        "AWS::Lambda::Function Environment.Variables.DATABASE_CA_FILE": DATABASE_FUNCTIONS,
-        "AWS::Lambda::Function Environment.Variables.DATABASE_HOST": DATABASE_FUNCTIONS,
-        "AWS::Lambda::Function Environment.Variables.DATABASE_PORT": DATABASE_FUNCTIONS,
-        "AWS::Lambda::Function Environment.Variables.DATABASE_SECRET_ARN": DATABASE_FUNCTIONS,
+        "AWS::Lambda::Function VpcConfig.SecurityGroupIds": IN_DATABASE_NETWORK,
+        "AWS::Lambda::Function VpcConfig.SubnetIds": IN_DATABASE_NETWORK,
+        "AWS::Lambda::Function Environment.Variables.DATABASE_CA_FILE": IN_DATABASE_NETWORK,
+        "AWS::Lambda::Function Environment.Variables.DATABASE_HOST": IN_DATABASE_NETWORK,
+        "AWS::Lambda::Function Environment.Variables.DATABASE_PORT": IN_DATABASE_NETWORK,
+        "AWS::Lambda::Function Environment.Variables.DATABASE_SECRET_ARN": IN_DATABASE_NETWORK,
         **{
             f"AWS::IAM::Policy PolicyDocument.Statement[{action}].{part}": policies
             for action in (network, "rds-db:connect", "secretsmanager:GetSecretValue")

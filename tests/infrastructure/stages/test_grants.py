@@ -1,7 +1,8 @@
-"""Every function has a role of its own that holds what the function does, and nothing else."""
+"""Every function has a role of its own that allows what the function does, and nothing else."""
 
 import pytest
 
+from tests.infrastructure.functions import CONSTRUCTS
 from tests.infrastructure.template import Stage
 
 SECRET = "arn:{Partition}:secretsmanager:{Region}:{AccountId}:secret:fanfare"
@@ -112,7 +113,7 @@ def test_in_aws_a_database_function_signs_in_with_its_role_instead(prod: Stage, 
 def test_a_role_belongs_to_one_function_and_has_no_managed_policy(prod: Stage) -> None:
     functions = prod.of_type("AWS::Lambda::Function")
     ours = {path: found for path, found in functions.items() if f"{path}Role" in prod.resources}
-    assert ours.keys() == GRANTS.keys()
+    assert ours.keys() == GRANTS.keys() == CONSTRUCTS
     for path, function in ours.items():
         assert function["Role"] == f"{{{path}Role.Arn}}"
         assert "ManagedPolicyArns" not in prod.resources[f"{path}Role"].properties

@@ -1,4 +1,4 @@
-"""What a deployment prints, and who uses it: people, the local cloud and the tests against it."""
+"""The outputs of a deployment, for people, the smoke test and the local cloud."""
 
 from tests.infrastructure.template import Stage
 

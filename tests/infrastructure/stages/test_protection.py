@@ -1,4 +1,4 @@
-"""What production keeps, whatever happens to its stacks."""
+"""Production's data is kept, whatever happens to its stacks."""
 
 import json
 

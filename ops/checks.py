@@ -1,4 +1,4 @@
-"""A list of checks that a person or a pipeline reads: one line each, and what to do where one fails."""
+"""Checks of a stage: each prints one line, with what to do if it failed."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -7,20 +7,20 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 
 class Failure(Exception):  # noqa: N818 -- a finding, not a fault of the program
-    """A check failed; the message says what is wrong and what to do."""
+    """A check has failed; the message says what is wrong and what to do."""
 
 
 class Check(NamedTuple):
-    """``run`` answers with what it found, or raises Failure."""
+    """``run`` returns what it found, or raises Failure."""
 
     name: str
     run: Callable[[], str]
 
 
 def run(checks: Iterable[Check], *, stop_at_failure: bool = False) -> int:
-    """Run the checks in order and print each finding; returns the number of failures.
+    """Run the checks in order, print what each found, and return the number of failures.
 
-    With ``stop_at_failure`` the checks after a failed one, which build on it, are not run.
+    With ``stop_at_failure`` the checks after a failed one are not run.
     """
     failures = 0
     for name, check in checks:

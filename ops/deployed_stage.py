@@ -1,4 +1,4 @@
-"""A deployed stage, as CloudFormation tells of it: what the operators' commands work on."""
+"""A deployed stage: its outputs, read from CloudFormation, and the names of what is in it."""
 
 import dataclasses
 from typing import Any, Self
@@ -6,7 +6,7 @@ from typing import Any, Self
 import boto3
 from botocore.exceptions import ClientError
 
-from ops.checklist import Failure
+from ops.checks import Failure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class DeployedStage:
 
     @classmethod
     def find(cls, name: str) -> Self:
-        """Read the outputs of stage ``name``. Raises Failure if it is not where the credentials point."""
+        """Read the outputs of stage ``name``. Raises Failure if it is not in the account and Region."""
         session = boto3.Session()
         if session.region_name is None:
             raise Failure("no Region is set. Set AWS_REGION, or `region` in your profile.")

@@ -1,0 +1,79 @@
+"""The HTTP API: one stage, throttled and logged, and the routes that call functions."""
+
+import json
+from collections.abc import Mapping
+
+from aws_cdk import Stack
+from aws_cdk import aws_apigatewayv2 as apigateway
+from aws_cdk import aws_apigatewayv2_integrations as integrations
+from constructs import Construct
+
+from cdk.acknowledge import acknowledge
+from cdk.function import Function
+from cdk.log_group import log_group
+from cdk.output import output
+from cdk.settings import Settings
+
+# Neither addresses nor queries, which may be personal.
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-logging-variables.html
+ACCESS_LOG_FIELDS = (
+    "requestId",
+    "requestTime",
+    "routeKey",
+    "status",
+    "responseLength",
+    "responseLatency",
+    "authorizer.error",
+    "integrationErrorMessage",
+)
+
+
+class HttpApi(apigateway.HttpApi):
+    """The API ``fanfare-<stage>``."""
+
+    def __init__(self, scope: Construct, id_: str, settings: Settings) -> None:
+        super().__init__(scope, id_, api_name=f"fanfare-{settings.stage}", create_default_stage=False)
+        self.base_url = settings.addresses.http_api.format(api_id=self.api_id, region=Stack.of(self).region)
+        output(self, "HttpApiUrl", self.base_url)
+        stage = apigateway.HttpStage(
+            scope,
+            "HttpStage",
+            http_api=self,
+            stage_name="$default",
+            auto_deploy=True,
+            throttle=apigateway.ThrottleSettings(
+                rate_limit=settings.http_throttle.rate, burst_limit=settings.http_throttle.burst
+            ),
+        )
+        # The prefix keeps the log group out of a resource policy that has room for a few only.
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-and-resource-policy.html
+        logs = log_group(stage, "AccessLogs", settings, f"/aws/vendedlogs/fanfare-{settings.stage}-http")
+        resource = stage.node.default_child
+        assert isinstance(resource, apigateway.CfnStage)  # noqa: S101 -- it is
+        resource.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
+            destination_arn=logs.log_group_arn,
+            format=json.dumps({name: f"$context.{name}" for name in ACCESS_LOG_FIELDS}),
+        )
+
+    def route_to(
+        self,
+        function: Function,
+        routes: Mapping[str, apigateway.IHttpRouteAuthorizer | None],
+        *,
+        open_because: str = "",
+    ) -> None:
+        """Let each route, such as ``GET /api/leaderboard``, call the function, once its authorizer agrees.
+
+        ``open_because`` is the reason for the routes without one.
+        """
+        integration = integrations.HttpLambdaIntegration(f"{function.node.id}Integration", function.entry())
+        for key, authorizer in routes.items():
+            method, path = key.split(" ")
+            (route,) = self.add_routes(
+                path=path,
+                methods=[apigateway.HttpMethod(method)],
+                integration=integration,
+                authorizer=authorizer,
+            )
+            if not authorizer:
+                acknowledge(route, "APIG4", because=open_because)

@@ -1,0 +1,83 @@
+"""What the tests know of each function: one table, whose keys are the modules of ``lambdas/handlers/``."""
+
+import dataclasses
+from collections.abc import Set as AbstractSet
+
+POWERTOOLS = frozenset({"aws_lambda_powertools", "jmespath", "typing_extensions"})
+CURL = POWERTOOLS | {"pycurl"}
+TWITCH = CURL | {"urllib3"}
+PSYCOPG = POWERTOOLS | {"psycopg", "psycopg_binary"}
+PYDANTIC = PSYCOPG | {"pydantic", "pydantic_core", "annotated_types", "typing_inspection"}
+
+CHANNEL_STATE = frozenset({"BROADCAST_QUEUE_URL", "CHANNELS_TABLE", "GRANTS_TABLE"})
+CALLS_TWITCH = CHANNEL_STATE | {
+    "TWITCH_API_URL",
+    "TWITCH_AUTH_URL",
+    "TWITCH_SECRET_ARN",
+    "WEBHOOK_SECRET_ARN",
+    "WEBHOOK_URL",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Function:
+    """A function's construct, what its package holds, and its environment beyond what all have."""
+
+    construct: str
+    distributions: AbstractSet[str]
+    environment: AbstractSet[str] = frozenset()
+    sql: AbstractSet[str] = frozenset()
+    behind_api: bool = False
+    """Whether an API calls it, by way of an alias with ``gradual_rollout``."""
+    shares_connections: bool = False
+    """Whether it connects to the database through the proxy, if there is one."""
+
+    @property
+    def capability(self) -> str:
+        """The folder of ``lambdas/`` that it calls."""
+        return self.construct.partition("/")[0].lower()
+
+    @property
+    def in_database_network(self) -> bool:
+        """Whether it connects to the database."""
+        return self.capability == "history"
+
+
+FUNCTIONS = {
+    "webhook": Function("Ingest/Webhook", CURL, {"EVENTS_TOPIC_ARN", "WEBHOOK_SECRET_ARN"}, behind_api=True),
+    "authorizer": Function("Live/Authorizer", CURL, {"TICKETS_TABLE"}, behind_api=True),
+    "connection": Function("Live/Connection", CURL, {"CONNECTIONS_TABLE"}, behind_api=True),
+    "broadcaster": Function(
+        "Live/Broadcaster",
+        CURL,
+        {"CONNECTIONS_ENDPOINT", "CONNECTIONS_TABLE", "FAN_OUT_QUEUE_URL", "GATHER_QUEUE_URL"},
+    ),
+    "watch": Function(
+        "Subscriptions/Watch",
+        TWITCH,
+        CALLS_TWITCH | {"OVERLAYS_TABLE", "STREAMER_PROVIDER", "TICKETS_TABLE", "WEBSOCKET_URL"},
+        behind_api=True,
+    ),
+    "overlay": Function("Subscriptions/Overlay", CURL, {"OVERLAYS_TABLE"}, behind_api=True),
+    "reconciler": Function(
+        "Subscriptions/Reconciler", TWITCH, CALLS_TWITCH | {"CONNECTIONS_TABLE", "GRACE_PERIOD_SECONDS"}
+    ),
+    "notices": Function("Subscriptions/Notices", CURL, CHANNEL_STATE),
+    "recorder": Function("History/Recorder", PSYCOPG, sql={"queries"}, shares_connections=True),
+    "query": Function("History/Query", PYDANTIC, sql={"queries"}, behind_api=True, shares_connections=True),
+    "archiver": Function(
+        "History/Archiver",
+        PSYCOPG,
+        {"EXPORTS_BUCKET", "PARTITION_SECONDS", "RETENTION_SECONDS"},
+        sql={"queries"},
+    ),
+    "migrator": Function(
+        "History/Migrator", PSYCOPG, {"PARTITION_SECONDS"}, sql={"functions", "migrations", "queries"}
+    ),
+    "postmigrator": Function("History/Postmigrator", PSYCOPG, sql={"functions", "migrations"}),
+}
+DATABASE_FUNCTIONS = [name for name, function in FUNCTIONS.items() if function.in_database_network]
+# The same as construct paths.
+CONSTRUCTS = {function.construct for function in FUNCTIONS.values()}
+BEHIND_APIS = {function.construct for function in FUNCTIONS.values() if function.behind_api}
+IN_DATABASE_NETWORK = {FUNCTIONS[name].construct for name in DATABASE_FUNCTIONS}
