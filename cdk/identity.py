@@ -54,19 +54,19 @@ class Identity(Construct):
         )
         self._settings = settings
         self._providers = [
-            self._provider("Twitch", PROVIDER, ["openid"]),
-            self._provider("TwitchStreamer", STREAMER_PROVIDER, ["openid", *_consent_scopes()]),
+            self._provider(PROVIDER, ["openid"]),
+            self._provider(STREAMER_PROVIDER, ["openid", *_consent_scopes()]),
         ]
         self.issuer = settings.addresses.jwt_issuer.format(pool_id=pool.user_pool_id, region=stack.region)
         self.url = settings.addresses.identity.format(prefix=prefix, region=stack.region)
         output(self, "UserPoolId", pool.user_pool_id)
         output(self, "IdentityDomain", self.url)
 
-    def _provider(self, id_: str, name: str, scopes: list[str]) -> cognito.UserPoolIdentityProviderOidc:
+    def _provider(self, name: str, scopes: list[str]) -> cognito.UserPoolIdentityProviderOidc:
         twitch = self._settings.twitch
         return cognito.UserPoolIdentityProviderOidc(
             self,
-            id_,
+            name,
             user_pool=self._pool,
             name=name,
             client_id=_secret(self._settings, "client_id"),

@@ -21,15 +21,10 @@ RUNBOOK = "docs/runbook.md"
 LEAST_REQUESTS = 20
 # From Twitch's clock to the viewer's frame.
 SLOW_DELIVERY = Duration.seconds(5)
-REASONS = [
-    "bad_signature",
-    "stale",
-    "unparsable",
-    "missing_header",
-    "too_large",
-    "unknown_type",
-    "no_channel",
-]
+REASONS = (
+    *("bad_signature", "stale", "unparsable", "missing_header"),
+    *("too_large", "unknown_type", "no_channel"),
+)
 # Nobody waits for these, and an alarm has ten metrics at most.
 ON_SCHEDULES = ("archiver", "migrator", "postmigrator", "reconciler")
 
@@ -69,7 +64,7 @@ class Monitoring(Construct):
     def _add_alarms(self) -> None:
         self._alarm(
             "api-failing",
-            "More than one request in a hundred is answered 5xx: Twitch sends again, viewers see errors.",
+            "One request in a hundred is answered 5xx: Twitch repeats deliveries, viewers see errors.",
             cloudwatch.MathExpression(
                 expression=f"IF(requests > {LEAST_REQUESTS}, 100 * failures / requests, 0)",
                 using_metrics={"requests": self._http("Count"), "failures": self._http("5xx")},
@@ -81,15 +76,15 @@ class Monitoring(Construct):
         )
         self._alarm(
             "websocket-failing",
-            "The functions behind the WebSocket API fail: viewers cannot connect, or are not kept.",
+            "The functions behind the WebSocket API fail: viewers cannot connect, or get no events.",
             self._websocket("IntegrationError"),
             above=10,
             periods=3,
         )
         self._alarm(
             "deliveries-refused",
-            "Many deliveries with a wrong signature: the secret is not the one that Twitch signs with, or "
-            "somebody forges.",
+            "Many deliveries have a wrong signature: Twitch signs with another secret than the webhook's, or "
+            "the messages are forged.",
             self._own("EventsRefused", "webhook", "Sum", reason="bad_signature"),
             above=20,
             periods=5,
@@ -108,14 +103,14 @@ class Monitoring(Construct):
             self._alarm(f"{queue}-lagging", harm, self._oldest_message(queue), above=seconds, periods=3)
         self._alarm(
             "functions-throttled",
-            "A function is refused because too many run at once: raise its limit, or the account's.",
+            "Lambda refuses to run a function, as too many run at once: raise its limit, or the account's.",
             self._sum("Throttles", [job for job in self._functions if job not in ON_SCHEDULES]),
             above=0,
             periods=3,
         )
         self._alarm(
             "reconciler-failing",
-            "Subscriptions have not been reconciled for 15 minutes: what Twitch dropped is not made again.",
+            "Subscriptions have not been reconciled for 15 minutes: revoked ones are not made again.",
             cloudwatch.MathExpression(
                 expression="runs - errors",
                 using_metrics={
@@ -148,7 +143,7 @@ class Monitoring(Construct):
         )
         self._alarm(
             "twitch-budget",
-            "Nine tenths of the cost that Twitch allows are used: soon channels are limited.",
+            "Nine tenths of the cost that Twitch allows are used: at the limit, subscriptions are deleted.",
             cloudwatch.MathExpression(
                 expression="100 * cost / allowed",
                 using_metrics={

@@ -177,10 +177,10 @@ def test_the_aws_sdk_comes_from_the_runtime(prod: Stage) -> None:
     imports = {
         alias.name
         for node in ast.walk(
-            ast.parse((prod.package("reconciler") / "lambdas/handlers/reconciler.py").read_text())
+            ast.parse((prod.package("archiver") / "lambdas/handlers/archiver.py").read_text())
         )
         if isinstance(node, ast.Import)
         for alias in node.names
     }
     assert "boto3" in imports
-    assert not list(prod.package("reconciler").glob("boto*"))
+    assert not list(prod.package("archiver").glob("boto*"))

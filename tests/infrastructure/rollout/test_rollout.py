@@ -1,4 +1,4 @@
-"""In prod, CodeDeploy rolls new versions of the functions behind the APIs out, and failing ones back."""
+"""In prod, CodeDeploy rolls new versions of the functions behind the two APIs out, and bad ones back."""
 
 from tests.infrastructure.functions import BEHIND_APIS
 from tests.infrastructure.template import Stage
