@@ -47,7 +47,7 @@ def signed_headers(
     }
 
 
-def eventually(what: str, probe: Callable[[], T], seconds: float = 15) -> T:
+def eventually(what: str, probe: Callable[[], T], seconds: float = 60) -> T:
     """Wait until the probe answers something true, and return it."""
     deadline = time.monotonic() + seconds
     while True:

@@ -9,6 +9,7 @@ from urllib.parse import urljoin
 
 import pytest
 from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection
 
 from tests.e2e.clients import Cloud, Viewer, connect_with_ticket, eventually, request, signed_headers
 
@@ -153,9 +154,9 @@ def test_a_ticket_opens_one_connection_once(cloud: Cloud, viewer: Viewer) -> Non
     watched = viewer.watch("ticket_channel").json()
     with connect_with_ticket(watched["websocket_url"], watched["ticket"]) as connection:
         connection.send(json.dumps({"action": "ping"}))
-        assert json.loads(connection.recv(5)) == {"type": "pong"}
+        assert json.loads(connection.recv(60)) == {"type": "pong"}
         connection.send(json.dumps({"action": "dance"}))
-        refused = json.loads(connection.recv(5))
+        refused = json.loads(connection.recv(60))
         assert (refused["type"], set(refused)) == ("error", {"type", "code", "message"})
     for url in (
         f"{watched['websocket_url']}?ticket={watched['ticket']}",
@@ -173,6 +174,14 @@ def connect_with_ticket_url(url: str) -> Any:
     return connect(url, proxy=None)
 
 
+def frames_until(type_: str, connection: ClientConnection) -> list[dict[str, Any]]:
+    """The frames up to the next one of a type; changes of topics may come at any time."""
+    frames = [json.loads(connection.recv(60))]
+    while frames[-1]["type"] != type_:
+        frames.append(json.loads(connection.recv(60)))
+    return frames
+
+
 def test_every_viewer_of_the_channel_gets_an_event_and_nobody_else(cloud: Cloud, viewer: Viewer) -> None:
     with (
         viewer.connect("shared_channel") as one,
@@ -181,9 +190,8 @@ def test_every_viewer_of_the_channel_gets_an_event_and_nobody_else(cloud: Cloud,
     ):
         cloud.until_subscribed("shared_channel")
         (delivery,) = cloud.simulate("stream.online", "shared_channel")
-        frames = [json.loads(connection.recv(5)) for connection in (one, two)]
+        frames = [frames_until("events", connection)[-1] for connection in (one, two)]
         assert frames[0] == frames[1]
-        assert frames[0]["type"] == "events"
         (event,) = frames[0]["events"]
         assert event["id"] == delivery["message_id"]
         assert set(event) == {
@@ -195,8 +203,8 @@ def test_every_viewer_of_the_channel_gets_an_event_and_nobody_else(cloud: Cloud,
             "created_at",
             "payload",
         }
-        with pytest.raises(TimeoutError):
-            other.recv(1)
+        other.send(json.dumps({"action": "ping"}))
+        assert "events" not in {frame["type"] for frame in frames_until("pong", other)}
 
 
 def test_watching_twice_makes_no_second_subscription(cloud: Cloud, viewer: Viewer) -> None:
@@ -211,7 +219,7 @@ def test_one_search_follows_an_event_from_delivery_to_record_and_viewers(
     with viewer.connect("traced_channel") as connection:
         cloud.until_subscribed("traced_channel")
         (delivery,) = cloud.simulate("stream.online", "traced_channel")
-        connection.recv(5)
+        connection.recv(60)
     logs = cloud.aws("logs")
     for function in ("webhook", "broadcaster", "recorder"):
 
