@@ -17,6 +17,8 @@ STEP = 1_000.0
 WINDOW_SECONDS = 0.1
 # Being refused now and then is how the limit is known; from this part on it is exceeded.
 TOLERATED = 0.05
+# Fewer refusals say more about those who were posted to than about the limit.
+MANY = 5
 # A little below what was accepted, so that what was refused finds room, too.
 FACTOR = 0.9
 
@@ -29,6 +31,7 @@ class RateLimiter:
         self._tokens = MOST * BURST_SECONDS
         self._filled = self._opened = now
         self._accepted = self._throttled = 0
+        self._throttled_before = 0.0
 
     def available(self, now: float) -> int:
         """How many posts may be sent at this moment."""
@@ -47,17 +50,24 @@ class RateLimiter:
         return max(1.0 - self._tokens, 0.0) / self.per_second
 
     def answered(self, *, throttled: bool) -> None:
-        """A post was answered, by 429 or otherwise."""
+        """A connection answered by 429 or otherwise; of several 429 in a row only the first is to be told."""
         if throttled:
             self._throttled += 1
         else:
             self._accepted += 1
 
+    def throttled_part(self) -> float:
+        """What part of the connections answer 429 at present: of the last two windows the greater."""
+        answered = self._accepted + self._throttled
+        return max(TOLERATED, self._throttled_before, self._throttled / answered if answered else 0.0)
+
     def _judge(self, now: float) -> None:
         seconds, self._opened = now - self._opened, now
-        if self._throttled > TOLERATED * (self._accepted + self._throttled):
+        answered = self._accepted + self._throttled
+        self._throttled_before = self._throttled / answered if answered else 0.0
+        if self._throttled >= MANY and self._throttled > TOLERATED * answered:
             self.per_second = max(min(self._accepted / seconds, self.per_second) * FACTOR, LEAST)
             self._tokens = min(self._tokens, 0.0)
-        elif not self._throttled:
+        elif self._throttled < MANY:
             self.per_second = min(self.per_second + STEP * seconds, MOST)
         self._accepted = self._throttled = 0
