@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from lambdas.common.connections import Connection
+from lambdas.live.clock import Clock
 from lambdas.live.frames import Frame
 from lambdas.live.rate_limiter import RateLimiter
 
@@ -49,13 +50,17 @@ class Posting:
     """The frames that one connection is to get, in this order, and how far that is.
 
     ``posted`` frames have arrived; the next one has failed ``failures`` times in a row, the last time with
-    this ``status``. ``page`` is the number of the page of connections that it belongs to.
+    this ``status``. ``page`` is the number of the page of connections that it belongs to. ``full_since``
+    (Unix time, or 0) is since when the connection has taken nothing. ``overtaken`` means that there was more
+    to post meanwhile, which the connection did not get.
     """
 
     streamer_id: str
     connection: Connection
     frames: Sequence[Frame]
     page: int = 0
+    full_since: float = 0.0
+    overtaken: bool = False
     posted: int = 0
     failures: int = 0
     tried_at: float = 0.0
@@ -91,33 +96,20 @@ class Transport(Protocol):
         """Forget the post: it is not answered any more."""
 
 
-class Clock(Protocol):
-    """The module ``time``, or what stands for it."""
-
-    def time(self) -> float:
-        """Unix time in seconds."""
-
-    def monotonic(self) -> float:
-        """Seconds since some moment, for measuring."""
-
-    def sleep(self, seconds: float, /) -> None:
-        """Wait."""
-
-
 @dataclasses.dataclass(slots=True)
 class Outcome:
-    """What became of postings: those served in full are counted, ``gone`` connections are to be removed.
+    """What became of an invocation's postings.
 
-    ``left`` could not be served; ``problem`` is what was wrong with the last of them. ``arrived`` is when
-    (Unix time) a frame reached the last of its viewers.
+    Frames were ``posted``, posts ``retried`` and ``throttled``, connections are ``gone`` or were ``left``.
+    ``arrived`` is when (Unix time) a frame reached the last of its viewers; ``problem`` is what was wrong
+    with the last post that was refused.
     """
 
-    served: int = 0
     posted: int = 0
     retried: int = 0
     throttled: int = 0
-    gone: list[Posting] = dataclasses.field(default_factory=list)
-    left: list[Posting] = dataclasses.field(default_factory=list)
+    gone: int = 0
+    left: int = 0
     arrived: dict[Frame, float] = dataclasses.field(default_factory=dict)
     problem: str = ""
 
@@ -137,12 +129,21 @@ class Poster:
         # By the time (monotonic) of the next post; the number keeps those of one time in order.
         self._later: list[tuple[float, int, Posting]] = []
         self._numbers = itertools.count()
-        self._served_at = 0.0
+        self._served_at = -math.inf
+        self._gone: list[Posting] = []
+        self._left: list[Posting] = []
 
     def begin(self) -> None:
         """Begin an invocation: with a new ``outcome``, and nothing under way."""
         self._leave_all()
+        self.take_unserved()
         self.outcome = Outcome()
+
+    def take_unserved(self) -> tuple[list[Posting], list[Posting]]:
+        """Whose connections are gone, and who was left, since this was asked last."""
+        gone, left = self._gone, self._left
+        self._gone, self._left = [], []
+        return gone, left
 
     def under_way(self) -> list[Posting]:
         """What has been started and is neither served nor gone nor left."""
@@ -160,6 +161,11 @@ class Poster:
             self._take_answers(self._pause(now, until, now) if started < len(postings) else 0.0)
         return started
 
+    def leave(self, postings: Sequence[Posting]) -> None:
+        """Count postings that could not be started as left."""
+        for posting in postings:
+            self._leave(posting)
+
     def wait(self, until: float) -> None:
         """Go on with what is under way until ``until`` (``monotonic``), or until nothing is."""
         while (self._posted or self._later) and (now := self._clock.monotonic()) < until:
@@ -175,7 +181,7 @@ class Poster:
         grace_ends = self._clock.monotonic() + GRACE_SECONDS
         while (self._posted or self._later) and (now := self._clock.monotonic()) < until:
             grace_ends = max(grace_ends, self._served_at + GRACE_SECONDS)
-            if now >= grace_ends and (self.outcome.served or not self._awaits_first_answer()):
+            if now >= grace_ends and (self.outcome.posted or not self._awaits_first_answer()):
                 break
             self.wait(min(until, now + GRACE_SECONDS / 10))
         self._leave_all()
@@ -236,13 +242,13 @@ class Poster:
         if status == FORBIDDEN:
             raise ForbiddenError(problem)
         if status == GONE and self._clock.time() - posting.connection.renewed_at > HANDSHAKE_SECONDS:
-            self.outcome.gone.append(posting)
+            self._is_gone(posting)
             return
         self.outcome.problem = problem
         self.outcome.throttled += status == TOO_MANY_REQUESTS
         posting.failures += 1
         if self._is_hopeless(posting):
-            self.outcome.left.append(posting)
+            self._leave(posting)
         else:
             self.outcome.retried += 1
             backoff = min(MOST_BACKOFF_SECONDS, BACKOFF_SECONDS * 2 ** (posting.failures - 1))
@@ -251,15 +257,27 @@ class Poster:
 
     def _arrived(self, posting: Posting) -> None:
         """The connection has got its next frame."""
-        self.outcome.arrived[posting.frames[posting.posted]] = self._clock.time()
+        frame = posting.frames[posting.posted]
+        if frame is CLOSE:
+            self._is_gone(posting)
+            return
+        self.outcome.arrived[frame] = self._clock.time()
         self.outcome.posted += 1
         posting.posted += 1
         posting.failures = 0
         self._served_at = self._clock.monotonic()
-        if posting.posted == len(posting.frames):
-            self.outcome.served += 1
-        else:
+        if posting.posted < len(posting.frames):
             self._push(0.0, posting)
+        elif posting.overtaken:
+            self._leave(posting)
+
+    def _is_gone(self, posting: Posting) -> None:
+        self.outcome.gone += 1
+        self._gone.append(posting)
+
+    def _leave(self, posting: Posting) -> None:
+        self.outcome.left += 1
+        self._left.append(posting)
 
     def _is_hopeless(self, posting: Posting) -> bool:
         """Whether another try would only cost time."""
@@ -276,6 +294,7 @@ class Poster:
     def _leave_all(self) -> None:
         for posting in self._posted:
             self._transport.cancel(posting)
-        self.outcome.left += self.under_way()
+        for posting in self.under_way():
+            self._leave(posting)
         self._posted.clear()
         self._later.clear()
