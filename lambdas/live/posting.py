@@ -50,9 +50,10 @@ class Posting:
     """The frames that one connection is to get, in this order, and how far that is.
 
     ``posted`` frames have arrived; the next one has failed ``failures`` times in a row, the last time with
-    this ``status``. ``page`` is the number of the page of connections that it belongs to. ``full_since``
-    (Unix time, or 0) is since when the connection has taken nothing. ``overtaken`` means that there was more
-    to post meanwhile, which the connection did not get.
+    this ``status``; ``chance`` is how probable its 429 are if they are the account's. ``page`` is the number
+    of the page of connections that it belongs to. ``full_since`` (Unix time, or 0) is since when the
+    connection has taken nothing. ``overtaken`` means that there was more to post meanwhile, which the
+    connection did not get.
     """
 
     streamer_id: str
@@ -63,6 +64,7 @@ class Posting:
     overtaken: bool = False
     posted: int = 0
     failures: int = 0
+    chance: float = 1.0
     tried_at: float = 0.0
     status: int = 0
 
@@ -233,8 +235,7 @@ class Poster:
         self._posted.discard(posting)
         posting.status = status
         throttled = status in (TOO_MANY_REQUESTS, SILENT)
-        if not (throttled and posting.failures):
-            self._rate.answered(throttled=throttled)
+        self._rate.answered(throttled=throttled, again=posting.failures > 0)
         if 200 <= status < 300:
             self._arrived(posting)
             return
@@ -264,7 +265,7 @@ class Poster:
         self.outcome.arrived[frame] = self._clock.time()
         self.outcome.posted += 1
         posting.posted += 1
-        posting.failures = 0
+        posting.failures, posting.chance = 0, 1.0
         self._served_at = self._clock.monotonic()
         if posting.posted < len(posting.frames):
             self._push(0.0, posting)
@@ -285,7 +286,8 @@ class Poster:
             return True
         if posting.status == TOO_MANY_REQUESTS:
             # API Gateway says the same of a full client and of the account's limit; that meets everybody.
-            return self._rate.throttled_part() ** posting.failures < BY_CHANCE
+            posting.chance *= self._rate.throttled_part()
+            return posting.chance < BY_CHANCE
         return posting.is_refused()
 
     def _push(self, at: float, posting: Posting) -> None:

@@ -17,7 +17,7 @@ from lambdas.live.posting import Poster, Posting
 from lambdas.live.stragglers import Stragglers
 
 # Connections that get the same frame. News joins before a page.
-PAGE_CONNECTIONS = 250
+PAGE_CONNECTIONS = 500
 # A round takes as long as its posts. So only few viewers have the time for more than one frame with events.
 FRAMES_OF_SMALL_PARTS, FRAMES_OF_LARGE_PARTS = 4, 1
 # A look costs a read unit for each 4 KB of the inbox, of which DynamoDB serves 3,000 a second.
