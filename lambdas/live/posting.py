@@ -241,6 +241,7 @@ class Poster:
             return
         problem = f"HTTP {status} {answer.text}".rstrip() if status not in (BROKEN, SILENT) else answer.text
         if status == FORBIDDEN:
+            self._leave_all()
             raise ForbiddenError(problem)
         if status == GONE and self._clock.time() - posting.connection.renewed_at > HANDSHAKE_SECONDS:
             self._is_gone(posting)

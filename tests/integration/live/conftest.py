@@ -1,4 +1,4 @@
-"""The tables and queues of the live capability (moto), as the app makes them, and a stand-in for @connections."""
+"""The tables and queues of the live capability (moto), as the app makes them; a stand-in for @connections."""
 
 import json
 import threading

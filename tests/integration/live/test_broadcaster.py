@@ -1,18 +1,14 @@
 """The broadcaster against a registry, inboxes and queues (moto) and a loopback @connections API."""
 
-import json
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lambdas.common import connections
-from lambdas.common.aws import AwsError, Client
+from lambdas.common.aws import Client
 from lambdas.common.event import Event
 from lambdas.common.topics_frame import TopicsFrame
-from lambdas.live.frames import MAX_EVENTS, MAX_FRAME_BYTES
 from tests.integration.functions import Function, load
 from tests.integration.live.conftest import CONNECTIONS, INBOXES, ConnectionsApi, Queues
 

@@ -86,6 +86,8 @@ class TlsServer:
 
     async def _delete(self, request: web.Request) -> web.Response:
         self.closed.append(request.match_info["id"])
+        assert request.transport is not None
+        self.sockets.add(request.transport)
         return web.Response(status=204)
 
     async def _post(self, request: web.Request) -> web.Response:
