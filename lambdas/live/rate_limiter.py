@@ -52,6 +52,11 @@ class RateLimiter:
         """Take the tokens of as many posts, no more than are available."""
         self._tokens -= posts
 
+    def go_on(self, per_second: float) -> None:
+        """Go on at the rate that another has found, with no more in store than it had."""
+        self.per_second = min(max(per_second, LEAST), MOST)
+        self._tokens = 0.0
+
     def wait(self) -> float:
         """Seconds, from the last look on, until a post may be sent."""
         # Not less than a moment, which rounding would leave of a token that is all but there.
