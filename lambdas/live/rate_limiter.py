@@ -27,6 +27,8 @@ FEW = 0.02
 MANY = 5
 # A little below what was accepted, so that what was refused finds room, too.
 FACTOR = 0.9
+# But no further at once: there may have been few posts for another reason.
+AT_ONCE = 0.5
 
 
 class RateLimiter:
@@ -89,7 +91,8 @@ class RateLimiter:
         seconds = now - self._opened
         answered = self._accepted + self._throttled
         if self._throttled >= MANY and self._throttled > TOLERATED * answered:
-            self.per_second = max(min(self._accepted / seconds, self.per_second) * FACTOR, LEAST)
+            accepted = min(self._accepted / seconds, self.per_second) * FACTOR
+            self.per_second = max(accepted, self.per_second * AT_ONCE, LEAST)
             self._tokens = min(self._tokens, 0.0)
         elif (
             self._throttled <= MANY + FEW * answered and self._throttled_again <= MANY + TOLERATED * answered
