@@ -60,7 +60,9 @@ class Subscriptions(Construct):
             # API Gateway's own limit.
             timeout=Duration.seconds(29),
         )
-        watch.allow("dynamodb:DeleteItem", "dynamodb:UpdateItem", on=data.channels.table_arn)
+        watch.allow(
+            "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:UpdateItem", on=data.channels.table_arn
+        )
         watch.allow("dynamodb:Query", on=f"{data.channels.table_arn}/index/login")
         watch.allow("dynamodb:Query", "dynamodb:UpdateItem", on=data.grants.table_arn)
         watch.allow("dynamodb:GetItem", on=data.overlays.table_arn)

@@ -103,7 +103,8 @@ def _watch(text: str, claims: dict[str, str]) -> dict[str, Any]:
         metrics.add_metric("SubscriptionsCreated", MetricUnit.Count, result.created)
     # Without states from before, this is the first viewer, who gets the states in the answer.
     if result.before:
-        send_if_changed(SQS, SETTINGS.broadcast_queue_url, channel.id, result.before, result.states)
+        table = SUBSCRIBER.statuses.table
+        send_if_changed(SQS, SETTINGS.broadcast_queue_url, table, channel.id, result.before, result.states)
     ticket = tickets.issue(
         DYNAMODB,
         SETTINGS.tickets_table,
@@ -118,6 +119,7 @@ def _watch(text: str, claims: dict[str, str]) -> dict[str, Any]:
         {
             "channel": dataclasses.asdict(channel),
             "topics": summarize(result.states),
+            "topics_version": result.revision,
             "ticket": ticket.value,
             "websocket_url": SETTINGS.websocket_url,
             "expires_at": format_time(ticket.expires_at),

@@ -138,7 +138,7 @@ def test_watch_needs_a_sign_in_and_a_channel_that_exists(cloud: Cloud, viewer: V
     answer = viewer.watch("Contract_Channel")
     assert answer.status == 200
     watched = answer.json()
-    assert set(watched) == {"channel", "topics", "ticket", "websocket_url", "expires_at"}
+    assert set(watched) == {"channel", "topics", "topics_version", "ticket", "websocket_url", "expires_at"}
     assert watched["channel"]["login"] == "contract_channel"
     assert sorted(topic["event_type"] for topic in watched["topics"] if topic["status"] != "absent") == [
         "channel.raid",

@@ -37,6 +37,7 @@ GRANTS = {
     ],
     "Subscriptions/Watch": [
         "dynamodb:DeleteItem on {Channels.Arn}",
+        "dynamodb:GetItem on {Channels.Arn}",
         "dynamodb:Query on {Channels.Arn}/index/login",
         "dynamodb:UpdateItem on {Channels.Arn}",
         "dynamodb:Query on {Grants.Arn}",

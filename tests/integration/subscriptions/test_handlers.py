@@ -193,7 +193,14 @@ class TestWatch:
         assert answer["statusCode"] == 200
         assert answer["headers"] == {"Content-Type": "application/json", "Cache-Control": "no-store"}
         body = answer["json"]
-        assert body.keys() == {"channel", "topics", "ticket", "websocket_url", "expires_at"}
+        assert body.keys() == {
+            "channel",
+            "topics",
+            "topics_version",
+            "ticket",
+            "websocket_url",
+            "expires_at",
+        }
         assert body["channel"].keys() == {"id", "login", "display_name", "avatar_url"}
         assert body["channel"]["login"] == "ninja"
         shown = {topic["event_type"]: (topic["status"], topic["reason"]) for topic in body["topics"]}
@@ -278,7 +285,13 @@ class TestWatch:
         twitch.grant("ninja", SCOPES)
         body = watch("ninja", username=f"twitchstreamer_{streamer_id}", auth_time="1800000000")["json"]
         assert {topic["status"] for topic in body["topics"]} == {"enabled", "pending"}
-        assert sent_frames() == [{"type": "topics", "streamer_id": streamer_id, "topics": body["topics"]}]
+        (frame,) = sent_frames()
+        assert frame == {
+            "type": "topics",
+            "streamer_id": streamer_id,
+            "topics": body["topics"],
+            "version": body["topics_version"],
+        }
 
     def test_a_viewers_token_grants_nothing(self, watch: Watch, twitch: Twitch) -> None:
         streamer_id = watch("ninja")["json"]["channel"]["id"]
@@ -424,6 +437,16 @@ class TestNotices:
         verify(load, twitch)
         (frame,) = sent_frames()
         assert {topic["status"] for topic in frame["topics"]} == {"enabled", "absent"}
+
+    def test_a_frame_says_which_states_are_newer(
+        self, load: Load, watch: Watch, twitch: Twitch, channels: ChannelsTable
+    ) -> None:
+        body = watch("ninja")["json"]
+        verify(load, twitch)
+        (frame,) = sent_frames()
+        record = channels.get(body["channel"]["id"])
+        assert record is not None
+        assert body["topics_version"] < frame["version"] == record.revision
 
     def test_a_late_notice_about_an_older_subscription_changes_nothing(
         self, load: Load, watch: Watch, twitch: Twitch, channels: ChannelsTable
