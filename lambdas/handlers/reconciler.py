@@ -36,7 +36,10 @@ RECONCILER = Reconciler(
     lambda: connections.count_by_channel(DYNAMODB, SETTINGS.connections_table, datetime.now(UTC)),
     SETTINGS.grace_period_seconds,
     functools.partial(
-        send_if_changed, Client("sqs"), SETTINGS.broadcast_queue_url, SUBSCRIBER.statuses.table
+        send_if_changed,
+        table=SUBSCRIBER.statuses.table,
+        sqs=Client("sqs"),
+        queue_url=SETTINGS.broadcast_queue_url,
     ),
     clock=time.time,
     sleep=time.sleep,

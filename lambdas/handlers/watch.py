@@ -103,8 +103,14 @@ def _watch(text: str, claims: dict[str, str]) -> dict[str, Any]:
         metrics.add_metric("SubscriptionsCreated", MetricUnit.Count, result.created)
     # Without states from before, this is the first viewer, who gets the states in the answer.
     if result.before:
-        table = SUBSCRIBER.statuses.table
-        send_if_changed(SQS, SETTINGS.broadcast_queue_url, table, channel.id, result.before, result.states)
+        send_if_changed(
+            channel.id,
+            result.before,
+            result.states,
+            table=SUBSCRIBER.statuses.table,
+            sqs=SQS,
+            queue_url=SETTINGS.broadcast_queue_url,
+        )
     ticket = tickets.issue(
         DYNAMODB,
         SETTINGS.tickets_table,

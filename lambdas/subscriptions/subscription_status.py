@@ -60,12 +60,13 @@ def send_to_viewers(sqs: Client, queue_url: str, frame: TopicsFrame) -> None:
 
 
 def send_if_changed(
-    sqs: Client,
-    queue_url: str,
-    table: ChannelsTable,
     streamer_id: str,
     before: Mapping[str, SubscriptionState],
     after: Mapping[str, SubscriptionState],
+    *,
+    table: ChannelsTable,
+    sqs: Client,
+    queue_url: str,
 ) -> None:
     """Send a channel's viewers the states, by type key, if they see a difference. Raises AwsError.
 

@@ -36,6 +36,7 @@ def test_a_first_watch_knows_no_states(channels: ChannelsTable, dynamodb: "Dynam
         "resolved_at": {"N": str(NOW - 60)},
         "watched_at": {"N": str(NOW)},
         "subscriptions": {"M": {}},
+        "revision": {"N": str(REVISION)},
     }
 
 
@@ -61,7 +62,7 @@ def test_a_later_watch_sees_what_was_recorded_and_follows_a_new_login(channels: 
     assert (
         channels.record_watch(renamed, NOW + 60)
         == channels.get("1234")
-        == ChannelRecord(NOW + 60, 0, states, REVISION + 1)
+        == ChannelRecord(NOW + 60, 0, states, REVISION + len(states))
     )
     assert channels.find_by_login("ninja_2") == renamed
     assert channels.find_by_login("ninja") is None
