@@ -25,8 +25,8 @@ POSTS_IN_A_GO = 16
 ANSWER_SECONDS = 2.0
 # Whoever cannot be served within this is left, whatever the reason.
 POSTING_SECONDS = 5.0
-# Whoever is not served when everybody else is, is left after this.
-GRACE_SECONDS = 0.2
+# Whoever is not served when everybody else is, is left after this, or after this if there was no answer yet.
+GRACE_SECONDS, ANSWER_GRACE_SECONDS = 0.2, 1.0
 # A client's buffer is taken for full when the account's limit would explain the row of 429 less often.
 BY_CHANCE = 0.0001
 # Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
@@ -127,7 +127,7 @@ class Poster:
         self._transport = transport
         self._clock = clock
         self._rate = RateLimiter(clock.monotonic())
-        self._posted: set[Posting] = set()
+        self._posted: dict[Posting, None] = {}
         # By the time (monotonic) of the next post; the number keeps those of one time in order.
         self._later: list[tuple[float, int, Posting]] = []
         self._numbers = itertools.count()
@@ -180,10 +180,10 @@ class Poster:
 
         It ends at ``until`` (``monotonic``) at the latest. Raises ForbiddenError.
         """
-        grace_ends = self._clock.monotonic() + GRACE_SECONDS
+        began = self._clock.monotonic()
         while (self._posted or self._later) and (now := self._clock.monotonic()) < until:
-            grace_ends = max(grace_ends, self._served_at + GRACE_SECONDS)
-            if now >= grace_ends and (self.outcome.posted or not self._awaits_first_answer()):
+            grace = ANSWER_GRACE_SECONDS if self._awaits_first_answer() else GRACE_SECONDS
+            if now >= max(began, self._served_at) + grace:
                 break
             self.wait(min(until, now + GRACE_SECONDS / 10))
         self._leave_all()
@@ -205,7 +205,7 @@ class Poster:
                 of_fresh += 1
             else:
                 break
-            self._posted.add(posting)
+            self._posted[posting] = None
             self._transport.start(posting, posting.frames[posting.posted], ANSWER_SECONDS)
             posts += 1
         self._rate.spend(posts)
@@ -232,7 +232,7 @@ class Poster:
         are tried again, ever more rarely.
         """
         posting, status = answer.posting, answer.status
-        self._posted.discard(posting)
+        self._posted.pop(posting, None)
         posting.status = status
         throttled = status in (TOO_MANY_REQUESTS, SILENT)
         self._rate.answered(throttled=throttled, again=posting.failures > 0)

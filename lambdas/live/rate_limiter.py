@@ -19,6 +19,8 @@ STEP = 1_000.0
 WINDOW_SECONDS = 0.1
 # Being refused now and then is how the limit is known; from this part on it is exceeded.
 TOLERATED = 0.05
+# Up to this part there may be more: some clients are always full.
+FEW = 0.02
 # Fewer refusals say more about those who were posted to than about the limit.
 MANY = 5
 # A little below what was accepted, so that what was refused finds room, too.
@@ -76,7 +78,9 @@ class RateLimiter:
         if self._throttled >= MANY and self._throttled > TOLERATED * answered:
             self.per_second = max(min(self._accepted / seconds, self.per_second) * FACTOR, LEAST)
             self._tokens = min(self._tokens, 0.0)
-        elif self._throttled + self._throttled_again < MANY:
+        elif (
+            self._throttled <= MANY + FEW * answered and self._throttled_again <= MANY + TOLERATED * answered
+        ):
             self.per_second = min(self.per_second + STEP * seconds, MOST)
         self._part_before = self._part()
         self._accepted = self._throttled = self._throttled_again = 0

@@ -81,7 +81,7 @@ class Serving:
         while self._clock.monotonic() < until:
             self._take_in(until)
             if self._carousel.is_empty():
-                self._poster.finish(until)
+                self._poster.finish(max(until, self._clock.monotonic() + LAST_POSTS_SECONDS))
                 self._clean_up(until)
                 self._rest(min(round_began + INTERVAL_SECONDS, until))
                 round_began = self._clock.monotonic()

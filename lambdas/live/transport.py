@@ -73,7 +73,8 @@ class CurlTransport:
 
     def cancel(self, posting: Posting) -> None:
         """Forget the post: it is not answered any more."""
-        self._release(self._handles[posting])
+        if handle := self._handles.get(posting):
+            self._release(handle)
 
     def _take(self) -> list[Answer]:
         answers: list[Answer] = []

@@ -50,7 +50,13 @@ FUNCTIONS = {
     "broadcaster": Function(
         "Live/Broadcaster",
         CURL,
-        {"CONNECTIONS_ENDPOINT", "CONNECTIONS_TABLE", "FAN_OUT_QUEUE_URL", "GATHER_QUEUE_URL"},
+        {
+            "BROADCAST_QUEUE_URL",
+            "CONNECTIONS_ENDPOINT",
+            "CONNECTIONS_TABLE",
+            "FAN_OUT_QUEUE_URL",
+            "INBOXES_TABLE",
+        },
     ),
     "watch": Function(
         "Subscriptions/Watch",

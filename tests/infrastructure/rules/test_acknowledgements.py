@@ -18,9 +18,7 @@ BASIC_EXECUTION = (
 UPLOADER = "Custom::CDKBucketDeployment8693BB64968944B69AAFB0CC9EB8756C"
 MAKER_OF_THE_ROLE = "AWS679f53fac002430cb0da5b7982bd2287"
 ASSETS = "arn:<AWS::Partition>:s3:::cdk-hnb659fds-assets-<AWS::AccountId>-us-east-1"
-CONNECTIONS = (
-    "arn:<AWS::Partition>:execute-api:us-east-1:<AWS::AccountId>:<LiveApi149456B6>/live/POST/@connections/*"
-)
+CONNECTIONS = "arn:<AWS::Partition>:execute-api:us-east-1:<AWS::AccountId>:<LiveApi149456B6>/live"
 
 PROD = {
     "Data/Database/Vpc": {"VPC7"},
@@ -36,7 +34,9 @@ PROD = {
     "App/Live/Api/$default-Route": {"APIG4"},
     "App/Live/Api/ping-Route": {"APIG4"},
     "App/Live/Stage": {"APIG1"},
-    "App/Live/BroadcasterRole": {f"IAM5[Resource::{CONNECTIONS}]"},
+    "App/Live/BroadcasterRole": {
+        f"IAM5[Resource::{CONNECTIONS}/{method}/@connections/*]" for method in ("DELETE", "POST")
+    },
     **{f"App/{function}Role": {"IAM5[Resource::*]"} for function in IN_DATABASE_NETWORK},
     "App/History/ArchiverRole": {
         "IAM5[Resource::*]",
@@ -64,7 +64,10 @@ PROD = {
 }
 # Data that may be lost, and no firewall.
 DEV = {
-    **{f"Data/{table}": {"DDB3"} for table in ("Channels", "Connections", "Grants", "Tickets", "Overlays")},
+    **{
+        f"Data/{table}": {"DDB3"}
+        for table in ("Channels", "Connections", "Grants", "Tickets", "Overlays", "Inboxes")
+    },
     "Data/Database/Cluster": {"RDS10"},
     "App/Site/Distribution": {"CFR1", "CFR2", "CFR3", "CFR4"},
 }

@@ -5,6 +5,7 @@ import pytest
 from lambdas.common.connections import Connection
 from lambdas.live.frames import Frame
 from lambdas.live.posting import (
+    ANSWER_GRACE_SECONDS,
     ANSWER_SECONDS,
     CLOSE,
     GRACE_SECONDS,
@@ -54,12 +55,14 @@ def test_the_next_frame_comes_after_the_one_before(poster: Poster, world: World)
     assert world.got == {str(number): [b"1", b"2", b"3"] for number in range(3)}
 
 
-@pytest.mark.parametrize("status", [429, 500, SILENT])
+@pytest.mark.parametrize(
+    ("status", "seconds"), [(429, GRACE_SECONDS), (500, GRACE_SECONDS), (SILENT, ANSWER_GRACE_SECONDS)]
+)
 def test_one_that_cannot_be_served_costs_the_others_no_more_than_the_grace(
-    poster: Poster, world: World, status: int
+    poster: Poster, world: World, status: int, seconds: float
 ) -> None:
     world.answer = lambda id_: status if id_ == "7" else 200
-    assert run(poster, world, postings(51)) <= 5 * LATENCY + GRACE_SECONDS
+    assert run(poster, world, postings(51)) <= 5 * LATENCY + seconds
     assert poster.outcome.posted == 50
     (left,) = poster.take_unserved()[1]
     assert left.connection.id == "7"
@@ -110,9 +113,9 @@ def test_who_keeps_silence_for_long_is_left_while_others_go_on(poster: Poster, w
     assert [left.connection.id for left in poster.take_unserved()[1]] == ["7"]
 
 
-def test_an_only_viewer_has_the_time_that_an_answer_takes(poster: Poster, world: World) -> None:
+def test_an_only_viewer_who_keeps_silence_costs_a_second(poster: Poster, world: World) -> None:
     world.answer = lambda _id: SILENT
-    assert run(poster, world, postings(1)) <= ANSWER_SECONDS + 2 * GRACE_SECONDS
+    assert run(poster, world, postings(1)) <= ANSWER_GRACE_SECONDS + GRACE_SECONDS
     assert len(poster.take_unserved()[1]) == 1
 
 
