@@ -529,6 +529,39 @@ describe("what only the viewer can change", () => {
   });
 });
 
+describe("a viewer who has too many pages open", () => {
+  const tooMany = { type: "error", code: "too_many_connections", message: "Too many." };
+
+  test("reads why this one has stopped, and it does not come back by itself", async () => {
+    await goLive();
+    socket().receive(tooMany);
+    expect(state()).toMatchObject({ status: "refused", message: "Too many." });
+    expect(socket().closed).toBe(true);
+    await clock.pass(10 * MINUTE);
+    expect(sockets).toHaveLength(1);
+  });
+
+  test("keeps a page whose next connection takes the place of its own", async () => {
+    await goLive();
+    for (let minutes = 0; minutes < 104; minutes += 4) {
+      await clock.pass(4 * MINUTE);
+      sockets[0]?.receive({ type: "pong" });
+    }
+    await clock.pass(3.5 * MINUTE);
+    expect(sockets).toHaveLength(2);
+    sockets[0]?.receive(tooMany);
+    sockets[0]?.onclose?.();
+    await open();
+    expect(state().status).toBe("live");
+  });
+
+  test("is not taken for one who sent something that the server does not know", async () => {
+    await goLive();
+    socket().receive({ ...tooMany, code: "unknown_action" });
+    expect(state().status).toBe("live");
+  });
+});
+
 describe("stopping", () => {
   test("closes the socket, ends every timer and tells nothing more", async () => {
     await goLive();

@@ -254,6 +254,9 @@ export class LiveConnection {
       if (frame.missed === true) this.#readMissed();
     } else if (frame?.type === "topics" && Array.isArray(frame.topics)) {
       this.#takeTopics(frame.topics as Subscription[], Number(frame.version));
+    } else if (frame?.type === "error" && frame.code === "too_many_connections" && !this.#attempting) {
+      // It would take the place of another page, which would come back in turn.
+      this.#end("refused", String(frame.message));
     }
   }
 

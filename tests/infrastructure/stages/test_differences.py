@@ -58,11 +58,14 @@ ADDRESSES: dict[str, dict[str, object]] = {
         for function in ("Watch", "Reconciler")
     },
     # AWS's services are the emulator's, at one address, without TLS.
-    "Live/Broadcaster": {
-        "Environment.Variables.CONNECTIONS_ENDPOINT": (
-            f"https://{AWS_SOCKET}",
-            f"{EMULATOR}/_aws/execute-api/{{Live/Api}}/live",
-        ),
+    **{
+        f"Live/{function}": {
+            "Environment.Variables.CONNECTIONS_ENDPOINT": (
+                f"https://{AWS_SOCKET}",
+                f"{EMULATOR}/_aws/execute-api/{{Live/Api}}/live",
+            ),
+        }
+        for function in ("Broadcaster", "Connection")
     },
     "Identity/Site": {
         "CallbackURLs": ([f"{AWS_SITE}/callback"], [f"{LOCAL_SITE}/callback"]),
