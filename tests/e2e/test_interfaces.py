@@ -1,5 +1,6 @@
 """The deployed contracts: the webhook, the reads and the WebSocket, refused and answered as promised."""
 
+import contextlib
 import gzip
 import json
 import re
@@ -9,6 +10,7 @@ from urllib.parse import urljoin
 
 import pytest
 from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection
 
 from tests.e2e.clients import Cloud, Viewer, connect_with_ticket, eventually, request, signed_headers
 
@@ -167,10 +169,37 @@ def test_a_ticket_opens_one_connection_once(cloud: Cloud, viewer: Viewer) -> Non
         assert refusal.value.response.status_code in (401, 403)
 
 
+def test_the_oldest_of_too_many_connections_is_closed_and_told_why(viewer: Viewer) -> None:
+    with contextlib.ExitStack() as stack:
+        oldest, *others = [stack.enter_context(viewer.connect("crowded_channel")) for _ in range(6)]
+        frames = [json.loads(frame) for frame in oldest]
+        assert frames[-1]["code"] == "too_many_connections"
+        for connection in others:
+            connection.send(json.dumps({"action": "ping"}))
+            eventually("it is open", lambda of=connection: json.loads(of.recv(5)) == {"type": "pong"})
+
+
+def test_whoever_follows_too_many_channels_is_asked_to_wait(cloud: Cloud) -> None:
+    greedy = Viewer.sign_in(cloud, "greedy_viewer")
+    assert {greedy.watch(f"one_of_many_{number}").status for number in range(20)} == {200}
+    answer = greedy.watch("one_too_many")
+    assert (answer.status, answer.json()["error"]["code"]) == (429, "too_many_channels")
+    assert answer.headers["Retry-After"] == "60"
+    assert greedy.watch("one_of_many_0").status == 200
+
+
 def connect_with_ticket_url(url: str) -> Any:
     from websockets.sync.client import connect
 
     return connect(url, proxy=None)
+
+
+def next_events(connection: ClientConnection, seconds: float) -> dict[str, Any]:
+    """The next frame with events; how the topics stand may be told at any time."""
+    while True:
+        frame: dict[str, Any] = json.loads(connection.recv(seconds))
+        if frame["type"] != "topics":
+            return frame
 
 
 def test_every_viewer_of_the_channel_gets_an_event_and_nobody_else(cloud: Cloud, viewer: Viewer) -> None:
@@ -181,7 +210,7 @@ def test_every_viewer_of_the_channel_gets_an_event_and_nobody_else(cloud: Cloud,
     ):
         cloud.until_subscribed("shared_channel")
         (delivery,) = cloud.simulate("stream.online", "shared_channel")
-        frames = [json.loads(connection.recv(5)) for connection in (one, two)]
+        frames = [next_events(connection, 5) for connection in (one, two)]
         assert frames[0] == frames[1]
         assert frames[0]["type"] == "events"
         (event,) = frames[0]["events"]
@@ -196,7 +225,24 @@ def test_every_viewer_of_the_channel_gets_an_event_and_nobody_else(cloud: Cloud,
             "payload",
         }
         with pytest.raises(TimeoutError):
-            other.recv(1)
+            next_events(other, 1)
+
+
+def test_a_large_event_in_another_script_reaches_viewers_and_the_record(cloud: Cloud, viewer: Viewer) -> None:
+    """12 KB in UTF-8; in ASCII it would be more than a frame may have."""
+    title = "я" * 6_000
+    with viewer.connect("wordy_channel") as connection:
+        cloud.until_subscribed("wordy_channel")
+        (delivery,) = cloud.simulate("channel.update", "wordy_channel", event={"title": title})
+        assert delivery["status"] == 204
+        (event,) = next_events(connection, 5)["events"]
+        assert event["payload"]["title"] == title
+
+    def is_recorded() -> bool:
+        answer = request("GET", f"{cloud.api.rstrip('/')}/api/channels/wordy_channel/events")
+        return [event["payload"]["title"] for event in answer.json()["events"]] == [title]
+
+    eventually("it is recorded", is_recorded)
 
 
 def test_watching_twice_makes_no_second_subscription(cloud: Cloud, viewer: Viewer) -> None:

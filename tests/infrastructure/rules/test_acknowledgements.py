@@ -69,7 +69,7 @@ PROD = {
 DEV = {
     **{
         f"Data/{table}": {"DDB3"}
-        for table in ("Channels", "Connections", "Grants", "Tickets", "Overlays", "Inboxes")
+        for table in ("Channels", "Connections", "Grants", "Tickets", "Overlays", "Inboxes", "Viewers")
     },
     "Data/Database/Cluster": {"RDS10"},
     "App/Site/Distribution": {"CFR1", "CFR2", "CFR3", "CFR4"},

@@ -161,7 +161,7 @@ def test_local_and_prod_differ_further_in_these_settings_only(
         path, _, type_ = resource.rpartition(" ")
         if (resource, name) not in by_addresses and not re.search(r"Tags\b.*Stage", name):
             found.setdefault(f"{type_} {name}", set()).add(path)
-    tables = {"Channels", "Connections", "Grants", "Inboxes", "Overlays", "Tickets"}
+    tables = {"Channels", "Connections", "Grants", "Inboxes", "Overlays", "Tickets", "Viewers"}
     network = (
         "ec2:AssignPrivateIpAddresses+ec2:CreateNetworkInterface+ec2:DeleteNetworkInterface"
         "+ec2:DescribeNetworkInterfaces+ec2:DescribeSubnets+ec2:UnassignPrivateIpAddresses"
