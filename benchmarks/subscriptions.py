@@ -54,7 +54,7 @@ class Channels(ChannelsTable):
     def record_watch(self, resolution: Resolution, now: int) -> ChannelRecord:
         channel = resolution.channel
         self._resolutions[channel.login] = resolution
-        known = self._records.get(channel.id, ChannelRecord(now, 0, {}))
+        known = self._records.get(channel.id, ChannelRecord(now, 0, {}, 0))
         record = self._records[channel.id] = dataclasses.replace(known, watched_at=now)
         return record
 

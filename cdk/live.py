@@ -58,29 +58,39 @@ class Live(Construct):
         names = {"api_id": self.api.api_id, "region": Stack.of(self).region, "stage": STAGE}
         self.url = settings.addresses.websocket.format(**names)
         output(self, "WebSocketUrl", self.url)
-        self._add_routes(settings, data.connections, data.tickets)
         endpoint = settings.addresses.connections.format(**names)
+        self._add_routes(settings, data, endpoint)
         self._add_broadcaster(settings, topic, data.connections, data.inboxes, endpoint)
 
-    def _add_routes(self, settings: Settings, connections: dynamodb.ITable, tickets: dynamodb.ITable) -> None:
+    def _add_routes(self, settings: Settings, data: DataStack, endpoint: str) -> None:
         authorizer = Function(
             self,
             "Authorizer",
             settings,
-            environment={"TICKETS_TABLE": tickets.table_name},
+            environment={"TICKETS_TABLE": data.tickets.table_name},
             timeout=Duration.seconds(5),
             memory_mb=512,
         )
-        authorizer.allow("dynamodb:DeleteItem", on=tickets.table_arn)
+        authorizer.allow("dynamodb:DeleteItem", on=data.tickets.table_arn)
         connection = Function(
             self,
             "Connection",
             settings,
-            environment={"CONNECTIONS_TABLE": connections.table_name},
+            environment={
+                "CONNECTIONS_TABLE": data.connections.table_name,
+                "CONNECTIONS_ENDPOINT": endpoint,
+                "VIEWERS_TABLE": data.viewers.table_name,
+                "CONNECTIONS_PER_VIEWER": str(settings.viewer_limits.connections),
+                "CONNECTIONS_PER_CHANNEL": str(settings.viewer_limits.connections_per_channel),
+            },
             timeout=Duration.seconds(5),
             memory_mb=512,
         )
-        connection.allow("dynamodb:DeleteItem", "dynamodb:PutItem", on=connections.table_arn)
+        connection.allow("dynamodb:DeleteItem", "dynamodb:PutItem", on=data.connections.table_arn)
+        connection.allow(
+            "dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:Query", on=data.viewers.table_arn
+        )
+        self._allow_posting_and_closing(connection)
         routes = connection.entry()
         self.api.add_route(
             "$connect",
@@ -150,16 +160,7 @@ class Live(Construct):
             on=inboxes.table_arn,
         )
         broadcaster.allow("sqs:SendMessage", on=self.fan_out.queue.queue_arn)
-        for method in ("DELETE", "POST"):
-            broadcaster.allow(
-                "execute-api:ManageConnections",
-                on=Stack.of(self).format_arn(
-                    service="execute-api",
-                    resource=self.api.api_id,
-                    resource_name=f"{STAGE}/{method}/@connections/*",
-                ),
-                any_because="Connections get their ids when they are opened.",
-            )
+        self._allow_posting_and_closing(broadcaster)
         # Small batches without a window: an event waits for nothing.
         broadcaster.add_event_source(
             event_sources.SqsEventSource(
@@ -178,3 +179,15 @@ class Live(Construct):
                 report_batch_item_failures=True,
             )
         )
+
+    def _allow_posting_and_closing(self, function: Function) -> None:
+        for method in ("DELETE", "POST"):
+            function.allow(
+                "execute-api:ManageConnections",
+                on=Stack.of(self).format_arn(
+                    service="execute-api",
+                    resource=self.api.api_id,
+                    resource_name=f"{STAGE}/{method}/@connections/*",
+                ),
+                any_because="Connections get their ids when they are opened.",
+            )

@@ -233,6 +233,18 @@ class Waf(_Settings):
     """Requests that one IP address may make in five minutes; households and offices share one."""
 
 
+class ViewerLimits(_Settings):
+    """What one viewer may have at once. Their overlays together may have the same once more."""
+
+    channels: int = Field(default=20, ge=1, le=100)
+    """Channels followed. Above, a watch is answered 429. A channel counts while it is connected, and for
+    ``grace_period_seconds`` after each watch."""
+    connections: int = Field(default=50, ge=1, le=500)
+    """Connections. Above, the oldest is closed for a new one, and its page says why."""
+    connections_per_channel: int = Field(default=5, ge=1, le=500)
+    """Connections to one channel, for instance of tabs and devices; above, as for ``connections``."""
+
+
 class Throttle(_Settings):
     """Requests that an API's stage admits."""
 
@@ -283,6 +295,8 @@ class Settings(_Settings):
     """Batches of events that are broadcast at once, reserved in the account's concurrency."""
     fan_out_concurrency: int = Field(default=100, ge=2, le=1000)
     """Parts of large audiences that are served at once, reserved in the account's concurrency."""
+    viewer_limits: ViewerLimits = ViewerLimits()
+    """What one viewer may have at once."""
     grace_period_seconds: int = Field(default=600, ge=0)
     """How long a channel stays subscribed after its last viewer left."""
     partition_seconds: int = Field(default=86400, ge=60)

@@ -10,6 +10,7 @@ let sockets: FakeSocket[];
 let states: LiveState[];
 let requests: string[];
 let tickets: number;
+let topicsVersion: number;
 let recorded: ChannelEvent[];
 let watchAnswer: () => Response | Promise<Response>;
 let eventsAnswer: (path: string) => Response | Promise<Response>;
@@ -28,12 +29,13 @@ const refusal = (status: number, headers: Record<string, string> = {}): Response
 beforeEach(() => {
   clock = new FakeClock();
   [sockets, states, requests, recorded, tickets] = [[], [], [], [], 0];
-  [token, online, random] = ["token", true, 0.5];
+  [token, online, random, topicsVersion] = ["token", true, 0.5, 5];
   watchAnswer = () => {
     tickets += 1;
     return Response.json({
       channel: { id: "1", login: "marlowe", display_name: "Marlowe", avatar_url: "" },
       topics: [{ event_type: "stream.online", status: "enabled", reason: null }],
+      topics_version: topicsVersion,
       ticket: `ticket/${tickets}`,
       websocket_url: "wss://live.example/dev",
     });
@@ -111,7 +113,32 @@ describe("live", () => {
 
   test("takes the new states of the subscriptions", async () => {
     await goLive();
-    socket().receive({ type: "topics", topics: [] });
+    socket().receive({ type: "topics", topics: [], version: 6 });
+    expect(state().subscriptions).toEqual([]);
+  });
+
+  test("keeps the states of the subscriptions that watch answered when older ones arrive", async () => {
+    await goLive();
+    const { subscriptions } = state();
+    socket().receive({ type: "topics", topics: [], version: 4 });
+    expect(state().subscriptions).toEqual(subscriptions);
+  });
+
+  test("does not take older states after newer ones", async () => {
+    await goLive();
+    const [newer, older] = ["enabled", "pending"].map((status) => [{ event_type: "stream.online", status, reason: null }]);
+    socket().receive({ type: "topics", topics: newer, version: 7 });
+    socket().receive({ type: "topics", topics: older, version: 6 });
+    expect(state().subscriptions).toEqual(newer);
+  });
+
+  test("does not take older states from an answer either", async () => {
+    await goLive();
+    socket().receive({ type: "topics", topics: [], version: 7 });
+    socket().onclose?.();
+    topicsVersion = 6;
+    connection.retry();
+    await settle();
     expect(state().subscriptions).toEqual([]);
   });
 
@@ -147,6 +174,80 @@ describe("live", () => {
     expect(state()).toMatchObject({ status: "live", record: "failed" });
     socket().receive({ type: "events", events: [event()] });
     expect(shown()).toEqual(["e1"]);
+  });
+});
+
+describe("a frame from which events were left out", () => {
+  const marked = { type: "events", events: [], missed: true };
+
+  beforeEach(async () => {
+    await goLive();
+    await clock.pass(MINUTE);
+    requests = [];
+  });
+
+  test("makes the page read the record after a random time, and again when the recorder has caught up", async () => {
+    random = 0.3;
+    socket().receive(marked);
+    await clock.pass(3 * SECOND - 1);
+    expect(requests).toEqual([]);
+    recorded = [event({ id: "missed" })];
+    await clock.pass(1);
+    expect(shown()).toEqual(["missed"]);
+    recorded = [event({ id: "recorded late" }), ...recorded];
+    await clock.pass(15 * SECOND);
+    expect(shown()).toEqual(["recorded late", "missed"]);
+    await clock.pass(MINUTE);
+    expect(asked("/events")).toBe(2);
+  });
+
+  test("shows the events that it has at once", () => {
+    socket().receive({ ...marked, events: [event({ id: "newest" })] });
+    expect(shown()).toEqual(["newest"]);
+  });
+
+  test("does not multiply the reads when many follow, and the last of them is read for, too", async () => {
+    for (let second = 0; second < 60; second += 1) {
+      socket().receive(marked);
+      socket().receive(marked);
+      await clock.pass(SECOND);
+    }
+    expect(asked("/events")).toBeLessThanOrEqual(6);
+    requests = [];
+    await clock.pass(15 * SECOND);
+    recorded = [event({ id: "recorded late" })];
+    await clock.pass(10 * SECOND);
+    expect(shown()).toEqual(["recorded late"]);
+    requests = [];
+    await clock.pass(2 * MINUTE);
+    expect(asked("/events")).toBe(0);
+  });
+
+  test("makes nobody read who has lost the connection: the next one reads anyway", async () => {
+    random = 1;
+    socket().receive(marked);
+    socket().onclose?.();
+    await clock.pass(39 * SECOND);
+    expect(asked("/events")).toBe(0);
+  });
+
+  test("counts again after a reconnection", async () => {
+    socket().receive(marked);
+    socket().onclose?.();
+    connection.retry();
+    await settle();
+    await open();
+    await clock.pass(MINUTE);
+    requests = [];
+    socket().receive(marked);
+    await clock.pass(MINUTE);
+    expect(asked("/events")).toBe(2);
+  });
+
+  test.each([[{ missed: 1 }], [{ missed: false }], [{}]])("is not one with %j", async (mark) => {
+    socket().receive({ type: "events", events: [], ...mark });
+    await clock.pass(MINUTE);
+    expect(requests).toEqual([]);
   });
 });
 
@@ -425,6 +526,39 @@ describe("what only the viewer can change", () => {
     await start();
     expect(state().status).toBe("signed-out");
     expect(requests).toEqual([]);
+  });
+});
+
+describe("a viewer who has too many pages open", () => {
+  const tooMany = { type: "error", code: "too_many_connections", message: "Too many." };
+
+  test("reads why this one has stopped, and it does not come back by itself", async () => {
+    await goLive();
+    socket().receive(tooMany);
+    expect(state()).toMatchObject({ status: "refused", message: "Too many." });
+    expect(socket().closed).toBe(true);
+    await clock.pass(10 * MINUTE);
+    expect(sockets).toHaveLength(1);
+  });
+
+  test("keeps a page whose next connection takes the place of its own", async () => {
+    await goLive();
+    for (let minutes = 0; minutes < 104; minutes += 4) {
+      await clock.pass(4 * MINUTE);
+      sockets[0]?.receive({ type: "pong" });
+    }
+    await clock.pass(3.5 * MINUTE);
+    expect(sockets).toHaveLength(2);
+    sockets[0]?.receive(tooMany);
+    sockets[0]?.onclose?.();
+    await open();
+    expect(state().status).toBe("live");
+  });
+
+  test("is not taken for one who sent something that the server does not know", async () => {
+    await goLive();
+    socket().receive({ ...tooMany, code: "unknown_action" });
+    expect(state().status).toBe("live");
   });
 });
 

@@ -44,7 +44,7 @@ async function outage(down: number): Promise<{ attempts: number[]; opened: numbe
     if (!path.endsWith("/watch")) return Promise.resolve(answer({ events: [], next: null }));
     count(attempts);
     if (!up) return Promise.reject(new TypeError("network"));
-    return Promise.resolve(answer({ channel: {}, topics: [], ticket: "t", websocket_url: "wss://live" }));
+    return Promise.resolve(answer({ channel: {}, topics: [], topics_version: 1, ticket: "t", websocket_url: "wss://live" }));
   });
   const openWebSocket = (url: string): FakeSocket => {
     const socket = new FakeSocket(url);

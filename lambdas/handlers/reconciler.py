@@ -30,11 +30,17 @@ class Settings(SubscriberSettings):
 
 SETTINGS = from_environment(Settings)
 DYNAMODB = Client("dynamodb")
+SUBSCRIBER = make_subscriber(SETTINGS, DYNAMODB)
 RECONCILER = Reconciler(
-    make_subscriber(SETTINGS, DYNAMODB),
+    SUBSCRIBER,
     lambda: connections.count_by_channel(DYNAMODB, SETTINGS.connections_table, datetime.now(UTC)),
     SETTINGS.grace_period_seconds,
-    functools.partial(send_if_changed, Client("sqs"), SETTINGS.broadcast_queue_url),
+    functools.partial(
+        send_if_changed,
+        table=SUBSCRIBER.statuses.table,
+        sqs=Client("sqs"),
+        queue_url=SETTINGS.broadcast_queue_url,
+    ),
     clock=time.time,
     sleep=time.sleep,
 )

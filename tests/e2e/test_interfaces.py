@@ -1,5 +1,6 @@
 """The deployed contracts: the webhook, the reads and the WebSocket, refused and answered as promised."""
 
+import contextlib
 import gzip
 import json
 import re
@@ -139,7 +140,7 @@ def test_watch_needs_a_sign_in_and_a_channel_that_exists(cloud: Cloud, viewer: V
     answer = viewer.watch("Contract_Channel")
     assert answer.status == 200
     watched = answer.json()
-    assert set(watched) == {"channel", "topics", "ticket", "websocket_url", "expires_at"}
+    assert set(watched) == {"channel", "topics", "topics_version", "ticket", "websocket_url", "expires_at"}
     assert watched["channel"]["login"] == "contract_channel"
     assert sorted(topic["event_type"] for topic in watched["topics"] if topic["status"] != "absent") == [
         "channel.raid",
@@ -166,6 +167,25 @@ def test_a_ticket_opens_one_connection_once(cloud: Cloud, viewer: Viewer) -> Non
         with pytest.raises(InvalidStatus) as refusal, connect_with_ticket_url(url):
             pass
         assert refusal.value.response.status_code in (401, 403)
+
+
+def test_the_oldest_of_too_many_connections_is_closed_and_told_why(viewer: Viewer) -> None:
+    with contextlib.ExitStack() as stack:
+        oldest, *others = [stack.enter_context(viewer.connect("crowded_channel")) for _ in range(6)]
+        frames = [json.loads(frame) for frame in oldest]
+        assert frames[-1]["code"] == "too_many_connections"
+        for connection in others:
+            connection.send(json.dumps({"action": "ping"}))
+            eventually("it is open", lambda of=connection: json.loads(of.recv(5)) == {"type": "pong"})
+
+
+def test_whoever_follows_too_many_channels_is_asked_to_wait(cloud: Cloud) -> None:
+    greedy = Viewer.sign_in(cloud, "greedy_viewer")
+    assert {greedy.watch(f"one_of_many_{number}").status for number in range(20)} == {200}
+    answer = greedy.watch("one_too_many")
+    assert (answer.status, answer.json()["error"]["code"]) == (429, "too_many_channels")
+    assert answer.headers["Retry-After"] == "60"
+    assert greedy.watch("one_of_many_0").status == 200
 
 
 def connect_with_ticket_url(url: str) -> Any:
@@ -205,6 +225,23 @@ def test_every_viewer_of_the_channel_gets_an_event_and_nobody_else(cloud: Cloud,
         }
         other.send(json.dumps({"action": "ping"}))
         assert "events" not in {frame["type"] for frame in frames_until("pong", other)}
+
+
+def test_a_large_event_in_another_script_reaches_viewers_and_the_record(cloud: Cloud, viewer: Viewer) -> None:
+    """12 KB in UTF-8; in ASCII it would be more than a frame may have."""
+    title = "я" * 6_000
+    with viewer.connect("wordy_channel") as connection:
+        cloud.until_subscribed("wordy_channel")
+        (delivery,) = cloud.simulate("channel.update", "wordy_channel", event={"title": title})
+        assert delivery["status"] == 204
+        (event,) = frames_until("events", connection)[-1]["events"]
+        assert event["payload"]["title"] == title
+
+    def is_recorded() -> bool:
+        answer = request("GET", f"{cloud.api.rstrip('/')}/api/channels/wordy_channel/events")
+        return [event["payload"]["title"] for event in answer.json()["events"]] == [title]
+
+    eventually("it is recorded", is_recorded)
 
 
 def test_watching_twice_makes_no_second_subscription(cloud: Cloud, viewer: Viewer) -> None:

@@ -32,13 +32,23 @@ def a_ticket_opens_a_connection(cloud: Cloud, viewer: Viewer) -> bool:
         return False
 
 
+def the_oldest_connection_gives_way(cloud: Cloud, viewer: Viewer) -> bool:
+    with contextlib.ExitStack() as stack:
+        oldest, *_ = [stack.enter_context(viewer.connect("granted_channel")) for _ in range(6)]
+        with contextlib.suppress(TimeoutError):
+            while json.loads(oldest.recv(2)).get("code") != "too_many_connections":
+                pass
+            return True
+    return False
+
+
 def an_event_reaches_its_viewer(cloud: Cloud, viewer: Viewer) -> bool:
     with viewer.connect("granted_channel") as connection:
         sent = cloud.simulate("channel.update", "granted_channel")[0]["message_id"]
         with contextlib.suppress(TimeoutError):
             while True:
                 frame = json.loads(connection.recv(2))
-                if sent in [event["id"] for event in frame["events"]]:
+                if sent in [event["id"] for event in frame.get("events", [])]:
                     return True
     return False
 
@@ -51,6 +61,7 @@ def an_event_reaches_its_viewer(cloud: Cloud, viewer: Viewer) -> bool:
         ("watch", "dynamodb:UpdateItem", watch_issues_tickets),
         ("authorizer", "dynamodb:DeleteItem", a_ticket_opens_a_connection),
         ("connection", "dynamodb:PutItem", a_ticket_opens_a_connection),
+        ("connection", "execute-api:ManageConnections", the_oldest_connection_gives_way),
         ("broadcaster", "dynamodb:Query", an_event_reaches_its_viewer),
         ("broadcaster", "execute-api:ManageConnections", an_event_reaches_its_viewer),
     ],

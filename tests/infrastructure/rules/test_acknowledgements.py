@@ -34,8 +34,11 @@ PROD = {
     "App/Live/Api/$default-Route": {"APIG4"},
     "App/Live/Api/ping-Route": {"APIG4"},
     "App/Live/Stage": {"APIG1"},
-    "App/Live/BroadcasterRole": {
-        f"IAM5[Resource::{CONNECTIONS}/{method}/@connections/*]" for method in ("DELETE", "POST")
+    **{
+        f"App/Live/{function}Role": {
+            f"IAM5[Resource::{CONNECTIONS}/{method}/@connections/*]" for method in ("DELETE", "POST")
+        }
+        for function in ("Broadcaster", "Connection")
     },
     **{f"App/{function}Role": {"IAM5[Resource::*]"} for function in IN_DATABASE_NETWORK},
     "App/History/ArchiverRole": {
@@ -66,7 +69,7 @@ PROD = {
 DEV = {
     **{
         f"Data/{table}": {"DDB3"}
-        for table in ("Channels", "Connections", "Grants", "Tickets", "Overlays", "Inboxes")
+        for table in ("Channels", "Connections", "Grants", "Tickets", "Overlays", "Inboxes", "Viewers")
     },
     "Data/Database/Cluster": {"RDS10"},
     "App/Site/Distribution": {"CFR1", "CFR2", "CFR3", "CFR4"},

@@ -58,11 +58,14 @@ ADDRESSES: dict[str, dict[str, object]] = {
         for function in ("Watch", "Reconciler")
     },
     # AWS's services are the emulator's, at one address, without TLS.
-    "Live/Broadcaster": {
-        "Environment.Variables.CONNECTIONS_ENDPOINT": (
-            f"https://{AWS_SOCKET}",
-            f"{EMULATOR}/_aws/execute-api/{{Live/Api}}/live",
-        ),
+    **{
+        f"Live/{function}": {
+            "Environment.Variables.CONNECTIONS_ENDPOINT": (
+                f"https://{AWS_SOCKET}",
+                f"{EMULATOR}/_aws/execute-api/{{Live/Api}}/live",
+            ),
+        }
+        for function in ("Broadcaster", "Connection")
     },
     "Identity/Site": {
         "CallbackURLs": ([f"{AWS_SITE}/callback"], [f"{LOCAL_SITE}/callback"]),
@@ -158,7 +161,7 @@ def test_local_and_prod_differ_further_in_these_settings_only(
         path, _, type_ = resource.rpartition(" ")
         if (resource, name) not in by_addresses and not re.search(r"Tags\b.*Stage", name):
             found.setdefault(f"{type_} {name}", set()).add(path)
-    tables = {"Channels", "Connections", "Grants", "Inboxes", "Overlays", "Tickets"}
+    tables = {"Channels", "Connections", "Grants", "Inboxes", "Overlays", "Tickets", "Viewers"}
     network = (
         "ec2:AssignPrivateIpAddresses+ec2:CreateNetworkInterface+ec2:DeleteNetworkInterface"
         "+ec2:DescribeNetworkInterfaces+ec2:DescribeSubnets+ec2:UnassignPrivateIpAddresses"

@@ -22,7 +22,15 @@ EXPORT = [
 GRANTS = {
     "Ingest/Webhook": ["secretsmanager:GetSecretValue on {WebhookSecret}", "sns:Publish on {Ingest/Events}"],
     "Live/Authorizer": ["dynamodb:DeleteItem on {Tickets.Arn}"],
-    "Live/Connection": ["dynamodb:DeleteItem on {Connections.Arn}", "dynamodb:PutItem on {Connections.Arn}"],
+    "Live/Connection": [
+        "dynamodb:DeleteItem on {Connections.Arn}",
+        "dynamodb:PutItem on {Connections.Arn}",
+        "dynamodb:DeleteItem on {Viewers.Arn}",
+        "dynamodb:PutItem on {Viewers.Arn}",
+        "dynamodb:Query on {Viewers.Arn}",
+        f"execute-api:ManageConnections on {CONNECTIONS_API}/DELETE/@connections/*",
+        f"execute-api:ManageConnections on {CONNECTIONS_API}/POST/@connections/*",
+    ],
     "Live/Broadcaster": [
         "dynamodb:BatchWriteItem on {Connections.Arn}",
         "dynamodb:Query on {Connections.Arn}",
@@ -37,12 +45,16 @@ GRANTS = {
     ],
     "Subscriptions/Watch": [
         "dynamodb:DeleteItem on {Channels.Arn}",
+        "dynamodb:GetItem on {Channels.Arn}",
         "dynamodb:Query on {Channels.Arn}/index/login",
         "dynamodb:UpdateItem on {Channels.Arn}",
         "dynamodb:Query on {Grants.Arn}",
         "dynamodb:UpdateItem on {Grants.Arn}",
         "dynamodb:GetItem on {Overlays.Arn}",
         "dynamodb:PutItem on {Tickets.Arn}",
+        "dynamodb:DeleteItem on {Viewers.Arn}",
+        "dynamodb:PutItem on {Viewers.Arn}",
+        "dynamodb:Query on {Viewers.Arn}",
         "sqs:SendMessage on {Live/Feed/Queue.Arn}",
         f"secretsmanager:GetSecretValue on {SECRET}/local/twitch-??????",
         "secretsmanager:GetSecretValue on {WebhookSecret}",

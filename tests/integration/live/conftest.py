@@ -16,11 +16,12 @@ from tests.integration.functions import aws_variables
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-TICKETS, CONNECTIONS, INBOXES = "tickets", "connections", "inboxes"
+TICKETS, CONNECTIONS, INBOXES, VIEWERS = "tickets", "connections", "inboxes", "viewers"
 TABLES = {
     TICKETS: ["ticket_hash"],
     CONNECTIONS: ["streamer_id", "connection_id"],
     INBOXES: ["inbox", "entry"],
+    VIEWERS: ["viewer_id", "entry"],
 }
 
 

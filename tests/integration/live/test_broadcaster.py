@@ -479,6 +479,6 @@ def test_a_change_of_topics_reaches_the_viewers_of_its_channel(
     watch(registry, "1337", "a=")
     watch(registry, "42", "b=")
     topics = [{"event_type": "channel.cheer", "status": "absent", "reason": "consent_required"}]
-    assert broadcaster.tell(TopicsFrame("1337", topics)) == []
-    assert connections_api.posted == {"a=": [json.loads(TopicsFrame("1337", topics).frame())]}
+    assert broadcaster.tell(TopicsFrame("1337", topics, 1)) == []
+    assert connections_api.posted == {"a=": [json.loads(TopicsFrame("1337", topics, 1).frame())]}
     assert "DeliveryAge" not in broadcaster.function.metrics

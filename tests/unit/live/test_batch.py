@@ -72,9 +72,9 @@ def test_a_redelivered_event_in_one_batch_keeps_both_messages() -> None:
 
 def test_topics_are_a_frame_of_their_own() -> None:
     topics = [{"event_type": "channel.raid", "status": "enabled", "reason": None}]
-    batch = received(TopicsFrame("1", topics).to_json(), event(1, "1").to_json())
+    batch = received(TopicsFrame("1", topics, 1).to_json(), event(1, "1").to_json())
     topics_frame, events_frame = frames(told(batch, "1"), 1)
-    assert topics_frame.data == TopicsFrame("1", topics).frame()
+    assert topics_frame.data == TopicsFrame("1", topics, 1).frame()
     assert b"id-1" in events_frame.data
 
 
