@@ -176,7 +176,7 @@ def test_the_oldest_of_too_many_connections_is_closed_and_told_why(viewer: Viewe
         assert frames[-1]["code"] == "too_many_connections"
         for connection in others:
             connection.send(json.dumps({"action": "ping"}))
-            eventually("it is open", lambda of=connection: json.loads(of.recv(5)) == {"type": "pong"})
+            assert frames_until("pong", connection)
 
 
 def test_whoever_follows_too_many_channels_is_asked_to_wait(cloud: Cloud) -> None:
