@@ -1,8 +1,8 @@
 """The AWS that the functions call, as a server on loopback.
 
-@connections, DynamoDB's Query and SQS for the broadcaster, Secrets Manager and SNS for the webhook. Run by
-granian, which speaks TLS and HTTP/2 fast enough not to be what is measured. A hundredth of the connections is
-gone, and another is throttled once.
+It has @connections, DynamoDB's Query and SQS for the broadcaster, Secrets Manager and SNS for the webhook.
+Granian serves it with TLS and HTTP/2, which takes little of the measured time. One of a hundred connections
+is gone, and another one is throttled once.
 """
 
 import json
@@ -16,20 +16,20 @@ ERRORS = {
     429: [("x-amzn-errortype", "LimitExceededException")],
 }
 PUBLISHED = b"<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>"
-# What Twitch signs with.
+# The secret with which Twitch signs.
 WEBHOOK_KEY = "a-webhook-key"
 GONE, THROTTLED = "-gone%3D", "-busy%3D"
 
 
 def connection_id(number: int) -> str:
-    """The connection of this number, as long as API Gateway's ids; every hundredth is gone or throttled."""
+    """A connection id of the length of API Gateway's; one of a hundred is gone, and one is throttled."""
     kind = {0: "gone", 1: "busy"}.get(number % 100, "here")
     return f"{number:010}-{kind}="
 
 
 @cache
 def page(first: int, last: int, total: int) -> bytes:
-    """DynamoDB's answer with the connections from ``first`` to ``last``, in whole numbers, of ``total``."""
+    """DynamoDB's answer with the connections from ``first`` to before ``last``, of ``total``."""
     expires_at = str(int(time.time()) + 600)
     items = [
         {"connection_id": {"S": connection_id(number)}, "expires_at": {"N": expires_at}}
@@ -40,7 +40,7 @@ def page(first: int, last: int, total: int) -> bytes:
 
 
 def event(number: int, viewers: int) -> str:
-    """The queue message of an event in the channel that so many watch."""
+    """The queue message of an event in the channel with so many viewers."""
     now = datetime.now(UTC).isoformat()
     payload = {
         "broadcaster_user_id": str(viewers),
@@ -81,14 +81,14 @@ class Server:
             return
         action, body = scope.headers.get("x-amz-target"), await protocol()
         if action is None and body:
-            # SNS takes a form and answers in XML.
+            # SNS: the request is a form, the answer is XML.
             protocol.response_bytes(200, [("content-type", "text/xml")], PUBLISHED)
             return
         answer = self.call(action or path, json.loads(body or b"{}"))
         protocol.response_bytes(200, [("content-type", "application/x-amz-json-1.0")], answer)
 
     def post(self, path: str) -> int:
-        """Take a post to a connection."""
+        """Answer a post to a connection."""
         if path.endswith(("-gone=", GONE)):
             return 410
         if path.endswith(("-busy=", THROTTLED)) and path not in self.throttled:
@@ -98,10 +98,10 @@ class Server:
         return 200
 
     def call(self, action: str, body: dict[str, Any]) -> bytes:
-        """Answer a call of a service that speaks JSON, or a benchmark's question what has come."""
+        """Answer a call of a JSON service, or ``/seen``: what was received since the last ``/seen``."""
         match action.rpartition(".")[2]:
             case "Query":
-                # The channel's name says how many watch it.
+                # The streamer's id is the number of viewers.
                 total = int(body["ExpressionAttributeValues"][":streamer_id"]["S"])
                 after = body.get("ExclusiveStartKey", {}).get("connection_id", {}).get("S")
                 first = int(after.partition("-")[0]) + 1 if after else 0
