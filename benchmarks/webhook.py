@@ -1,4 +1,4 @@
-"""The webhook function's start and first answer, compared with boto3 and all of Powertools; its time when warm.
+"""The webhook function's start and first answer, compared with boto3 and all of Powertools; its warm time.
 
 A start is a new interpreter that loads the handler and answers a signed notification: it reads the secret
 and publishes, both over TLS with a server on loopback (``aws``). Both use bytecode from the first start, as

@@ -179,7 +179,8 @@ async def serve(
     app: web.Application, port: socket.socket, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[str]:
     """Serve an application on a bound socket; yields its base URL."""
-    runner = web.AppRunner(app, access_log=None)
+    # Requests that tests have given up are not waited for.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.SockSite(runner, port, ssl_context=tls).start()
     try:
