@@ -15,6 +15,8 @@ from local.twitch.simulator import Simulator
 from local.twitch.state import Delivery
 
 CONCURRENT_DELIVERIES = 16
+# Challenges come many at once, when functions have not started: each would start further processes.
+CONCURRENT_CHALLENGES = 3
 ANSWER_CHARACTERS_KEPT = 500
 
 
@@ -25,7 +27,8 @@ class Sender:
         self._simulator = simulator
         self._settings = simulator.settings
         self._tls = tls
-        self._slots = asyncio.Semaphore(CONCURRENT_DELIVERIES)
+        self._delivery_slots = asyncio.Semaphore(CONCURRENT_DELIVERIES)
+        self._challenge_slots = asyncio.Semaphore(CONCURRENT_CHALLENGES)
         self._under_way: set[asyncio.Task[list[Delivery]]] = set()
         self._session: aiohttp.ClientSession
 
@@ -52,7 +55,8 @@ class Sender:
     async def _deliver(self, message: Message) -> Delivery:
         """Try until the callback accepts the message, no retry is left or the subscription is deleted."""
         delivery = self._log(message)
-        async with self._slots:
+        slots = self._challenge_slots if message.challenge else self._delivery_slots
+        async with slots:
             content_type = await self._attempt(message, delivery)
         # A challenge is not retried.
         for delay in () if message.challenge else self._settings.retry_delays:
@@ -61,7 +65,7 @@ class Sender:
             await asyncio.sleep(delay)
             if message.subscription.id not in self._simulator.state.subscriptions:
                 break
-            async with self._slots:
+            async with slots:
                 content_type = await self._attempt(message, delivery)
         self._simulator.answered(message, delivery.status, delivery.answer, content_type)
         # The failure may have caused a revocation.

@@ -36,6 +36,15 @@ def give_consent(page: Page, cloud: Cloud, channel: str) -> None:
     expect(page.locator("main")).to_contain_text("moderator:read:followers")
     page.locator("#sign-in").click()
     page.wait_for_url(urljoin(cloud.site, f"watch/{channel}"))
+    expect(page.get_by_test_id("connection-state")).to_have_attribute("data-state", "live")
+    # Raids have two subscriptions.
+    subscribed = ["enabled"] * (SUBSCRIPTION_TYPES + 1)
+    eventually(
+        "Twitch has all subscriptions",
+        lambda: [s["status"] for s in cloud.subscriptions(channel)] == subscribed,
+    )
+    # If Twitch verifies a subscription before `watch` has stored it, the reconciler finds out.
+    invoke(cloud, "reconciler")
 
 
 def test_a_streamers_consent_comes_and_goes_on_the_open_page(

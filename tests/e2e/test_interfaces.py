@@ -150,7 +150,7 @@ def test_watch_needs_a_sign_in_and_a_channel_that_exists(cloud: Cloud, viewer: V
     watched = answer.json()
     assert set(watched) == {"channel", "topics", "ticket", "websocket_url", "expires_at"}
     assert watched["channel"]["login"] == "contract_channel"
-    assert sorted(topic["event_type"] for topic in watched["topics"] if topic["status"] != "absent") == [
+    assert sorted(each["event_type"] for each in watched["topics"] if each["status"] != "absent") == [
         "channel.raid",
         "channel.update",
         "stream.offline",

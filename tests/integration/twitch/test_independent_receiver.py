@@ -1,7 +1,7 @@
 """A library that was written against the real Twitch works against the simulated one.
 
 PyPI's twitchAPI receives webhooks over TLS only, so its receiver has a certificate of its own, which the
-simulator is told to trust.
+simulator trusts.
 """
 
 import asyncio
