@@ -1,8 +1,8 @@
 """The AWS that the functions call, as a server on loopback.
 
-@connections, DynamoDB (a registry that knows how many watch, and inboxes) and SQS for the broadcaster,
-Secrets Manager and SNS for the webhook. Run by granian, which speaks TLS and HTTP/2 fast enough not to be
-what is measured. A hundredth of the connections is gone, and another is throttled once.
+It has @connections, DynamoDB (connections, as many as a channel's id says, and inboxes) and SQS for the
+broadcaster, Secrets Manager and SNS for the webhook. Granian serves it with TLS and HTTP/2, which takes
+little of the measured time. One of a hundred connections is gone, and another one is throttled once.
 """
 
 import json
@@ -17,13 +17,13 @@ ERRORS = {
 }
 PUBLISHED = b"<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>"
 REFUSED = b'{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}'
-# What Twitch signs with.
+# The secret with which Twitch signs.
 WEBHOOK_KEY = "a-webhook-key"
 GONE, THROTTLED = "-gone%3D", "-busy%3D"
 
 
 def connection_id(number: int) -> str:
-    """The connection of this number, as long as API Gateway's ids; every hundredth is gone or throttled."""
+    """A connection id of the length of API Gateway's; one of a hundred is gone, and one is throttled."""
     kind = {0: "gone", 1: "busy"}.get(number % 100, "here")
     return f"{number:010}-{kind}="
 
@@ -59,7 +59,7 @@ def page(first: int, last: int, end: int, total: int) -> bytes:
 
 
 def event(number: int, viewers: int) -> str:
-    """The queue message of an event in the channel that so many watch."""
+    """The queue message of an event in the channel with so many viewers."""
     now = datetime.now(UTC).isoformat()
     payload = {
         "broadcaster_user_id": str(viewers),
@@ -101,7 +101,7 @@ class Server:
             return
         action, body = scope.headers.get("x-amz-target"), await protocol()
         if action is None and body:
-            # SNS takes a form and answers in XML.
+            # SNS: the request is a form, the answer is XML.
             protocol.response_bytes(200, [("content-type", "text/xml")], PUBLISHED)
             return
         answer = self.call(action or path, json.loads(body or b"{}"))
@@ -109,7 +109,7 @@ class Server:
         protocol.response_bytes(status, [("content-type", "application/x-amz-json-1.0")], answer)
 
     def post(self, path: str) -> int:
-        """Take a post to a connection."""
+        """Answer a post to a connection."""
         if path.endswith(("-gone=", GONE)):
             return 410
         if path.endswith(("-busy=", THROTTLED)) and path not in self.throttled:
@@ -119,7 +119,7 @@ class Server:
         return 200
 
     def call(self, action: str, body: dict[str, Any]) -> bytes:  # noqa: C901 -- a table
-        """Answer a call of a service that speaks JSON, or a benchmark's question what has come."""
+        """Answer a call of a JSON service, or ``/seen``: what was received since the last ``/seen``."""
         match action.rpartition(".")[2]:
             case "Query" if body["TableName"] == "connections":
                 # The channel's name says how many watch it.

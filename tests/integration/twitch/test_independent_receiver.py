@@ -1,7 +1,7 @@
 """A library that was written against the real Twitch works against the simulated one.
 
 PyPI's twitchAPI receives webhooks over TLS only, so its receiver has a certificate of its own, which the
-simulator is told to trust.
+simulator trusts.
 """
 
 import asyncio
@@ -54,9 +54,9 @@ def certificate_for_this_machine(folder: Path) -> Path:
 
 
 class Receiver(EventSubWebhook):  # type: ignore[misc]
-    """The library's webhook, made to stop in the event loop it runs in, and to leave nothing behind.
+    """The library's webhook, with a ``close`` that ends everything.
 
-    Its own ``stop`` cleans up from the caller's loop, and lets go of thread and loop without closing them.
+    The library's ``stop`` runs in the caller's event loop, and does not end its thread and loop.
     """
 
     async def _keep_loop_alive(self) -> None:
@@ -163,14 +163,14 @@ async def test_it_shows_a_duplicate_once(twitch: Twitch, receiver: Receiver) -> 
     assert received.empty()
 
 
-async def test_it_is_told_of_a_revocation(twitch: Twitch, receiver: Receiver) -> None:
+async def test_it_receives_a_revocation(twitch: Twitch, receiver: Receiver) -> None:
     revoked: asyncio.Queue[dict[str, dict[str, str]]] = asyncio.Queue()
     receiver.revokation_handler = revoked.put
     ignored: asyncio.Queue[ChannelUpdateEvent] = asyncio.Queue()
     subscription_id = await receiver.listen_channel_update_v2(await twitch.user_id("alice"), ignored.put)
     await twitch.control("/revoke", subscription_id=subscription_id, reason="user_removed")
-    told = await asyncio.wait_for(revoked.get(), 60)
-    assert told["subscription"]["status"] == "user_removed"
+    received = await asyncio.wait_for(revoked.get(), 60)
+    assert received["subscription"]["status"] == "user_removed"
 
 
 async def test_it_knows_a_conflict_from_other_errors(twitch: Twitch, receiver: Receiver) -> None:
