@@ -176,7 +176,7 @@ def test_the_oldest_of_too_many_connections_is_closed_and_told_why(viewer: Viewe
         assert frames[-1]["code"] == "too_many_connections"
         for connection in others:
             connection.send(json.dumps({"action": "ping"}))
-            eventually("it is open", lambda of=connection: json.loads(of.recv(5)) == {"type": "pong"})
+            assert next_frame(connection, 5) == {"type": "pong"}
 
 
 def test_whoever_follows_too_many_channels_is_asked_to_wait(cloud: Cloud) -> None:
@@ -194,8 +194,8 @@ def connect_with_ticket_url(url: str) -> Any:
     return connect(url, proxy=None)
 
 
-def next_events(connection: ClientConnection, seconds: float) -> dict[str, Any]:
-    """The next frame with events; how the topics stand may be told at any time."""
+def next_frame(connection: ClientConnection, seconds: float) -> dict[str, Any]:
+    """The next frame, but for those that tell how the topics stand: they may come at any time."""
     while True:
         frame: dict[str, Any] = json.loads(connection.recv(seconds))
         if frame["type"] != "topics":
@@ -210,7 +210,7 @@ def test_every_viewer_of_the_channel_gets_an_event_and_nobody_else(cloud: Cloud,
     ):
         cloud.until_subscribed("shared_channel")
         (delivery,) = cloud.simulate("stream.online", "shared_channel")
-        frames = [next_events(connection, 5) for connection in (one, two)]
+        frames = [next_frame(connection, 5) for connection in (one, two)]
         assert frames[0] == frames[1]
         assert frames[0]["type"] == "events"
         (event,) = frames[0]["events"]
@@ -225,7 +225,7 @@ def test_every_viewer_of_the_channel_gets_an_event_and_nobody_else(cloud: Cloud,
             "payload",
         }
         with pytest.raises(TimeoutError):
-            next_events(other, 1)
+            next_frame(other, 1)
 
 
 def test_a_large_event_in_another_script_reaches_viewers_and_the_record(cloud: Cloud, viewer: Viewer) -> None:
@@ -235,7 +235,7 @@ def test_a_large_event_in_another_script_reaches_viewers_and_the_record(cloud: C
         cloud.until_subscribed("wordy_channel")
         (delivery,) = cloud.simulate("channel.update", "wordy_channel", event={"title": title})
         assert delivery["status"] == 204
-        (event,) = next_events(connection, 5)["events"]
+        (event,) = next_frame(connection, 5)["events"]
         assert event["payload"]["title"] == title
 
     def is_recorded() -> bool:
