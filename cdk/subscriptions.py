@@ -13,7 +13,7 @@ from cdk.http_api import HttpApi
 from cdk.identity import STREAMER_PROVIDER
 from cdk.ingest import Ingest
 from cdk.live import Live
-from cdk.packaging import topic_table
+from cdk.packaging import subscription_types_file
 from cdk.settings import Settings
 
 
@@ -148,7 +148,7 @@ class Subscriptions(Construct):
                 **(twitch if calls_twitch else {}),
                 **(environment or {}),
             },
-            files=topic_table(),
+            files=subscription_types_file(),
             timeout=timeout,
             memory_mb=512 if calls_twitch else 256,
         )

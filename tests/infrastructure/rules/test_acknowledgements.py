@@ -113,6 +113,7 @@ def test_development_has_further_ones_because_it_may_lose_its_data(dev: Stage) -
         # Their ARNs name no Region, or the other stack.
         "App/History/ArchiverRole",
         "App/Live/BroadcasterRole",
+        "App/Live/ConnectionRole",
         f"App/{UPLOADER}",
     }
     assert {path: acknowledged[path] for path in DEV} == DEV

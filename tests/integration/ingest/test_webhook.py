@@ -17,7 +17,7 @@ from lambdas.ingest.eventsub_signature import sign
 from tests.integration.functions import Function, aws_variables, load
 
 SECRET = "a webhook secret for tests"
-NOTIFICATION: dict[str, Any] = {
+NOTIFICATION: dict[str, dict[str, Any]] = {
     "subscription": {"type": "channel.raid", "condition": {"to_broadcaster_user_id": "1337"}},
     "event": {
         "from_broadcaster_user_id": "1234",
@@ -34,7 +34,7 @@ ANYTHING = st.characters(exclude_categories=[]) | st.sampled_from(
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 REFUSED_BY_SNS = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 VERIFICATION = "webhook_callback_verification"
-REVOCATION: dict[str, Any] = {
+REVOCATION: dict[str, dict[str, Any]] = {
     "subscription": {
         "id": "s",
         "status": "user_removed",
