@@ -25,12 +25,13 @@ class ConnectionsApi:
         clock: Clock,
         rng: random.Random,
         *,
-        budget: float = constants.BUDGET,
-        burst: float = constants.BUDGET_BURST,
+        size: float = 1.0,
+        quota: float = 1.0,
     ) -> None:
         self._clock = clock
-        self.budget = Bucket(clock, budget, burst)
-        self.new_connections = Bucket(clock, constants.NEW_CONNECTIONS, constants.NEW_CONNECTIONS)
+        self.budget = Bucket(clock, constants.BUDGET * size * quota, constants.BUDGET_BURST * size * quota)
+        new_connections = constants.NEW_CONNECTIONS * size
+        self.new_connections = Bucket(clock, new_connections, new_connections)
         latencies = [
             constants.POST_SECONDS * math.exp(rng.gauss(0.0, constants.POST_SPREAD)) for _ in range(1 << 14)
         ]

@@ -38,15 +38,17 @@ class Deaths:
         if self._begun % self._every == 0:
             self._owed += 1
         if self._owed:
+            self._owed -= 1
             process.dies_at = self._rng.randint(1, self._rng.choice(self._usual))
 
     def ended(self, process: Process) -> None:
         """Remember how long invocations are. One that ended before it was to die leaves that to the next."""
         if process.dead:
-            self._owed -= 1
             self.died += 1
-        else:
-            self._usual = [*self._usual[-99:], max(process.calls, 1)]
+            return
+        if process.dies_at:
+            self._owed += 1
+        self._usual = [*self._usual[-99:], max(process.calls, 1)]
 
 
 class Context:

@@ -36,17 +36,27 @@ class Model:
         self,
         *,
         seed: int = 1,
-        budget: float = constants.BUDGET,
-        burst: float = constants.BUDGET_BURST,
+        size: float = 1.0,
+        quota: float = 1.0,
         deaths_every: int = 0,
     ) -> None:
+        """``size`` is a part of the usual quotas of API Gateway, for a scenario that is so much smaller.
+
+        ``quota`` times its budget of requests has been granted. Every so many invocations of the broadcaster one dies.
+        """
         self.clock = clock = Clock()
         self.rng = random.Random(seed)
-        self.api = ConnectionsApi(clock, self.rng, budget=budget, burst=burst)
+        self.api = ConnectionsApi(clock, self.rng, size=size, quota=quota)
         self.api.on_dropped = self._dropped
         self.tables = {name: Table(clock, *keys) for name, keys in deployment.TABLES.items()}
         self.queues = {
-            name: Queue(clock, name, visibility_timeout=6 * deployment.TIMEOUT_SECONDS) for name in deployment.QUEUES
+            name: Queue(
+                clock,
+                name,
+                visibility_timeout=6 * deployment.TIMEOUT_SECONDS,
+                max_receive_count=deployment.MAX_RECEIVE_COUNT,
+            )
+            for name in deployment.SOURCES
         }
         self.services = Services(
             clock, self.rng, DynamoDB(self.tables), SQS(self.queues, self.rng), self.api
@@ -86,8 +96,11 @@ class Model:
     def events(self, channel: Channel, per_second: float, begin: float, end: float) -> None:
         """Events at that rate, each at any time of its part of it."""
         for number in range(round((end - begin) * per_second)):
-            at = begin + (number + self.rng.random()) / per_second
-            self.clock.at(at, self._happen, channel)
+            self.event(channel, begin + (number + self.rng.random()) / per_second)
+
+    def event(self, channel: Channel, at: float) -> None:
+        """One event."""
+        self.clock.at(at, self._happen, channel)
 
     def pings(self, pages: list[Page], end: float) -> None:
         """Every page pings every four minutes."""

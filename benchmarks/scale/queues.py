@@ -30,7 +30,7 @@ class Message:
 class Queue:
     """One standard queue with its dead letters."""
 
-    def __init__(self, clock: Clock, name: str, *, visibility_timeout: float, max_receive_count: int = 5) -> None:
+    def __init__(self, clock: Clock, name: str, *, visibility_timeout: float, max_receive_count: int) -> None:
         self.name = name
         self._clock = clock
         self._visibility_timeout = visibility_timeout

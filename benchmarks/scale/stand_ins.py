@@ -3,10 +3,12 @@
 import contextlib
 import datetime as datetimes
 import heapq
+import importlib
 import itertools
 import json
 import math
 import os
+import pkgutil
 import random
 import secrets
 import sys
@@ -16,7 +18,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import pycurl
 
@@ -25,7 +27,11 @@ from benchmarks.scale.clock import Clock
 from benchmarks.scale.connections_api import NEVER, ConnectionsApi
 from benchmarks.scale.dynamodb import DynamoDB, ServiceError
 from benchmarks.scale.queues import SQS
+from lambdas import common, live
 from lambdas.common import observability
+from lambdas.live.frames import Frame
+from lambdas.live.posting import CLOSE, SILENT, Answer, Posting
+from lambdas.live.transport import CurlTransport
 
 # Answers are seen at every tick only, several at once, as a busy process finds them.
 TICK_SECONDS = 0.001
@@ -82,27 +88,23 @@ class Services:
 
 
 class Curl:
-    """One request: of a service (``perform_rb``), or of ``@connections`` by way of a ``CurlMulti``."""
+    """libcurl, which ``lambdas.common.aws.Client`` calls the services with."""
 
-    __slots__ = ("_message", "_services", "_status", "options")
+    __slots__ = ("_message", "_options", "_services", "_status")
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self.options: dict[int, Any] = {}
+        self._options: dict[int, Any] = {}
         self._status = 0
         self._message = ""
 
     def setopt(self, option: int, value: Any) -> None:
         """Set an option."""
-        self.options[option] = value
-
-    def unsetopt(self, option: int) -> None:
-        """Set an option back."""
-        self.options.pop(option, None)
+        self._options[option] = value
 
     def perform_rb(self) -> bytes:
         """Call the service that the options say, and wait for its answer."""
-        options = self.options
+        options = self._options
         service = urlsplit(options[pycurl.URL]).netloc.split(".")[0]
         target = next(header for header in options[pycurl.HTTPHEADER] if header.startswith("X-Amz-Target: "))
         body = options[pycurl.POSTFIELDS]
@@ -121,87 +123,66 @@ class Curl:
         return self._message
 
     def getinfo(self, info: int) -> int:
-        """The status, or the version of HTTP."""
-        return self._status if info == pycurl.RESPONSE_CODE else pycurl.CURL_HTTP_VERSION_2_0
-
-    def close(self) -> None:
-        """Nothing is to be closed."""
-
-    def begin(self) -> tuple[float, bool]:
-        """Send what the options say to ``@connections``; when it is over, and whether it was answered."""
-        services, options = self._services, self.options
-        connection_id = unquote(options[pycurl.URL].rpartition("/")[2])
-        if options.get(pycurl.CUSTOMREQUEST) == "DELETE":
-            self._status, seconds = services.api.delete(connection_id)
-        else:
-            self._status, seconds = services.api.post(connection_id, options[pycurl.POSTFIELDS])
-        patience = options[pycurl.TIMEOUT_MS] / 1000
-        if seconds > patience:
-            self._status = 0
-            return services.clock.now + patience, False
-        return services.clock.now + seconds, True
+        """The status."""
+        assert info == pycurl.RESPONSE_CODE
+        return self._status
 
 
-class CurlMulti:
-    """Many requests of ``@connections`` at once. What making one takes of the CPU passes when they are sent."""
+class Transport:
+    """The way to ``@connections``. What making a post takes of the CPU passes before it is sent."""
 
     def __init__(self, services: Services) -> None:
-        self._services = services
         self._clock = services.clock
-        self._added: list[Curl] = []
-        self._under_way: list[tuple[float, int, Curl, bool]] = []
-        self._unanswered: set[Curl] = set()
+        self._api = services.api
+        self._added: list[tuple[Posting, Frame, float]] = []
+        self._under_way: list[tuple[float, int, Posting, int]] = []
+        self._cancelled: set[Posting] = set()
         self._numbers = itertools.count()
 
-    def setopt(self, option: int, value: Any) -> None:
-        """Nothing of it matters here."""
+    def start(self, posting: Posting, frame: Frame, seconds: float) -> None:
+        """Begin a post; it is sent with the others when answers are asked for."""
+        self._added.append((posting, frame, seconds))
 
-    def add_handle(self, handle: Curl) -> None:
-        """Send the request when next ``perform`` is called."""
-        self._added.append(handle)
-
-    def remove_handle(self, handle: Curl) -> None:
-        """Forget the request, whose answer has come or does not matter any more."""
-        if handle in self._unanswered:
-            self._unanswered.remove(handle)
-            self._under_way = [entry for entry in self._under_way if entry[2] is not handle]
-            heapq.heapify(self._under_way)
-        elif self._added and handle in self._added:
-            self._added.remove(handle)
-
-    def perform(self) -> tuple[int, int]:
-        """Send what has been added."""
+    def answers(self, seconds: float) -> list[Answer]:
+        """What has been answered; if nothing has, wait for it."""
+        clock = self._clock
         if self._added:
             added, self._added = self._added, []
-            self._clock.sleep(len(added) * constants.POST_CPU_SECONDS)
-            for handle in added:
-                over_at, is_answered = handle.begin()
-                over_at = math.ceil(over_at / TICK_SECONDS) * TICK_SECONDS
-                self._unanswered.add(handle)
-                heapq.heappush(self._under_way, (over_at, next(self._numbers), handle, is_answered))
-        return 0, len(self._under_way)
-
-    def info_read(self) -> tuple[int, list[Curl], list[tuple[Curl, int, str]]]:
-        """What has been answered, and what has not."""
-        answered, broken = [], []
-        while self._under_way and self._under_way[0][0] <= self._clock.now:
-            _, _, handle, is_answered = heapq.heappop(self._under_way)
-            self._unanswered.remove(handle)
-            if is_answered:
-                answered.append(handle)
+            clock.sleep(len(added) * constants.POST_CPU_SECONDS)
+            for posting, frame, patience in added:
+                self._send(posting, frame, patience)
+        if not self._is_due():
+            # Even a look takes a moment.
+            next_at = self._under_way[0][0] if self._under_way else NEVER
+            clock.sleep(min(seconds, next_at - clock.now))
+        answers = []
+        while self._is_due():
+            _, _, posting, status = heapq.heappop(self._under_way)
+            if posting in self._cancelled:
+                self._cancelled.remove(posting)
             else:
-                broken.append((handle, pycurl.E_OPERATION_TIMEDOUT, "Operation timed out"))
-        return 0, answered, broken
+                answers.append(Answer(posting, status, "" if status < 300 else "model"))
+        return answers
 
-    def select(self, seconds: float) -> int:
-        """Wait for an answer, but not for longer."""
-        next_at = self._under_way[0][0] if self._under_way else NEVER
-        self._clock.sleep(min(seconds, next_at - self._clock.now))
-        return 0
+    def cancel(self, posting: Posting) -> None:
+        """Forget the post."""
+        before = len(self._added)
+        self._added = [each for each in self._added if each[0] is not posting]
+        if len(self._added) == before:
+            self._cancelled.add(posting)
 
-    def timeout(self) -> int:
-        """Milliseconds after which libcurl wants to be called: never by itself."""
-        return -1
+    def _send(self, posting: Posting, frame: Frame, patience: float) -> None:
+        connection_id = posting.connection.id
+        status, seconds = (
+            self._api.delete(connection_id) if frame is CLOSE else self._api.post(connection_id, frame.data)
+        )
+        if seconds > patience:
+            status, seconds = SILENT, patience
+        over_at = math.ceil((self._clock.now + seconds) / TICK_SECONDS) * TICK_SECONDS
+        heapq.heappush(self._under_way, (over_at, next(self._numbers), posting, status))
+
+    def _is_due(self) -> bool:
+        return bool(self._under_way) and self._under_way[0][0] <= self._clock.now
 
 
 class Quiet:
@@ -265,7 +246,6 @@ def _replacements(services: Services) -> dict[int, Any]:
         return uuid.UUID(int=rng.getrandbits(128), version=4)
 
     quiet = Quiet(services)
-    curl, multi = lambda: Curl(services), lambda: CurlMulti(services)
     pairs: list[tuple[Any, Any]] = [
         (time, _Module(time, time=unix, monotonic=now, perf_counter=now, sleep=clock.sleep, time_ns=lambda: int(unix() * 1e9))),
         (time.time, unix),
@@ -278,7 +258,8 @@ def _replacements(services: Services) -> dict[int, Any]:
         (secrets.token_urlsafe, token),
         (uuid, _Module(uuid, uuid4=uuid4)),
         (uuid.uuid4, uuid4),
-        (pycurl, _Module(pycurl, Curl=curl, CurlMulti=multi)),
+        (pycurl, _Module(pycurl, Curl=lambda: Curl(services))),
+        (CurlTransport, lambda endpoint: Transport(services)),
         (observability.logger, quiet),
         (observability.metrics, quiet),
     ]
@@ -291,13 +272,16 @@ class World:
     def __init__(self, services: Services, environment: dict[str, str]) -> None:
         self._environment = {**ENVIRONMENT, **environment}
         self._replacements = _replacements(services)
+        for package in (common, live):
+            for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+                importlib.import_module(module.name)
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """Replace what the real code's modules have imported, and set the environment."""
         before = dict(os.environ)
         undo: list[tuple[dict[str, Any], str, Any]] = []
-        undo_defaults: list[tuple[types.FunctionType, tuple[Any, ...]]] = []
+        undo_defaults: list[tuple[types.FunctionType, Any, Any]] = []
         for name, module in list(sys.modules.items()):
             if name.startswith("lambdas."):
                 undo += self._replace(module.__dict__)
@@ -310,8 +294,8 @@ class World:
             os.environ.update(before)
             for names, name, original in undo:
                 names[name] = original
-            for function, defaults in undo_defaults:
-                function.__defaults__ = defaults
+            for function, defaults, keyword_defaults in undo_defaults:
+                function.__defaults__, function.__kwdefaults__ = defaults, keyword_defaults
 
     def load(self, code: types.CodeType, module: str) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
         """Run a handler's module anew, as a new execution environment does."""
@@ -329,16 +313,19 @@ class World:
                 names[name] = self._replacements[id(value)]
         return undo
 
-    def _replace_defaults(self, module: types.ModuleType) -> list[tuple[types.FunctionType, tuple[Any, ...]]]:
+    def _replace_defaults(self, module: types.ModuleType) -> list[tuple[types.FunctionType, Any, Any]]:
         """Parameters' defaults were evaluated when the module was imported."""
         functions = [value for value in vars(module).values() if isinstance(value, types.FunctionType)]
         for value in vars(module).values():
             if isinstance(value, type) and value.__module__ == module.__name__:
                 functions += [each for each in vars(value).values() if isinstance(each, types.FunctionType)]
-        undo = []
+        undo: list[tuple[types.FunctionType, Any, Any]] = []
         for function in functions:
-            defaults = function.__defaults__ or ()
-            if any(id(default) in self._replacements for default in defaults):
-                undo.append((function, defaults))
-                function.__defaults__ = tuple(self._replacements.get(id(each), each) for each in defaults)
+            before = function.__defaults__, function.__kwdefaults__
+            undo.append((function, *before))
+            function.__defaults__ = before[0] and tuple(map(self._replaced, before[0]))
+            function.__kwdefaults__ = before[1] and {name: self._replaced(it) for name, it in before[1].items()}
         return undo
+
+    def _replaced(self, value: Any) -> Any:
+        return self._replacements.get(id(value), value)
