@@ -29,6 +29,7 @@ class Live(Construct):
         *,
         topic: sns.ITopic,
         connections: dynamodb.ITable,
+        inboxes: dynamodb.ITable,
         tickets: dynamodb.ITable,
     ) -> None:
         super().__init__(scope, id_)
@@ -57,7 +58,8 @@ class Live(Construct):
         names = {"api_id": self.api.api_id, "region": Stack.of(self).region, "stage": STAGE}
         self.url = settings.addresses.websocket.format(**names)
         self._add_routes(settings, connections, tickets)
-        self._add_broadcaster(settings, topic, connections, settings.addresses.connections.format(**names))
+        endpoint = settings.addresses.connections.format(**names)
+        self._add_broadcaster(settings, topic, connections, inboxes, endpoint)
 
     def _add_routes(self, settings: Settings, connections: dynamodb.ITable, tickets: dynamodb.ITable) -> None:
         authorizer = Function(
@@ -97,13 +99,23 @@ class Live(Construct):
             acknowledge(route, "APIG4", because="A WebSocket API authorizes once, on $connect.")
 
     def _add_broadcaster(
-        self, settings: Settings, topic: sns.ITopic, connections: dynamodb.ITable, endpoint: str
+        self,
+        settings: Settings,
+        topic: sns.ITopic,
+        connections: dynamodb.ITable,
+        inboxes: dynamodb.ITable,
+        endpoint: str,
     ) -> None:
-        """The broadcaster and its three queues (docs/live.md)."""
+        """The broadcaster and its two queues (docs/live.md)."""
         timeout = Duration.seconds(15)
-        self.feed = Feed(self, "Feed", settings, topic=topic, name="broadcast", timeout=timeout)
-        self.gather = Queue(self, "Gather", settings, name="gather", timeout=timeout)
-        self.fan_out = Queue(self, "FanOut", settings, name="fan-out", timeout=timeout)
+        # A message that failed comes again after 2 to 16 seconds: ten times are two minutes of an outage.
+        tries = 10
+        self.feed = Feed(
+            self, "Feed", settings, topic=topic, name="broadcast", timeout=timeout, max_receive_count=tries
+        )
+        self.fan_out = Queue(
+            self, "FanOut", settings, name="fan-out", timeout=timeout, max_receive_count=tries
+        )
         broadcaster = Function(
             self,
             "Broadcaster",
@@ -111,8 +123,9 @@ class Live(Construct):
             handler="lambdas.handlers.broadcaster.handler",
             environment={
                 "CONNECTIONS_TABLE": connections.table_name,
+                "INBOXES_TABLE": inboxes.table_name,
                 "CONNECTIONS_ENDPOINT": endpoint,
-                "GATHER_QUEUE_URL": self.gather.queue.queue_url,
+                "BROADCAST_QUEUE_URL": self.feed.queue.queue_url,
                 "FAN_OUT_QUEUE_URL": self.fan_out.queue.queue_url,
             },
             timeout=timeout,
@@ -121,15 +134,24 @@ class Live(Construct):
             memory_mb=1769,
         )
         broadcaster.allow("dynamodb:BatchWriteItem", "dynamodb:Query", on=connections.table_arn)
-        for own in (self.gather, self.fan_out):
-            broadcaster.allow("sqs:SendMessage", on=own.queue.queue_arn)
         broadcaster.allow(
-            "execute-api:ManageConnections",
-            on=Stack.of(self).format_arn(
-                service="execute-api", resource=self.api.api_id, resource_name=f"{STAGE}/POST/@connections/*"
-            ),
-            any_because="Connections get their ids when they are opened.",
+            "dynamodb:BatchWriteItem",
+            "dynamodb:DeleteItem",
+            "dynamodb:Query",
+            "dynamodb:UpdateItem",
+            on=inboxes.table_arn,
         )
+        broadcaster.allow("sqs:SendMessage", on=self.fan_out.queue.queue_arn)
+        for method in ("DELETE", "POST"):
+            broadcaster.allow(
+                "execute-api:ManageConnections",
+                on=Stack.of(self).format_arn(
+                    service="execute-api",
+                    resource=self.api.api_id,
+                    resource_name=f"{STAGE}/{method}/@connections/*",
+                ),
+                any_because="Connections get their ids when they are opened.",
+            )
         # Small batches without a window: an event waits for nothing.
         broadcaster.add_event_source(
             event_sources.SqsEventSource(
@@ -139,19 +161,12 @@ class Live(Construct):
                 report_batch_item_failures=True,
             )
         )
-        # Events of busy channels wait a second for company. Few at once: each makes frames of its own.
+        # Each part of an audience has an invocation to itself while it is served.
         broadcaster.add_event_source(
             event_sources.SqsEventSource(
-                self.gather.queue,
-                batch_size=200,
-                max_batching_window=Duration.seconds(1),
-                max_concurrency=2,
+                self.fan_out.queue,
+                batch_size=1,
+                max_concurrency=settings.fan_out_concurrency,
                 report_batch_item_failures=True,
-            )
-        )
-        # Each chunk has an invocation to itself; together they do not exceed the account's budget by much.
-        broadcaster.add_event_source(
-            event_sources.SqsEventSource(
-                self.fan_out.queue, batch_size=1, max_concurrency=10, report_batch_item_failures=True
             )
         )

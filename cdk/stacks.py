@@ -84,6 +84,7 @@ class DataStack(Stack):
         self.connections = _table(
             self, "Connections", settings, key="streamer_id", sort_key="connection_id", expires=True
         )
+        self.inboxes = _table(self, "Inboxes", settings, key="inbox", sort_key="entry", expires=True)
         self.tickets = _table(self, "Tickets", settings, key="ticket_hash", expires=True)
         self.overlays = _table(self, "Overlays", settings, key="overlay_id")
         self.webhook_secret = secretsmanager.Secret(
@@ -133,6 +134,7 @@ class AppStack(Stack):
             settings,
             topic=ingest.topic,
             connections=data.connections,
+            inboxes=data.inboxes,
             tickets=data.tickets,
         )
         history = History(

@@ -1,47 +1,51 @@
-"""A batch of queue messages, sorted out: what goes to which channel, and which messages make no sense."""
+"""A batch of queue messages, sorted out: what each channel is to be told, and which parts to serve."""
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lambdas.common.event import Event, MalformedEventError, format_json
 from lambdas.common.topics_frame import TopicsFrame
-from lambdas.live import frames
-from lambdas.live.fanout import Chunk, Remainder
-from lambdas.live.frames import Frame
+from lambdas.live.frames import EncodedEvent
+from lambdas.live.news import News
+from lambdas.live.parts import Part
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Message:
-    """A queue message that holds an event."""
+class Call:
+    """The call to serve a part, as whoever holds its lease by the token; without one it is to be taken first.
 
-    id: str
-    event: Event
+    ``carousel`` is where the part's turn is.
+    """
+
+    part: Part
+    token: str = ""
+    carousel: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The queue message."""
+        fields = {"type": "part", "part": dataclasses.asdict(self.part), "token": self.token}
+        return format_json({**fields, "carousel": self.carousel})
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Call":
+        """Read what ``to_json`` wrote. Raises KeyError or TypeError if it is something else."""
+        return cls(Part(**content["part"]), content["token"], content["carousel"])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Batch:
-    """What is in a batch's messages, in the order received.
+    """What is in a batch's messages.
 
-    ``channels`` are new events and ``gathered`` those that have waited for company, by streamer id. The rest
-    is by message id: ``chunks`` and ``remainders`` are to be sent as they are (what another invocation handed
-    over, news of topics), ``refused`` is what is wrong.
+    ``news`` and the ids of its messages are by streamer id, in the order received; ``calls`` and ``refused``,
+    which says what is wrong, are by message id.
     """
 
-    channels: dict[str, list[Message]] = dataclasses.field(default_factory=dict)
-    gathered: dict[str, list[Message]] = dataclasses.field(default_factory=dict)
-    chunks: dict[str, Chunk] = dataclasses.field(default_factory=dict)
-    remainders: dict[str, Remainder] = dataclasses.field(default_factory=dict)
+    news: dict[str, list[News]] = dataclasses.field(default_factory=dict)
+    message_ids: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    calls: dict[str, Call] = dataclasses.field(default_factory=dict)
     refused: dict[str, str] = dataclasses.field(default_factory=dict)
-
-    def event_ids(self) -> list[str]:
-        """The ids of all events in the batch."""
-        messages = [*self.channels.values(), *self.gathered.values()]
-        handed_over: list[Chunk | Remainder] = [*self.chunks.values(), *self.remainders.values()]
-        return [message.event.id for each in messages for message in each] + [
-            event_id for each in handed_over for frame in each.frames for event_id in frame.event_ids
-        ]
 
 
 def sort_out(records: Iterable[dict[str, Any]]) -> Batch:
@@ -53,30 +57,21 @@ def sort_out(records: Iterable[dict[str, Any]]) -> Batch:
             _sort(batch, message_id, json.loads(record["body"]))
         except MalformedEventError as error:
             batch.refused[message_id] = str(error)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             batch.refused[message_id] = f"not a message: {error!r}"
     return batch
 
 
 def _sort(batch: Batch, message_id: str, content: Any) -> None:
-    match content.get("type") if isinstance(content, dict) else None:
-        case "chunk":
-            batch.chunks[message_id] = Chunk.from_dict(content)
-        case "remainder":
-            batch.remainders[message_id] = Remainder.from_dict(content)
+    match content.get("type"):
+        case "part":
+            batch.calls[message_id] = Call.from_dict(content)
+            return
         case "topics":
-            change = TopicsFrame.from_dict(content)
-            batch.remainders[message_id] = Remainder(change.streamer_id, [Frame(change.frame())], after="")
-        case "gathered":
-            for event in [Event.from_dict(fields) for fields in content["events"]]:
-                batch.gathered.setdefault(event.streamer_id, []).append(Message(message_id, event))
+            topics = TopicsFrame.from_dict(content)
+            streamer_id, news = topics.streamer_id, News(topics=json.loads(topics.frame()))
         case _:
             event = Event.from_dict(content)
-            if not frames.fits(event):
-                raise MalformedEventError("the event is too large for a frame")
-            batch.channels.setdefault(event.streamer_id, []).append(Message(message_id, event))
-
-
-def gathered(events: Iterable[Event]) -> str:
-    """The queue message by which events of busy channels wait for company."""
-    return format_json({"type": "gathered", "events": [event.to_dict() for event in events]})
+            streamer_id, news = event.streamer_id, News([EncodedEvent.of(event)])
+    batch.news.setdefault(streamer_id, []).append(news)
+    batch.message_ids.setdefault(streamer_id, []).append(message_id)

@@ -11,12 +11,16 @@ MOST = 10_000.0
 LEAST = 50.0
 # What may be sent at one moment, in seconds' worth: the default burst is half of the default rate.
 BURST_SECONDS = 0.5
+# The shortest time that is waited for a token.
+MOMENT = 0.0005
 # Posts per second that are added each second.
 STEP = 1_000.0
 # Answers are judged together that come within this time.
 WINDOW_SECONDS = 0.1
 # Being refused now and then is how the limit is known; from this part on it is exceeded.
 TOLERATED = 0.05
+# Fewer refusals say more about those who were posted to than about the limit.
+MANY = 5
 # A little below what was accepted, so that what was refused finds room, too.
 FACTOR = 0.9
 
@@ -28,7 +32,8 @@ class RateLimiter:
         self.per_second = MOST
         self._tokens = MOST * BURST_SECONDS
         self._filled = self._opened = now
-        self._accepted = self._throttled = 0
+        self._accepted = self._throttled = self._throttled_again = 0
+        self._part_before = 0.0
 
     def available(self, now: float) -> int:
         """How many posts may be sent at this moment."""
@@ -44,20 +49,34 @@ class RateLimiter:
 
     def wait(self) -> float:
         """Seconds, from the last look on, until a post may be sent."""
-        return max(1.0 - self._tokens, 0.0) / self.per_second
+        # Not less than a moment, which rounding would leave of a token that is all but there.
+        return max((1.0 - self._tokens) / self.per_second, MOMENT) if self._tokens < 1.0 else 0.0
 
-    def answered(self, *, throttled: bool) -> None:
-        """A post was answered, by 429 or otherwise."""
-        if throttled:
-            self._throttled += 1
-        else:
+    def answered(self, *, throttled: bool, again: bool = False) -> None:
+        """A connection answered by 429 or otherwise; ``again`` if it was 429 before, too."""
+        if not throttled:
             self._accepted += 1
+        elif again:
+            self._throttled_again += 1
+        else:
+            self._throttled += 1
+
+    def throttled_part(self) -> float:
+        """What part of the answers are 429 at present: of the last two windows the greater."""
+        return max(TOLERATED, self._part_before, self._part())
+
+    def _part(self) -> float:
+        throttled = self._throttled + self._throttled_again
+        return throttled / (throttled + self._accepted) if throttled else 0.0
 
     def _judge(self, now: float) -> None:
+        """A full client answers 429 again and again: only what is throttled at first lowers the rate."""
         seconds, self._opened = now - self._opened, now
-        if self._throttled > TOLERATED * (self._accepted + self._throttled):
+        answered = self._accepted + self._throttled
+        if self._throttled >= MANY and self._throttled > TOLERATED * answered:
             self.per_second = max(min(self._accepted / seconds, self.per_second) * FACTOR, LEAST)
             self._tokens = min(self._tokens, 0.0)
-        elif not self._throttled:
+        elif self._throttled + self._throttled_again < MANY:
             self.per_second = min(self.per_second + STEP * seconds, MOST)
-        self._accepted = self._throttled = 0
+        self._part_before = self._part()
+        self._accepted = self._throttled = self._throttled_again = 0
