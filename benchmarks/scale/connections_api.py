@@ -25,13 +25,11 @@ class ConnectionsApi:
         clock: Clock,
         rng: random.Random,
         *,
-        size: float = 1.0,
         quota: float = 1.0,
     ) -> None:
         self._clock = clock
-        self.budget = Bucket(clock, constants.BUDGET * size * quota, constants.BUDGET_BURST * size * quota)
-        new_connections = constants.NEW_CONNECTIONS * size
-        self.new_connections = Bucket(clock, new_connections, new_connections)
+        self.budget = Bucket(clock, constants.BUDGET * quota, constants.BUDGET_BURST * quota)
+        self.new_connections = Bucket(clock, constants.NEW_CONNECTIONS, constants.NEW_CONNECTIONS)
         latencies = [
             constants.POST_SECONDS * math.exp(rng.gauss(0.0, constants.POST_SPREAD)) for _ in range(1 << 14)
         ]
@@ -42,11 +40,11 @@ class ConnectionsApi:
         self.is_silent_when_full = False
         # Called with a page whose connection was deleted.
         self.on_dropped: Callable[[Page], None] = lambda page: None
-        # Requests by second, and those of them that were refused for the budget.
+        # Posts by second, other requests, and those of either that were refused for the budget.
         self.posts: Counter[int] = Counter()
-        self.requests: Counter[int] = Counter()
         self.throttled: Counter[int] = Counter()
-        self.answers: Counter[int] = Counter()
+        self.requests: Counter[int] = Counter()
+        self.refused: Counter[int] = Counter()
         # Posts to viewers whose buffer was full.
         self.to_full = 0
         self.dropped = 0
@@ -55,7 +53,7 @@ class ConnectionsApi:
         """An HTTP or WebSocket request that is no post; whether it is served."""
         second = int(self._clock.now)
         if not self.budget.take():
-            self.throttled[second] += 1
+            self.refused[second] += 1
             return False
         self.requests[second] += 1
         return True

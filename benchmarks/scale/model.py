@@ -36,17 +36,13 @@ class Model:
         self,
         *,
         seed: int = 1,
-        size: float = 1.0,
         quota: float = 1.0,
         deaths_every: int = 0,
     ) -> None:
-        """``size`` is a part of the usual quotas of API Gateway, for a scenario that is so much smaller.
-
-        ``quota`` times its budget of requests has been granted. Every so many invocations of the broadcaster one dies.
-        """
+        """``quota`` times API Gateway's usual budget has been granted; every so many invocations of the broadcaster one dies."""
         self.clock = clock = Clock()
         self.rng = random.Random(seed)
-        self.api = ConnectionsApi(clock, self.rng, size=size, quota=quota)
+        self.api = ConnectionsApi(clock, self.rng, quota=quota)
         self.api.on_dropped = self._dropped
         self.tables = {name: Table(clock, *keys) for name, keys in deployment.TABLES.items()}
         self.queues = {

@@ -59,7 +59,8 @@ class Services:
         self.api = api
         self.metrics: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
-        # Until when DynamoDB is silent.
+        self.dynamodb_seconds, self.dynamodb_spread = constants.DYNAMODB_SECONDS, constants.DYNAMODB_SPREAD
+        # When DynamoDB is silent.
         self.dynamodb_silent_from = self.dynamodb_silent_until = math.inf
         self.calls: Counter[str] = Counter()
 
@@ -70,7 +71,7 @@ class Services:
             if self.dynamodb_silent_from <= self.clock.now < self.dynamodb_silent_until:
                 self.clock.sleep(patience)
                 raise TimeoutError
-            there = self._latency(constants.DYNAMODB_SECONDS, constants.DYNAMODB_SPREAD) / 2
+            there = self._latency(self.dynamodb_seconds, self.dynamodb_spread) / 2
         else:
             there = self._latency(constants.SQS_SECONDS, constants.SQS_SPREAD) / 2
         self.clock.sleep(there)
