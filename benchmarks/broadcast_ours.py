@@ -68,7 +68,7 @@ class _Meter:
 def _fan_out(viewers: int) -> dict[str, float]:
     meter = _Meter()
     # The pause after the last post is not what is measured.
-    serving.INTERVAL_SECONDS = 0.0
+    vars(serving)["INTERVAL_SECONDS"] = 0.0
     meter.invoke([event(0, 100)])
     meter.cpu = meter.seconds = meter.posts = 0
     waiting = meter.invoke([event(1, viewers)])

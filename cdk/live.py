@@ -114,7 +114,15 @@ class Live(Construct):
             self, "Feed", settings, topic=topic, name="broadcast", timeout=timeout, max_receive_count=tries
         )
         self.fan_out = Queue(
-            self, "FanOut", settings, name="fan-out", timeout=timeout, max_receive_count=tries
+            self,
+            "FanOut",
+            settings,
+            name="fan-out",
+            timeout=timeout,
+            max_receive_count=tries,
+            # Who dies is replaced when the lease has ended (lambdas/live/inboxes.py); its concurrency is
+            # reserved, so nobody is throttled.
+            visibility_timeout=Duration.seconds(30),
         )
         broadcaster = Function(
             self,
@@ -132,6 +140,8 @@ class Live(Construct):
             # A whole CPU: signing and encrypting is what takes its time.
             # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
             memory_mb=1769,
+            # Its own share, and no more: what the webhook needs is left to the webhook.
+            concurrency=settings.broadcast_concurrency + settings.fan_out_concurrency,
         )
         broadcaster.allow("dynamodb:BatchWriteItem", "dynamodb:Query", on=connections.table_arn)
         broadcaster.allow(

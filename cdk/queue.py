@@ -20,8 +20,13 @@ class Queue(Construct):
         name: str,
         timeout: Duration,
         max_receive_count: int = 5,
+        visibility_timeout: Duration | None = None,
     ) -> None:
-        """``timeout`` is the consumer's; a message that it failed so many times is given up."""
+        """``timeout`` is the consumer's; a message that it failed so many times is given up.
+
+        ``visibility_timeout`` is when a message comes again whose consumer died: six times ``timeout``, which
+        leaves room for a consumer that is throttled, if not given.
+        """
         super().__init__(scope, id_)
         self.dead_letters = sqs.Queue(
             self,
@@ -40,7 +45,7 @@ class Queue(Construct):
             # As long as dead letters: whoever has to stop the consumer has that time to bring it back.
             retention_period=Duration.days(14),
             # Six times the function's: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
-            visibility_timeout=Duration.seconds(6 * timeout.to_seconds()),
+            visibility_timeout=visibility_timeout or Duration.seconds(6 * timeout.to_seconds()),
             dead_letter_queue=sqs.DeadLetterQueue(
                 queue=self.dead_letters, max_receive_count=max_receive_count
             ),

@@ -274,8 +274,10 @@ class Settings(_Settings):
     """Requests to the HTTP API, deliveries by Twitch included."""
     websocket_throttle: Throttle = Throttle(rate=500, burst=500)
     """New connections and messages of viewers."""
-    broadcast_concurrency: int | None = Field(default=None, ge=2, le=1000)
-    """Batches of events that are broadcast at once; as many as the account has room for if not set."""
+    broadcast_concurrency: int = Field(default=100, ge=2, le=1000)
+    """Batches of events that are broadcast at once, reserved in the account's concurrency."""
+    fan_out_concurrency: int = Field(default=100, ge=2, le=1000)
+    """Parts of large audiences that are served at once, reserved in the account's concurrency."""
     grace_period_seconds: int = Field(default=600, ge=0)
     """How long a channel stays subscribed after its last viewer left."""
     partition_seconds: int = Field(default=86400, ge=60)

@@ -105,7 +105,7 @@ class Broadcaster:
                 logger.exception("Viewers were not reached.", extra={"streamer_id": streamer_id})
                 report.failed += message_ids
                 is_silent = error.code == "Unreachable"
-        self._poster.finish(self._clock.monotonic() + LAST_POSTS_SECONDS)
+        self._poster.finish(max(until, self._clock.monotonic() + LAST_POSTS_SECONDS))
         try:
             self._settle()
         except AwsError:

@@ -127,7 +127,7 @@ class Poster:
         self._transport = transport
         self._clock = clock
         self._rate = RateLimiter(clock.monotonic())
-        self._posted: set[Posting] = set()
+        self._posted: dict[Posting, None] = {}
         # By the time (monotonic) of the next post; the number keeps those of one time in order.
         self._later: list[tuple[float, int, Posting]] = []
         self._numbers = itertools.count()
@@ -205,7 +205,7 @@ class Poster:
                 of_fresh += 1
             else:
                 break
-            self._posted.add(posting)
+            self._posted[posting] = None
             self._transport.start(posting, posting.frames[posting.posted], ANSWER_SECONDS)
             posts += 1
         self._rate.spend(posts)
@@ -232,7 +232,7 @@ class Poster:
         are tried again, ever more rarely.
         """
         posting, status = answer.posting, answer.status
-        self._posted.discard(posting)
+        self._posted.pop(posting, None)
         posting.status = status
         throttled = status in (TOO_MANY_REQUESTS, SILENT)
         self._rate.answered(throttled=throttled, again=posting.failures > 0)

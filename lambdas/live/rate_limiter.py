@@ -76,7 +76,7 @@ class RateLimiter:
         if self._throttled >= MANY and self._throttled > TOLERATED * answered:
             self.per_second = max(min(self._accepted / seconds, self.per_second) * FACTOR, LEAST)
             self._tokens = min(self._tokens, 0.0)
-        elif self._throttled + self._throttled_again < MANY:
+        elif self._throttled < MANY and self._throttled_again <= MANY + TOLERATED * answered:
             self.per_second = min(self.per_second + STEP * seconds, MOST)
         self._part_before = self._part()
         self._accepted = self._throttled = self._throttled_again = 0

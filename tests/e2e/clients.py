@@ -96,7 +96,7 @@ class Cloud:
             KeyConditionExpression="streamer_id = :streamer_id",
             ExpressionAttributeValues={":streamer_id": {"S": streamer_id}},
         )["Items"]
-        return [connection["connection_id"]["S"] for connection in registered]
+        return [connection["connection_id"]["S"].rpartition("#")[2] for connection in registered]
 
     def close_connections(self, login: str) -> None:
         """Close every WebSocket of a channel's viewers from the server's side."""

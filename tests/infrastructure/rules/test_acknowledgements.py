@@ -18,9 +18,7 @@ BASIC_EXECUTION = (
 UPLOADER = "Custom::CDKBucketDeployment8693BB64968944B69AAFB0CC9EB8756C"
 MAKER_OF_THE_ROLE = "AWS679f53fac002430cb0da5b7982bd2287"
 ASSETS = "arn:<AWS::Partition>:s3:::cdk-hnb659fds-assets-<AWS::AccountId>-us-east-1"
-CONNECTIONS = (
-    "arn:<AWS::Partition>:execute-api:us-east-1:<AWS::AccountId>:<LiveApi149456B6>/live/POST/@connections/*"
-)
+CONNECTIONS = "arn:<AWS::Partition>:execute-api:us-east-1:<AWS::AccountId>:<LiveApi149456B6>/live"
 
 PROD = {
     "Data/Database/Vpc": {"VPC7"},
@@ -36,7 +34,9 @@ PROD = {
     "App/Live/Api/$default-Route": {"APIG4"},
     "App/Live/Api/ping-Route": {"APIG4"},
     "App/Live/Stage": {"APIG1"},
-    "App/Live/BroadcasterRole": {f"IAM5[Resource::{CONNECTIONS}]"},
+    "App/Live/BroadcasterRole": {
+        f"IAM5[Resource::{CONNECTIONS}/{method}/@connections/*]" for method in ("DELETE", "POST")
+    },
     **{
         f"App/History/{job}Role": {"IAM5[Resource::*]"}
         for job in ("Recorder", "Query", "Migrator", "Postmigrator")

@@ -13,8 +13,9 @@ JOBS = {
     "broadcaster": {
         "CONNECTIONS_TABLE",
         "CONNECTIONS_ENDPOINT",
+        "INBOXES_TABLE",
+        "BROADCAST_QUEUE_URL",
         "FAN_OUT_QUEUE_URL",
-        "GATHER_QUEUE_URL",
     },
     "watch": {
         "BROADCAST_QUEUE_URL",

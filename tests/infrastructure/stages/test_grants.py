@@ -5,7 +5,7 @@ import pytest
 from tests.infrastructure.template import Stage
 
 SECRET = "arn:{Partition}:secretsmanager:{Region}:{AccountId}:secret:fanfare"
-POST_TO_CONNECTIONS = "arn:{Partition}:execute-api:{Region}:{AccountId}:{Live/Api}/live/POST/@connections/*"
+CONNECTIONS_API = "arn:{Partition}:execute-api:{Region}:{AccountId}:{Live/Api}/live"
 CONSUME = (
     "sqs:ChangeMessageVisibility",
     "sqs:DeleteMessage",
@@ -25,14 +25,14 @@ GRANTS = {
     "Live/Broadcaster": [
         "dynamodb:BatchWriteItem on {Connections.Arn}",
         "dynamodb:Query on {Connections.Arn}",
-        f"execute-api:ManageConnections on {POST_TO_CONNECTIONS}",
+        "dynamodb:BatchWriteItem on {Inboxes.Arn}",
+        "dynamodb:DeleteItem on {Inboxes.Arn}",
+        "dynamodb:Query on {Inboxes.Arn}",
+        "dynamodb:UpdateItem on {Inboxes.Arn}",
+        f"execute-api:ManageConnections on {CONNECTIONS_API}/DELETE/@connections/*",
+        f"execute-api:ManageConnections on {CONNECTIONS_API}/POST/@connections/*",
         "sqs:SendMessage on {Live/FanOut/Queue.Arn}",
-        "sqs:SendMessage on {Live/Gather/Queue.Arn}",
-        *(
-            f"{action} on {{Live/{queue}/Queue.Arn}}"
-            for action in CONSUME
-            for queue in ("Feed", "Gather", "FanOut")
-        ),
+        *(f"{action} on {{Live/{queue}/Queue.Arn}}" for action in CONSUME for queue in ("Feed", "FanOut")),
     ],
     "Subscriptions/Watch": [
         "dynamodb:DeleteItem on {Channels.Arn}",
