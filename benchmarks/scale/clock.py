@@ -7,7 +7,6 @@ from typing import Any
 
 import greenlet
 
-
 TIMER_SECONDS = 50e-6
 
 
@@ -15,7 +14,7 @@ class Died(BaseException):
     """What ends a process wherever it is; no handler of errors is to catch it."""
 
 
-class Process(greenlet.greenlet):
+class Process(greenlet.greenlet):  # type: ignore[misc]
     """Code that blocks: it runs until it sleeps, and others run meanwhile."""
 
     dead = False
@@ -58,9 +57,9 @@ class Clock:
         if process.dead or process.calls == process.dies_at:
             process.dead = True
             raise Died
-        # Linux wakes a thread so late (timer slack: prctl(2)), which also keeps waits of nothing from going on for ever.
+        # Linux wakes a thread so late (timer slack: prctl(2)). So waits of nothing do not go on for ever.
         seconds = max(seconds, TIMER_SECONDS)
-        # A finished greenlet that is switched to hands back at once: what a killed process waited for is harmless.
+        # A killed process is switched to once more. A finished greenlet hands back at once.
         heapq.heappush(self._due, (self.now + seconds, next(self._numbers), process.switch, ()))
         self._hub.switch()
 

@@ -1,4 +1,4 @@
-"""DynamoDB: tables whose keys have a capacity. Nothing is removed by TTL, which DynamoDB may do days later."""
+"""DynamoDB: tables whose keys have a capacity. TTL removes nothing: in DynamoDB that may take days."""
 
 import bisect
 import functools
@@ -16,7 +16,9 @@ Parameters = dict[str, Any]
 
 _KEY_CONDITION = re.compile(
     r"#?\w+ ?= ?(:\w+)"
-    r"(?: (?i:and) (?:#?\w+ ?(<=|>=|[=<>]) ?(:\w+)|#?\w+ (?i:between) (:\w+) (?i:and) (:\w+)|begins_with ?\(#?\w+, ?(:\w+)\)))?"
+    r"(?: (?i:and) (?:#?\w+ ?(<=|>=|[=<>]) ?(:\w+)"
+    r"|#?\w+ (?i:between) (:\w+) (?i:and) (:\w+)"
+    r"|begins_with ?\(#?\w+, ?(:\w+)\)))?"
 )
 
 
@@ -110,7 +112,7 @@ class Table:
     def query(self, call: Parameters) -> Parameters:
         """Query."""
         values, names = _values(call), _names(call)
-        partition_token, comparator, tokens = _key_condition(call["KeyConditionExpression"], names)
+        partition_token, comparator, tokens = _key_condition(call["KeyConditionExpression"])
         partition = comparable(values[partition_token])
         key = self._key(partition)
         self._admit(key.reads, self._reads)
@@ -143,7 +145,9 @@ class Table:
             answer["LastEvaluatedKey"] = self._key_of(last)
         return answer
 
-    def _change(self, call: Parameters, of: Item, changed: Callable[[Item | None], Item | None]) -> Parameters:
+    def _change(
+        self, call: Parameters, of: Item, changed: Callable[[Item | None], Item | None]
+    ) -> Parameters:
         partition, sort = self._of(of)
         key = self._key(partition)
         self._admit(key.writes, self._writes)
@@ -180,12 +184,14 @@ class Table:
         key.sizes[sort] = size
 
     def _admit(self, *buckets: Bucket) -> None:
-        if not all([bucket.has_any() for bucket in buckets]):
+        if not all(bucket.has_any() for bucket in buckets):
             self.throttled += 1
             raise ServiceError("ThrottlingException", "Throughput exceeds the current capacity")
 
     def _read(self, partition: Any, key: _Key, size: int, call: Parameters) -> None:
-        units = max(1, math.ceil(size / constants.READ_UNIT_BYTES)) * (1 if call.get("ConsistentRead") else 0.5)
+        units = max(1, math.ceil(size / constants.READ_UNIT_BYTES)) * (
+            1 if call.get("ConsistentRead") else 0.5
+        )
         key.reads.spend(units)
         self._reads.spend(units)
         # A counter of whole units is enough for halves: they are rounded up.
@@ -203,7 +209,9 @@ class Table:
         return self._keys[partition]
 
     def _of(self, item: Item) -> tuple[Any, Any]:
-        return comparable(item[self._partition_key]), comparable(item[self._sort_key]) if self._sort_key else ""
+        return comparable(item[self._partition_key]), comparable(
+            item[self._sort_key]
+        ) if self._sort_key else ""
 
     def _key_of(self, item: Item) -> Item:
         return {name: item[name] for name in (self._partition_key, self._sort_key) if name}
@@ -272,8 +280,8 @@ def _names(call: Parameters) -> Names:
 
 
 @functools.cache
-def _key_condition(text: str, names: Names) -> tuple[str, str, list[str]]:
-    """The value that the partition key equals; how the sort key compares ("" for any), and with which values."""
+def _key_condition(text: str) -> tuple[str, str, list[str]]:
+    """The partition key's value; how the sort key compares ("" for any), and with which values."""
     match = _KEY_CONDITION.fullmatch(" ".join(text.split()))
     if not match:
         raise ValueError(f"the model does not understand the key condition {text!r}")
@@ -287,22 +295,24 @@ def _key_condition(text: str, names: Names) -> tuple[str, str, list[str]]:
 
 def _range(order: list[Any], comparator: str, values: list[Any]) -> tuple[int, int]:
     """Where the sort keys that compare so begin and end."""
+    begin, end = 0, len(order)
     match comparator:
-        case "":
-            return 0, len(order)
         case "=":
-            return bisect.bisect_left(order, values[0]), bisect.bisect_right(order, values[0])
+            begin, end = bisect.bisect_left(order, values[0]), bisect.bisect_right(order, values[0])
         case ">":
-            return bisect.bisect_right(order, values[0]), len(order)
+            begin = bisect.bisect_right(order, values[0])
         case ">=":
-            return bisect.bisect_left(order, values[0]), len(order)
+            begin = bisect.bisect_left(order, values[0])
         case "<":
-            return 0, bisect.bisect_left(order, values[0])
+            end = bisect.bisect_left(order, values[0])
         case "<=":
-            return 0, bisect.bisect_right(order, values[0])
+            end = bisect.bisect_right(order, values[0])
         case "BETWEEN":
-            return bisect.bisect_left(order, values[0]), bisect.bisect_right(order, values[1])
-    return bisect.bisect_left(order, values[0]), bisect.bisect_left(order, values[0] + "\U0010ffff")
+            begin, end = bisect.bisect_left(order, values[0]), bisect.bisect_right(order, values[1])
+        case "begins_with":
+            begin = bisect.bisect_left(order, values[0])
+            end = bisect.bisect_left(order, values[0] + "\U0010ffff")
+    return begin, end
 
 
 def _values(call: Parameters) -> dict[str, dict[str, Any]]:

@@ -135,7 +135,7 @@ class _Parser:
 
     def _operand(self) -> Operand:
         token = self._next()
-        if token == "if_not_exists":  # noqa: S105: a function
+        if token == "if_not_exists":  # noqa: S105
             self._expect("(")
             attribute = self._operand()
             self._expect(",")
@@ -164,7 +164,11 @@ class _Parser:
 
     def _remove(self) -> Callable[[Item, Item, Values], None]:
         name = self._name(self._next())
-        return lambda before, item, values: item.pop(name, None) and None
+
+        def action(before: Item, item: Item, values: Values) -> None:
+            item.pop(name, None)
+
+        return action
 
     def _add(self) -> Callable[[Item, Item, Values], None]:
         name, token = self._name(self._next()), self._next()

@@ -1,4 +1,4 @@
-"""Lambda: functions whose execution environments each have a memory of their own, and an account that runs so many at once."""
+"""Lambda: functions whose execution environments have a memory each, and an account that runs so many."""
 
 import random
 from collections.abc import Callable
@@ -141,7 +141,7 @@ class Function:
             answer = handler(event, Context(clock, began + self._timeout))
         except Died:
             pass
-        except Exception as error:  # noqa: BLE001: as Lambda does, whose log it would be in
+        except Exception as error:  # noqa: BLE001
             self.failed += 1
             self.problems.append(repr(error))
         if self._deaths:

@@ -1,32 +1,32 @@
-"""A stage of Fanfare as the live path sees it: its tables, queues and functions, its viewers, and what happens on its channels."""
+"""A stage of Fanfare as the live path sees it: tables, queues, functions, viewers, and the channels' events."""
 
-import contextlib
 import functools
 import json
 import math
 import random
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
 from benchmarks.scale import constants, deployment
-from benchmarks.scale.clock import Clock
+from benchmarks.scale.clock import Bucket, Clock
 from benchmarks.scale.connections_api import ConnectionsApi
 from benchmarks.scale.dynamodb import DynamoDB, Table
 from benchmarks.scale.functions import Account, Deaths, Function
 from benchmarks.scale.queues import SQS, EventSource, Queue
-from benchmarks.scale.stand_ins import EPOCH, REGION, Services, World
+from benchmarks.scale.stand_ins import EPOCH, Services, World
 from benchmarks.scale.viewers import Channel, Page
 from lambdas.common import connections, tickets
-from lambdas.common.aws import Client
+from lambdas.common.aws import AwsError, Client
 
 PING_EVERY_SECONDS = 240.0
 # What an event of Twitch's is like: some 600 bytes.
 PAYLOAD = {"user_name": "viewer", "broadcaster_user_name": "streamer", "message": "x" * 300}
 # A watch whose topics are subscribed already. Assumed.
 WATCH_SECONDS = 0.03
+# From the browser to the Region and back. Assumed.
+TO_AND_FRO_SECONDS = 0.05
 
 
 class Model:
@@ -39,28 +39,24 @@ class Model:
         quota: float = 1.0,
         deaths_every: int = 0,
     ) -> None:
-        """``quota`` times API Gateway's usual budget has been granted; every so many invocations of the broadcaster one dies."""
+        """API Gateway's budget is ``quota`` times the usual one.
+
+        One of ``deaths_every`` invocations of the broadcaster dies, none if that is 0.
+        """
         self.clock = clock = Clock()
         self.rng = random.Random(seed)
         self.api = ConnectionsApi(clock, self.rng, quota=quota)
         self.api.on_dropped = self._dropped
         self.tables = {name: Table(clock, *keys) for name, keys in deployment.TABLES.items()}
-        self.queues = {
-            name: Queue(
-                clock,
-                name,
-                visibility_timeout=6 * deployment.TIMEOUT_SECONDS,
-                max_receive_count=deployment.MAX_RECEIVE_COUNT,
-            )
-            for name in deployment.SOURCES
-        }
-        self.services = Services(
-            clock, self.rng, DynamoDB(self.tables), SQS(self.queues, self.rng), self.api
-        )
-        self._world = World(self.services, deployment.ENVIRONMENT)
+        self.queues = {name: Queue(clock, name, **settings) for name, settings in deployment.QUEUES.items()}
+        self.services = Services(clock, self.rng, DynamoDB(self.tables), SQS(self.queues, self.rng), self.api)
+        self._world = World(self.services, {**deployment.ENVIRONMENT, "TICKETS_TABLE": "tickets"})
         self.account = Account()
+        self.pings_allowed = Bucket(clock, *deployment.ROUTE_THROTTLE)
         self.deaths = Deaths(deaths_every, self.rng) if deaths_every else None
-        self.broadcaster = self._function("broadcaster", deployment.TIMEOUT_SECONDS, self.deaths)
+        self.broadcaster = self._function(
+            "broadcaster", deployment.TIMEOUT_SECONDS, deployment.RESERVED_CONCURRENCY, self.deaths
+        )
         self._connection = self._function("connection", 5.0)
         self._authorizer = self._function("authorizer", 5.0)
         for name, source in deployment.SOURCES.items():
@@ -126,13 +122,16 @@ class Model:
         return page
 
     def _happen(self, channel: Channel) -> None:
-        # The delivery is a request of the same budget. Twitch repeats one that is refused: here it comes anyway.
+        # The delivery is a request of the same budget. Here it comes although it may be refused.
         self.api.request()
         now = self.clock.now
         self._events += 1
         event_id = f"event-{self._events}"
         channel.happened(event_id, now)
-        time = datetime.fromtimestamp(EPOCH + now, UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+        time = (
+            datetime.fromtimestamp(EPOCH + now, UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+            + "Z"
+        )
         body = json.dumps(
             {
                 "id": event_id,
@@ -148,7 +147,7 @@ class Model:
         self.clock.at(now + constants.TOPIC_SECONDS, self.queues["broadcast"].send, body)
 
     def _ping(self, page: Page) -> None:
-        if math.isinf(page.closed_at) and self.api.request():
+        if math.isinf(page.closed_at) and self.api.request() and self.pings_allowed.take():
             self._connection.invoke(self._request(page, "MESSAGE", "ping"), lambda answer: None)
 
     def _disconnected(self, page: Page) -> None:
@@ -174,43 +173,46 @@ class Model:
             failures += 1
 
     def _attempt(self, page: Page) -> bool:
-        clock = self.clock
-        if not self.api.request():
-            return False
-        clock.sleep(WATCH_SECONDS)
-        client = Client("dynamodb")
-        try:
-            ticket = tickets.issue(
-                client,
-                "tickets",
-                viewer_id="viewer",
-                streamer_id=page.channel.streamer_id,
-                streamer_name=page.channel.streamer_id,
-                now=datetime.fromtimestamp(EPOCH + clock.now, UTC),
-            )
-        except Exception:  # noqa: BLE001: the watch function answers 5xx
-            return False
-        clock.sleep(0.05)
-        if not self.api.request():
+        """Ask for a ticket and open a connection; whether that succeeded."""
+        ticket = self._watch(page)
+        self.clock.sleep(TO_AND_FRO_SECONDS)
+        if not ticket or not self.api.request():
             return False
         if not self.api.new_connections.take():
             self.refused_connections += 1
             return False
-        request = {"queryStringParameters": {"ticket": ticket.value}, "methodArn": "arn"}
-        claim = (self._call(self._authorizer, request) or {}).get("context")
-        if not claim:
-            return False
-        # Posts find it as soon as it is in the registry, and its handshake ends after $connect was answered.
+        request = {"queryStringParameters": {"ticket": ticket}, "methodArn": "arn"}
+        answer = self._call(self._authorizer, request)
+        return bool(answer and answer["context"]) and self._connect(page)
+
+    def _watch(self, page: Page) -> str:
+        """A ticket, or "" for an answer of another status than 200."""
+        if not self.api.request():
+            return ""
+        self.clock.sleep(WATCH_SECONDS)
+        try:
+            return tickets.issue(
+                Client("dynamodb"),
+                "tickets",
+                viewer_id="viewer",
+                streamer_id=page.channel.streamer_id,
+                streamer_name=page.channel.streamer_id,
+                now=datetime.fromtimestamp(EPOCH + self.clock.now, UTC),
+            ).value
+        except AwsError:
+            return ""
+
+    def _connect(self, page: Page) -> bool:
+        clock = self.clock
+        # The function stores it before its handshake is over.
         self.api.open(page, self._new_connection_id(), math.inf)
-        event = self._request(page, "CONNECT", "$connect")
-        answer = self._call(self._connection, event)
+        answer = self._call(self._connection, self._request(page, "CONNECT", "$connect"))
         if answer is None or answer["statusCode"] != 200:
             self.api.close(page)
             return False
-        stored = clock.now
+        page.since = min(page.since, clock.now)
         clock.sleep(constants.HANDSHAKE_SECONDS)
         page.opens_at = clock.now
-        page.since = min(page.since, stored)
         self.api.catch_up(page, clock.now)
         return True
 
@@ -261,7 +263,9 @@ class Model:
         self._connections += 1
         return f"{self.rng.getrandbits(80):020x}{self._connections:x}="
 
-    def _function(self, name: str, timeout: float, deaths: Deaths | None = None) -> Function:
+    def _function(
+        self, name: str, timeout: float, reserved: int | None = None, deaths: Deaths | None = None
+    ) -> Function:
         module = f"lambdas.handlers.{name}"
         return Function(
             self.clock,
@@ -270,6 +274,7 @@ class Model:
             functools.partial(self._world.load, _code(module), module),
             timeout=timeout,
             world_time=lambda: EPOCH + self.clock.now,
+            reserved=reserved,
             deaths=deaths,
         )
 

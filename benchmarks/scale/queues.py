@@ -199,7 +199,10 @@ class SQS:
                 return {"MessageId": id_}, 1
             case "SendMessageBatch":
                 sent = [
-                    {"Id": entry["Id"], "MessageId": queue.send(entry["MessageBody"], entry.get("DelaySeconds", 0))}
+                    {
+                        "Id": entry["Id"],
+                        "MessageId": queue.send(entry["MessageBody"], entry.get("DelaySeconds", 0)),
+                    }
                     for entry in parameters["Entries"]
                 ]
                 return {"Successful": sent, "Failed": []}, len(sent)
@@ -209,5 +212,8 @@ class SQS:
             case "ChangeMessageVisibilityBatch":
                 for entry in parameters["Entries"]:
                     queue.change_visibility(entry["ReceiptHandle"], entry["VisibilityTimeout"])
-                return {"Successful": [{"Id": entry["Id"]} for entry in parameters["Entries"]], "Failed": []}, 1
+                return {
+                    "Successful": [{"Id": entry["Id"]} for entry in parameters["Entries"]],
+                    "Failed": [],
+                }, 1
         raise ValueError(f"the model does not know {action}")

@@ -66,7 +66,7 @@ def show(rows: Sequence[Row]) -> None:
             row.name,
             _seconds(known.get("p50")),
             _seconds(known.get("p99")),
-            f"{_seconds(known.get('p99 of the first third'))} → {_seconds(known.get('p99 of the last third'))}",
+            " → ".join(_seconds(known.get(f"p99 of the {third} third")) for third in ("first", "last")),
             f"{known.get('posts a second', 0):,.0f}",
             f"{known.get('429', 0):.1%}",
             f"{known.get('reads a second of a key', 0):,.0f}",

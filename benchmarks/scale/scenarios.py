@@ -1,6 +1,6 @@
 """The scenarios, and what each must show.
 
-Each takes a seed and, for the short form, a part of its viewers and a shorter time. What AWS allows stays as it is.
+Each takes a seed and, for the short form, a part of its viewers and a shorter time. What AWS allows stays.
 """
 
 import gc
@@ -15,11 +15,10 @@ from benchmarks.scale.viewers import Channel, Page
 SECONDS = 60.0
 # After the last event, until nothing is under way any more.
 AFTERWARDS = 40.0
-# What is posted once at most in vain: a 429 is how the budget is found out.
-MOST_429 = 0.1
-# How much later than the first third's the last third's events may be when the lag is flat: chance is more than nothing.
+# What part of the posts may be in vain: a 429 is how each invocation finds out what it may post.
+MOST_429 = 0.2
+# How much later the last third's events may be than the first third's when the lag is flat.
 FLAT, FLAT_SECONDS = 1.25, 0.5
-MOST_TIMES = 3
 KEY_READS = 3_000
 
 
@@ -37,12 +36,12 @@ def hundred_thousand(seed: int = 1, size: float = 1.0, seconds: float = SECONDS)
     row = Row(f"{100_000 * size:,.0f} viewers, 5 events/s")
     model, channel = _one_channel(seed, 100_000 * size, 5.0, seconds)
     model.run(seconds + AFTERWARDS)
-    _judge(row, model, [channel], p99=12.0, end=seconds)
+    _judge(row, model, [channel], p99=22.0, end=seconds)
     return row
 
 
-def raised_quota(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) -> Row:
-    """100,000 viewers, 5 events a second, and a quota of 100,000 requests a second."""
+def raised_quota(seed: int = 1, size: float = 1.0, seconds: float = SECONDS / 3) -> Row:
+    """100,000 viewers, 5 events a second for 20 s, and a quota of 100,000 requests a second."""
     row = Row(f"{100_000 * size:,.0f} viewers, 5 events/s, 100,000 requests/s allowed")
     model, channel = _one_channel(seed, 100_000 * size, 5.0, seconds, quota=10.0)
     model.run(seconds + AFTERWARDS)
@@ -52,7 +51,7 @@ def raised_quota(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) -> 
 
 def small_beside_large(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) -> Row:
     """1,000 channels of 5 viewers with an event a second each, beside one of 10,000 viewers with 20."""
-    row = Row(f"{1_000 * size:,.0f} channels × 5 viewers × 1 event/s beside {10_000 * size:,.0f} × 20")
+    row = Row(f"{1_000 * size:,.0f} channels x 5 viewers x 1 event/s beside {10_000 * size:,.0f} x 20")
     model, large = _one_channel(seed, 10_000 * size, 20.0, seconds)
     small = [model.channel(f"small-{number}", 5) for number in range(round(1_000 * size))]
     for channel in small:
@@ -82,7 +81,7 @@ def some_never_read(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) 
     """10,000 viewers, 20 events a second, and one of a hundred viewers never reads."""
     row = Row(f"{10_000 * size:,.0f} viewers, 20 events/s, 1 % never read")
     model, channel = _one_channel(seed, 10_000 * size, 20.0, seconds)
-    stuck = channel.pages[:: 100]
+    stuck = channel.pages[::100]
     for page in stuck:
         page.full_from = 0.0
     model.run(30.0)
@@ -105,7 +104,6 @@ def join_at_once(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) -> 
     model.events(channel, 1 / 20, 0.0, end)
     model.run(end + AFTERWARDS)
     row.note("refused connections", model.refused_connections)
-    row.note("refused requests", sum(model.api.refused.values()))
     row.note("failed attempts", model.failed_attempts)
     row.must_be_at_most("not in", sum(math.isinf(page.since) for page in pages), 0)
     row.must_be_at_most("all in after (s)", max(model.joined, default=math.inf), end)
@@ -159,7 +157,7 @@ def bursts(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) -> Row:
 
     Events come while leases are released, and nothing wakes whoever was overlooked for seconds.
     """
-    row = Row(f"{200 * size:,.0f} channels × 120 viewers, events now and then, a slow DynamoDB")
+    row = Row(f"{200 * size:,.0f} channels x 120 viewers, events now and then, a slow DynamoDB")
     model = Model(seed=seed)
     model.services.dynamodb_seconds, model.services.dynamodb_spread = 0.02, 1.0
     channels = [model.channel(f"{number}", 120) for number in range(round(200 * size))]
@@ -169,7 +167,7 @@ def bursts(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) -> Row:
             for _ in range(6):
                 model.event(channel, begin + model.rng.uniform(0.0, 2.0))
     model.run(seconds + AFTERWARDS)
-    _judge(row, model, channels, p99=5.0, end=seconds)
+    _judge(row, model, channels, p99=5.0, latest=10.0, end=seconds)
     return row
 
 
@@ -196,7 +194,9 @@ def run(name: str) -> Row:
     started = time.perf_counter()
     row = BY_NAME[name]()
     row.note("seconds to compute", time.perf_counter() - started)
-    print(f"{name} took {time.perf_counter() - started:.0f} s: {'ok' if row.ok else row.problems}", flush=True)
+    print(
+        f"{name} took {time.perf_counter() - started:.0f} s: {'ok' if row.ok else row.problems}", flush=True
+    )
     return row
 
 
@@ -222,13 +222,15 @@ def _judge(
     *,
     p99: float,
     end: float,
+    latest: float = math.inf,
     without: Sequence[Page] = (),
     grows: bool = False,
 ) -> None:
-    """What every scenario must show: events in time, flat, a budget that is kept, nothing lost, nothing left."""
+    """What every scenario must show: events in time, a flat lag, the budget kept, nothing lost or left."""
     lateness = _lateness(channels)
     row.note("p50", percentile(lateness, 0.5))
     row.must_be_at_most("p99", percentile(lateness, 0.99), p99)
+    row.must_be_at_most("latest", max(lateness, default=math.inf), latest)
     # The first seconds are cold starts.
     first = percentile(_lateness(channels, end * 0.1, end * 0.4), 0.99)
     row.note("p99 of the first third", first)
@@ -241,8 +243,12 @@ def _judge(
     posts, throttled = sum(model.api.posts.values()), sum(model.api.throttled.values())
     row.note("posts a second", sum(n for second, n in model.api.posts.items() if second < end) / end)
     row.must_be_at_most("429", throttled / max(posts + throttled, 1), MOST_429)
+    requests, refused = sum(model.api.requests.values()), sum(model.api.refused.values())
+    row.note("other requests refused", refused / max(requests + refused, 1))
     units = [table.read_units for table in model.tables.values()]
-    row.must_be_at_most("reads a second of a key", max((max(each.values(), default=0) for each in units)), KEY_READS)
+    row.must_be_at_most(
+        "reads a second of a key", max(max(each.values(), default=0) for each in units), KEY_READS
+    )
     row.note("throttled by DynamoDB", sum(table.throttled for table in model.tables.values()))
     _must_have_everything(row, channels, until=end, without=without)
     _nothing_is_left(row, model)
@@ -251,11 +257,13 @@ def _judge(
 def _must_have_everything(
     row: Row, channels: Sequence[Channel], *, until: float, without: Sequence[Page] = ()
 ) -> None:
-    """Every connected viewer has every event, or the mark and what the record says then, at most three times."""
+    """Every connected viewer has every event, by a frame or by the record, and three times at most."""
     left_out = set(without)
     pages = [page for channel in channels for page in channel.pages if page not in left_out]
     row.must_be_at_most("viewers who miss events", sum(bool(page.missing(until)) for page in pages), 0)
-    row.must_be_at_most("viewers who got an event more than 3 times", sum(bool(page.more) for page in pages), 0)
+    row.must_be_at_most(
+        "viewers who got an event more than 3 times", sum(bool(page.more) for page in pages), 0
+    )
     row.note("viewers who got an event twice", sum(bool(page.twice) for page in pages))
     row.note("marks", sum(page.marks for page in pages))
 

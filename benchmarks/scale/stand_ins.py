@@ -1,7 +1,7 @@
 """What the real code finds instead of the clock, chance, libcurl, the log and the metrics."""
 
 import contextlib
-import datetime as datetimes
+import datetime as dt
 import heapq
 import importlib
 import itertools
@@ -36,7 +36,7 @@ from lambdas.live.transport import CurlTransport
 # Answers are seen at every tick only, several at once, as a busy process finds them.
 TICK_SECONDS = 0.001
 # Unix time at the beginning of every scenario.
-EPOCH = datetimes.datetime(2026, 1, 1, tzinfo=datetimes.UTC).timestamp()
+EPOCH = dt.datetime(2026, 1, 1, tzinfo=dt.UTC).timestamp()
 REGION = "us-east-1"
 ENVIRONMENT = {
     "AWS_REGION": REGION,
@@ -51,7 +51,9 @@ ENVIRONMENT = {
 class Services:
     """Everything that the real code calls."""
 
-    def __init__(self, clock: Clock, rng: random.Random, dynamodb: DynamoDB, sqs: SQS, api: ConnectionsApi) -> None:
+    def __init__(
+        self, clock: Clock, rng: random.Random, dynamodb: DynamoDB, sqs: SQS, api: ConnectionsApi
+    ) -> None:
         self.clock = clock
         self.rng = rng
         self.dynamodb = dynamodb
@@ -64,7 +66,9 @@ class Services:
         self.dynamodb_silent_from = self.dynamodb_silent_until = math.inf
         self.calls: Counter[str] = Counter()
 
-    def call(self, service: str, action: str, parameters: dict[str, Any], patience: float) -> tuple[int, dict[str, Any]]:
+    def call(
+        self, service: str, action: str, parameters: dict[str, Any], patience: float
+    ) -> tuple[int, dict[str, Any]]:
         """The status and the answer of a service; TimeoutError when there is none in time."""
         self.calls[action] += 1
         if service == "dynamodb":
@@ -229,9 +233,9 @@ def _replacements(services: Services) -> dict[int, Any]:
     """What stands for what, by the identity of the original."""
     clock, rng = services.clock, services.rng
 
-    class Datetime(datetimes.datetime):
+    class Datetime(dt.datetime):
         @classmethod
-        def now(cls, tz: datetimes.tzinfo | None = None) -> "Datetime":
+        def now(cls, tz: dt.tzinfo | None = None) -> "Datetime":
             return cls.fromtimestamp(EPOCH + clock.now, tz)
 
     def now() -> float:
@@ -248,11 +252,21 @@ def _replacements(services: Services) -> dict[int, Any]:
 
     quiet = Quiet(services)
     pairs: list[tuple[Any, Any]] = [
-        (time, _Module(time, time=unix, monotonic=now, perf_counter=now, sleep=clock.sleep, time_ns=lambda: int(unix() * 1e9))),
+        (
+            time,
+            _Module(
+                time,
+                time=unix,
+                monotonic=now,
+                perf_counter=now,
+                sleep=clock.sleep,
+                time_ns=lambda: int(unix() * 1e9),
+            ),
+        ),
         (time.time, unix),
         (time.monotonic, now),
         (time.sleep, clock.sleep),
-        (datetimes.datetime, Datetime),
+        (dt.datetime, Datetime),
         (random, rng),
         (secrets, _Module(secrets, token_hex=token, token_urlsafe=token)),
         (secrets.token_hex, token),
@@ -301,7 +315,7 @@ class World:
     def load(self, code: types.CodeType, module: str) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
         """Run a handler's module anew, as a new execution environment does."""
         names: dict[str, Any] = {"__name__": module}
-        exec(code, names)  # noqa: S102: the product's own module
+        exec(code, names)  # noqa: S102
         self._replace(names)
         handler: Callable[[dict[str, Any], Any], dict[str, Any]] = names["handler"]
         return handler
@@ -325,7 +339,9 @@ class World:
             before = function.__defaults__, function.__kwdefaults__
             undo.append((function, *before))
             function.__defaults__ = before[0] and tuple(map(self._replaced, before[0]))
-            function.__kwdefaults__ = before[1] and {name: self._replaced(it) for name, it in before[1].items()}
+            function.__kwdefaults__ = before[1] and {
+                name: self._replaced(it) for name, it in before[1].items()
+            }
         return undo
 
     def _replaced(self, value: Any) -> Any:

@@ -1,4 +1,7 @@
-"""The viewers' pages, and what each of them has got when: what the rows are judged by. It shares no code with the product."""
+"""The viewers' pages, and what each has got when, by which the rows are judged.
+
+It shares no code with the product.
+"""
 
 import bisect
 import json
@@ -12,7 +15,8 @@ from benchmarks.scale import constants
 class Channel:
     """A channel's events in the order in which they happen, and how late the last viewer had each.
 
-    Sets of events are whole numbers, an event a bit: a hundred thousand viewers times a thousand events is too much for anything else.
+    Sets of events are whole numbers, an event a bit: a hundred thousand viewers times a thousand events are
+    too many for anything else.
     """
 
     def __init__(self, streamer_id: str) -> None:
@@ -56,12 +60,14 @@ class Channel:
                 latest[number] = max(latest[number], at)
                 left ^= lowest
         return [
-            at - self.times[number] for number, at in sorted(latest.items()) if since <= self.times[number] < until
+            at - self.times[number]
+            for number, at in sorted(latest.items())
+            if since <= self.times[number] < until
         ]
 
 
 class Page:
-    """One viewer's page on a channel. ``seen`` is what it has, ``times`` what it got twice, three and more times."""
+    """One viewer's page on a channel: the events that it has ``seen``, and those that came several times."""
 
     __slots__ = (
         "channel",
@@ -112,14 +118,17 @@ class Page:
             self.twice |= again
 
     def reads(self, at: float) -> None:
-        """It reads the record, and merges what it says."""
-        events = self.channel.recorded(at)
-        new = events & ~self.seen
+        """It reads the record, and merges what it says. What happened while it was connected is late then."""
+        channel = self.channel
+        new = channel.recorded(at) & ~self.seen
         if new:
             self.seen |= new
+            before = bisect.bisect_left(channel.times, self.since)
+            if late := new >> before << before:
+                channel.last[late] = max(channel.last.get(late, 0.0), at)
 
     def missing(self, until: float) -> int:
-        """The events that it is to have and has not: those that happened while it was connected, before ``until``."""
+        """The events that it has not, of those that happened while it was connected, before ``until``."""
         return self.channel.between(self.since, min(until, self.closed_at)) & ~self.seen
 
 
