@@ -17,8 +17,12 @@ MOMENT = 0.0005
 STEP = 1_000.0
 # Answers are judged together that come within this time.
 WINDOW_SECONDS = 0.1
+# After such a pause the answers before it say nothing of the present.
+IDLE_SECONDS = 1.0
 # Being refused now and then is how the limit is known; from this part on it is exceeded.
 TOLERATED = 0.05
+# Up to this part there may be more: some clients are always full.
+FEW = 0.02
 # Fewer refusals say more about those who were posted to than about the limit.
 MANY = 5
 # A little below what was accepted, so that what was refused finds room, too.
@@ -31,14 +35,15 @@ class RateLimiter:
     def __init__(self, now: float) -> None:
         self.per_second = MOST
         self._tokens = MOST * BURST_SECONDS
-        self._filled = self._opened = now
-        self._accepted = self._throttled = self._throttled_again = 0
-        self._part_before = 0.0
+        self._filled = now
+        self._open(now)
 
     def available(self, now: float) -> int:
         """How many posts may be sent at this moment."""
         passed, self._filled = now - self._filled, now
-        if now - self._opened >= WINDOW_SECONDS:
+        if passed >= IDLE_SECONDS:
+            self._open(now)
+        elif now - self._opened >= WINDOW_SECONDS:
             self._judge(now)
         self._tokens = min(self._tokens + self.per_second * passed, self.per_second * BURST_SECONDS)
         return max(int(self._tokens), 0)
@@ -69,14 +74,20 @@ class RateLimiter:
         throttled = self._throttled + self._throttled_again
         return throttled / (throttled + self._accepted) if throttled else 0.0
 
+    def _open(self, now: float, part_before: float = 0.0) -> None:
+        """Open a window."""
+        self._opened, self._part_before = now, part_before
+        self._accepted = self._throttled = self._throttled_again = 0
+
     def _judge(self, now: float) -> None:
         """A full client answers 429 again and again: only what is throttled at first lowers the rate."""
-        seconds, self._opened = now - self._opened, now
+        seconds = now - self._opened
         answered = self._accepted + self._throttled
         if self._throttled >= MANY and self._throttled > TOLERATED * answered:
             self.per_second = max(min(self._accepted / seconds, self.per_second) * FACTOR, LEAST)
             self._tokens = min(self._tokens, 0.0)
-        elif self._throttled < MANY and self._throttled_again <= MANY + TOLERATED * answered:
+        elif (
+            self._throttled <= MANY + FEW * answered and self._throttled_again <= MANY + TOLERATED * answered
+        ):
             self.per_second = min(self.per_second + STEP * seconds, MOST)
-        self._part_before = self._part()
-        self._accepted = self._throttled = self._throttled_again = 0
+        self._open(now, self._part())

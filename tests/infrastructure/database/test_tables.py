@@ -8,6 +8,7 @@ KEYS = {
     "Channels": ["streamer_id"],
     "Connections": ["streamer_id", "connection_id"],
     "Grants": ["streamer_id", "grantor_id"],
+    "Inboxes": ["inbox", "entry"],
     "Tickets": ["ticket_hash"],
 }
 
@@ -19,14 +20,14 @@ def test_tables_are_paid_by_request_and_keyed(prod: Stage, table: str, keys: lis
     assert [key["AttributeName"] for key in properties["KeySchema"]] == keys
 
 
-def test_tickets_and_connections_expire(prod: Stage) -> None:
+def test_tickets_connections_and_inboxes_expire(prod: Stage) -> None:
     expiring = {
         path: table["TimeToLiveSpecification"]
         for path, table in prod.of_type("AWS::DynamoDB::Table").items()
         if "TimeToLiveSpecification" in table
     }
     lifetime = {"AttributeName": "expires_at", "Enabled": True}
-    assert expiring == {"Connections": lifetime, "Tickets": lifetime}
+    assert expiring == {"Connections": lifetime, "Inboxes": lifetime, "Tickets": lifetime}
 
 
 @pytest.mark.parametrize("table", KEYS)

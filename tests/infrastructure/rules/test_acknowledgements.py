@@ -74,7 +74,10 @@ PROD = {
 }
 # Data that may be lost, and no firewall.
 DEV = {
-    **{f"Data/{table}": {"DDB3"} for table in ("Channels", "Connections", "Grants", "Tickets", "Overlays")},
+    **{
+        f"Data/{table}": {"DDB3"}
+        for table in ("Channels", "Connections", "Grants", "Tickets", "Overlays", "Inboxes")
+    },
     "Data/Database/Cluster": {"RDS10"},
     "App/Site/Distribution": {"CFR1", "CFR2", "CFR3", "CFR4"},
 }

@@ -99,12 +99,21 @@ def test_a_few_that_are_throttled_are_clients_not_the_limit() -> None:
     assert rate.per_second == MOST
 
 
+def test_answers_before_a_pause_say_nothing_of_the_rate_after_it() -> None:
+    """An instance that served nobody for a minute had a few answers in its last window."""
+    rate = RateLimiter(0.0)
+    for number in range(100):
+        rate.answered(throttled=number < 50)
+    rate.available(60.0)
+    assert rate.per_second == MOST
+
+
 def test_who_is_throttled_again_neither_lowers_the_rate_nor_lets_it_rise() -> None:
     rate = RateLimiter(0.0)
     rate.per_second = 1_000.0
     for number in range(100):
         rate.answered(throttled=number < 20, again=True)
-    rate.available(1.0)
+    rate.available(0.5)
     assert rate.per_second == 1_000.0
 
 
@@ -114,7 +123,7 @@ def test_the_part_that_is_throttled_is_that_of_the_present() -> None:
     for number in range(10):
         rate.answered(throttled=number < 5)
     assert rate.throttled_part() == 0.5
-    rate.available(1.0)
+    rate.available(0.5)
     assert rate.throttled_part() == 0.5, "the window before counts, too"
-    rate.available(2.0)
+    rate.available(1.0)
     assert rate.throttled_part() == TOLERATED
