@@ -1,4 +1,4 @@
-"""A stage of Fanfare as the live path sees it: tables, queues, functions, viewers, and the channels' events."""
+"""A stage of Fanfare as the live path sees it: tables, queues, functions, viewers, the channels' events."""
 
 import functools
 import json
