@@ -20,7 +20,7 @@ SHORT: list[tuple[str, dict[str, float]]] = [
     ("join_at_once", {"size": 0.01, "seconds": 5.0}),
     ("invocations_die", {"size": 0.1, "seconds": 20.0}),
     ("dynamodb_silent", {"size": 0.05, "seconds": 60.0}),
-    ("bursts", {"size": 0.4, "seconds": 20.0}),
+    ("bursts", {"seconds": 20.0}),
 ]
 
 
@@ -56,7 +56,7 @@ def test_without_a_look_after_the_release_events_are_left_alone(monkeypatch: pyt
             self._hand_over(token)
 
     monkeypatch.setattr(Serving, "serve", serve)
-    row = scenarios.bursts(size=0.4, seconds=20.0)
+    row = scenarios.bursts(seconds=20.0)
     assert not row.ok
 
 
