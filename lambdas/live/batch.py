@@ -16,22 +16,23 @@ from lambdas.live.parts import Part
 class Call:
     """The call to serve a part, as whoever holds its lease by the token; without one it is to be taken first.
 
-    ``carousel`` is where the part's turn is.
+    ``carousel`` is where the part's turn is, and ``per_second`` the rate of posts that was found, or 0.
     """
 
     part: Part
     token: str = ""
     carousel: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    per_second: float = 0.0
 
     def to_json(self) -> str:
         """The queue message."""
         fields = {"type": "part", "part": dataclasses.asdict(self.part), "token": self.token}
-        return format_json({**fields, "carousel": self.carousel})
+        return format_json({**fields, "carousel": self.carousel, "per_second": self.per_second})
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Call":
         """Read what ``to_json`` wrote. Raises KeyError or TypeError if it is something else."""
-        return cls(Part(**content["part"]), content["token"], content["carousel"])
+        return cls(Part(**content["part"]), content["token"], content["carousel"], content["per_second"])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ class Poster:
         self.outcome = Outcome()
         self._transport = transport
         self._clock = clock
-        self._rate = RateLimiter(clock.monotonic())
+        self.rate = RateLimiter(clock.monotonic())
         self._posted: dict[Posting, None] = {}
         # By the time (monotonic) of the next post; the number keeps those of one time in order.
         self._later: list[tuple[float, int, Posting]] = []
@@ -194,7 +194,7 @@ class Poster:
 
     def _start_some(self, now: float, fresh: Iterator[Posting]) -> int:
         """Start posts, those first whose time has come again; returns how many fresh ones were among them."""
-        room = min(POSTS_AT_ONCE - len(self._posted), POSTS_IN_A_GO, self._rate.available(now))
+        room = min(POSTS_AT_ONCE - len(self._posted), POSTS_IN_A_GO, self.rate.available(now))
         posts = of_fresh = 0
         while posts < room:
             if self._later and self._later[0][0] <= now:
@@ -208,13 +208,13 @@ class Poster:
             self._posted[posting] = None
             self._transport.start(posting, posting.frames[posting.posted], ANSWER_SECONDS)
             posts += 1
-        self._rate.spend(posts)
+        self.rate.spend(posts)
         return of_fresh
 
     def _pause(self, now: float, until: float, next_at: float) -> float:
         """Seconds to wait for answers: until ``next_at``, when there is somebody to post to, or longer."""
         if len(self._posted) < POSTS_AT_ONCE:
-            until = min(until, max(next_at, now + self._rate.wait()))
+            until = min(until, max(next_at, now + self.rate.wait()))
         return max(until - now, 0.0)
 
     def _take_answers(self, seconds: float) -> None:
@@ -235,7 +235,7 @@ class Poster:
         self._posted.pop(posting, None)
         posting.status = status
         throttled = status in (TOO_MANY_REQUESTS, SILENT)
-        self._rate.answered(throttled=throttled, again=posting.failures > 0)
+        self.rate.answered(throttled=throttled, again=posting.failures > 0)
         if 200 <= status < 300:
             self._arrived(posting)
             return
@@ -287,7 +287,7 @@ class Poster:
             return True
         if posting.status == TOO_MANY_REQUESTS:
             # API Gateway says the same of a full client and of the account's limit; that meets everybody.
-            posting.chance *= self._rate.throttled_part()
+            posting.chance *= self.rate.throttled_part()
             return posting.chance < BY_CHANCE
         return posting.is_refused()
 

@@ -27,6 +27,8 @@ FEW = 0.02
 MANY = 5
 # A little below what was accepted, so that what was refused finds room, too.
 FACTOR = 0.9
+# But no further at once: there may have been few posts for another reason.
+AT_ONCE = 0.5
 
 
 class RateLimiter:
@@ -51,6 +53,11 @@ class RateLimiter:
     def spend(self, posts: int) -> None:
         """Take the tokens of as many posts, no more than are available."""
         self._tokens -= posts
+
+    def go_on(self, per_second: float) -> None:
+        """Go on at the rate that another has found, with no more in store than it had."""
+        self.per_second = min(max(per_second, LEAST), MOST)
+        self._tokens = 0.0
 
     def wait(self) -> float:
         """Seconds, from the last look on, until a post may be sent."""
@@ -84,7 +91,8 @@ class RateLimiter:
         seconds = now - self._opened
         answered = self._accepted + self._throttled
         if self._throttled >= MANY and self._throttled > TOLERATED * answered:
-            self.per_second = max(min(self._accepted / seconds, self.per_second) * FACTOR, LEAST)
+            accepted = min(self._accepted / seconds, self.per_second) * FACTOR
+            self.per_second = max(accepted, self.per_second * AT_ONCE, LEAST)
             self._tokens = min(self._tokens, 0.0)
         elif (
             self._throttled <= MANY + FEW * answered and self._throttled_again <= MANY + TOLERATED * answered

@@ -44,6 +44,7 @@ class Serving:
         self.event_ids: list[str] = []
         """The events that were taken out of the inbox."""
         self._part = call.part
+        self._per_second = call.per_second
         self._carousel = Carousel(call.part, **call.carousel)
         self._dynamodb = dynamodb
         self._poster = poster
@@ -68,6 +69,8 @@ class Serving:
         """
         if not self._inboxes.take(self._part, token):
             return
+        if self._per_second:
+            self._poster.rate.go_on(self._per_second)
         while self._serve_all(until):
             self._inboxes.release(self._part, token)
             # Somebody may have put something in and found the lease taken.
@@ -184,7 +187,8 @@ class Serving:
         if not self._inboxes.take(self._part, next_token, token):
             return
         try:
-            self._send(Call(self._part, next_token, self._carousel.handed_over()), 0)
+            place = self._carousel.handed_over()
+            self._send(Call(self._part, next_token, place, self._poster.rate.per_second), 0)
         except AwsError:
             # The message of this invocation comes again.
             self._inboxes.take(self._part, token, next_token)

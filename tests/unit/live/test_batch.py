@@ -92,7 +92,7 @@ def test_news_arrives_in_an_inbox_as_it_was() -> None:
 
 
 def test_a_call_to_serve_a_part_arrives_as_it_was() -> None:
-    call = Call(Part("1", 2, 4), "token", {"place": "80000000#a", "joined": {"entry": [-1, "9"]}})
+    call = Call(Part("1", 2, 4), "token", {"place": "80000000#a", "joined": {"entry": [-1, "9"]}}, 5_000.0)
     assert received(call.to_json()).calls == {"message-0": call}
 
 
@@ -103,7 +103,7 @@ def test_a_call_to_serve_a_part_arrives_as_it_was() -> None:
         "[]",
         "1",
         '{"type":"part"}',
-        '{"type":"part","part":{"streamer_id":"1"},"token":"","carousel":{}}',
+        '{"type":"part","part":{"streamer_id":"1"},"token":"","carousel":{},"per_second":0}',
         '{"type":"topics"}',
         '{"type":"what"}',
         "[" * 100_000,

@@ -80,9 +80,9 @@ def test_a_full_client_among_others_is_known_after_a_few_tries(poster: Poster, w
 
 def test_a_full_client_slows_nobody_down(poster: Poster, world: World) -> None:
     world.answer = lambda id_: 429 if int(id_) % 100 == 7 else 200
-    rate = poster._rate.per_second
+    rate = poster.rate.per_second
     run(poster, world, postings(1_000))
-    assert poster._rate.per_second == rate
+    assert poster.rate.per_second == rate
 
 
 def test_the_accounts_limit_is_taken_for_no_full_client(poster: Poster, world: World) -> None:
@@ -100,7 +100,7 @@ def test_the_accounts_limit_is_taken_for_no_full_client(poster: Poster, world: W
     assert poster.outcome.throttled > 100
     assert poster.outcome.posted == 2_000
     assert poster.take_unserved() == ([], [])
-    assert poster._rate.per_second < 4_000
+    assert poster.rate.per_second < 4_000
 
 
 def test_who_keeps_silence_for_long_is_left_while_others_go_on(poster: Poster, world: World) -> None:
@@ -152,8 +152,8 @@ def test_a_refusal_of_the_function_stops_everything(poster: Poster, world: World
 
 
 def test_time_that_is_up_leaves_the_rest_unstarted(poster: Poster, world: World) -> None:
-    poster._rate.per_second = 100.0
-    poster._rate._tokens = 0.0
+    poster.rate.per_second = 100.0
+    poster.rate._tokens = 0.0
     started = poster.deliver(postings(1_000), world.now + 1.0)
     assert 50 < started < 1_000
     assert len(world.tried) == started
