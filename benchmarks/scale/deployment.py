@@ -7,6 +7,7 @@ TABLES = {
     "connections": ("streamer_id", "connection_id"),
     "inboxes": ("inbox", "entry"),
     "tickets": ("ticket_hash",),
+    "viewers": ("viewer_id", "entry"),
 }
 QUEUES = {
     "broadcast": {"visibility_timeout": 90, "max_receive_count": 10},
@@ -24,4 +25,7 @@ ENVIRONMENT = {
     "CONNECTIONS_ENDPOINT": "https://model.execute-api.us-east-1.amazonaws.com/live",
     "BROADCAST_QUEUE_URL": "broadcast",
     "FAN_OUT_QUEUE_URL": "fan-out",
+    "VIEWERS_TABLE": "viewers",
+    "CONNECTIONS_PER_VIEWER": "50",
+    "CONNECTIONS_PER_CHANNEL": "5",
 }
