@@ -68,7 +68,7 @@ class _Meter:
 def _fan_out(viewers: int) -> dict[str, float]:
     meter = _Meter()
     # The pause after the last post is not what is measured.
-    vars(serving)["INTERVAL_SECONDS"] = 0.0
+    vars(serving)["ROUND_SECONDS"] = 0.0
     meter.invoke([event(0, 100)])
     meter.cpu = meter.seconds = meter.posts = 0
     waiting = meter.invoke([event(1, viewers)])
@@ -84,7 +84,7 @@ def _fan_out(viewers: int) -> dict[str, float]:
 
 
 def _burst(viewers: int) -> dict[str, float]:
-    """Ten events every hundredth of a second; what is called for is served by an invocation beside them."""
+    """Ten events every hundredth of a second; the parts are served by another process meanwhile."""
     meter = _Meter()
     started = time.monotonic()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
@@ -92,17 +92,17 @@ def _burst(viewers: int) -> dict[str, float]:
         for first in range(0, BURST, BURST_BATCH):
             time.sleep(max(started + first / BURST - time.monotonic(), 0))
             events = [event(number, viewers) for number in range(first, first + BURST_BATCH)]
-            served += [beside.submit(_serve, call) for call in meter.invoke(events)]
-        meter.posts += sum(call.result() for call in served)
+            served += [beside.submit(_serve, request) for request in meter.invoke(events)]
+        meter.posts += sum(posts.result() for posts in served)
     return {"posts": meter.posts, "seconds": time.monotonic() - started}
 
 
-def _serve(call: str) -> int:
-    """Serve a part, and whoever is called for by that; returns the posts that were counted."""
+def _serve(request: str) -> int:
+    """Serve a part, and what is requested meanwhile; returns the posts that were counted."""
     meter = _Meter()
-    calls = [call]
-    while calls:
-        calls = [following for call in calls for following in meter.invoke([call])]
+    requests = [request]
+    while requests:
+        requests = [following for request in requests for following in meter.invoke([request])]
     return meter.posts
 
 

@@ -40,7 +40,7 @@ def store() -> Iterator[postgres.Postgres]:
     """A temporary server with an event store that has the present partitions and no events."""
     with (
         tempfile.TemporaryDirectory(prefix="fanfare-bench-") as directory,
-        postgres.running(Path(directory), settings=SERVER) as server,
+        postgres.run_blocking(Path(directory), settings=SERVER) as server,
         connect(server) as connection,
     ):
         show_settings(connection)

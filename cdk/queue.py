@@ -19,7 +19,7 @@ class Queue(Construct):
         *,
         name: str,
         timeout: Duration,
-        max_receive_count: int = 5,
+        max_receive_count: int,
         visibility_timeout: Duration | None = None,
     ) -> None:
         """``timeout`` is the consumer's; after ``max_receive_count`` attempts a message is a dead letter.

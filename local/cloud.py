@@ -105,7 +105,7 @@ async def _start_servers(
     them ends by itself. Returns the emulator and PostgreSQL.
     """
     logs, client_secret = state / "logs", secrets.token_urlsafe(24)
-    database_server = postgres.serve(state / "postgres", ports.database, logs / "postgres.log")
+    database_server = postgres.run_async(state / "postgres", ports.database, logs / "postgres.log")
     cloud = _serve(group, report, "AWS emulator", emulator.run(ports.emulator, state, logs))
     twitch = _serve(group, report, "Simulated Twitch", simulated_twitch(ports, client_secret, logs))
     database = _serve(group, report, "PostgreSQL", database_server)

@@ -44,19 +44,22 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def running(
+def run_blocking(
     directory: Path,
     port: int | None = None,
     *,
     durable: bool = True,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Postgres]:
-    """``serve`` for programs without an event loop. ``durable=False`` is faster and not safe in a crash."""
+    """The same as ``run_async``, for programs without an event loop.
+
+    ``durable=False`` is faster and not safe in a crash.
+    """
     if not durable:
         settings = {**settings, "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     with asyncio.Runner() as runner:
         stack = contextlib.AsyncExitStack()
-        serving = serve(directory, port or any_free_port(), directory / "log", settings)
+        serving = run_async(directory, port or any_free_port(), directory / "log", settings)
         server = runner.run(stack.enter_async_context(serving))
         try:
             yield server
@@ -65,7 +68,7 @@ def running(
 
 
 @contextlib.asynccontextmanager
-async def serve(
+async def run_async(
     directory: Path, port: int, log: Path, settings: Mapping[str, str] = MappingProxyType({})
 ) -> AsyncIterator[Postgres]:
     """Run the server whose data is in ``directory`` (made if absent) until the block is left.

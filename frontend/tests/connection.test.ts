@@ -137,7 +137,7 @@ describe("live", () => {
     socket().receive({ type: "topics", topics: [], version: 7 });
     socket().onclose?.();
     topicsVersion = 6;
-    connection.retry();
+    connection.retryNow();
     await settle();
     expect(state().subscriptions).toEqual([]);
   });
@@ -234,7 +234,7 @@ describe("a frame from which events were left out", () => {
   test("counts again after a reconnection", async () => {
     socket().receive(marked);
     socket().onclose?.();
-    connection.retry();
+    connection.retryNow();
     await settle();
     await open();
     await clock.pass(MINUTE);
@@ -331,7 +331,7 @@ describe("reconnecting", () => {
     expect(state()).toMatchObject({ status: "limited", message: "No.", retryAt: clock.now() + 20.625 * SECOND });
     watchAnswer = answer;
     await clock.pass(10 * SECOND);
-    connection.retry();
+    connection.retryNow();
     await clock.pass(10 * SECOND);
     expect(asked("/watch")).toBe(1);
     await clock.pass(SECOND);
@@ -342,8 +342,8 @@ describe("reconnecting", () => {
   test("does not wait any longer when the viewer does not want to", async () => {
     await goLive();
     socket().onclose?.();
-    connection.retry();
-    connection.retry();
+    connection.retryNow();
+    connection.retryNow();
     await settle();
     await open();
     expect(state().status).toBe("live");
@@ -357,7 +357,7 @@ describe("reconnecting", () => {
     socket().onclose?.();
     expect(state().status).toBe("offline");
     online = true;
-    connection.retry();
+    connection.retryNow();
     await settle();
     await open();
     expect(state().status).toBe("live");
@@ -375,7 +375,7 @@ describe("reconnecting", () => {
       return Response.json({ events, next: String(page + 1) });
     };
     requests = [];
-    connection.retry();
+    connection.retryNow();
     await settle();
     await open();
     expect(shown()).toEqual(["old", "n4", "n3", "n2", "n1", "known"]);
@@ -390,7 +390,7 @@ describe("reconnecting", () => {
     eventsAnswer = () => Response.json({ events: [event({ id: `new-${(page += 1)}` })], next: String(page) });
     socket().onclose?.();
     requests = [];
-    connection.retry();
+    connection.retryNow();
     await settle();
     await open();
     expect(asked("/events")).toBe(3);

@@ -89,8 +89,8 @@ def read(
     """Read one page: the channel's unexpired connections among the next ``limit`` between two places.
 
     Returns them with the place after which the next page begins, which is "" at the end. The order is that of
-    the places, so whoever is there from the first page to the last is read exactly once, whatever comes and
-    goes in between.
+    the places, so a connection that is there from the first page to the last is read exactly once, whatever
+    comes and goes in between.
     """
     answer = client.call(
         "Query",

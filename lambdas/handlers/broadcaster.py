@@ -1,4 +1,4 @@
-"""Events to every viewer of their channel."""
+"""Sends events to every viewer of their channel (docs/live.md)."""
 
 import dataclasses
 import time
@@ -13,7 +13,7 @@ from lambdas.live.broadcaster import Broadcaster, Report
 from lambdas.live.posting import Outcome, Poster
 from lambdas.live.transport import CurlTransport
 
-# What the last calls may take, each of which may take two seconds when AWS is slow.
+# So much of the time is kept for the last calls, each of which may take two seconds when AWS is slow.
 RESERVE_SECONDS = 8
 
 
@@ -45,7 +45,7 @@ BROADCASTER = Broadcaster(
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Broadcast a batch of queue messages (SQS): events, topics, and calls to serve a part of an audience."""
+    """Broadcast a batch of queue messages (SQS): events, topics, and requests to serve a part."""
     until = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
     report = BROADCASTER.broadcast(event["Records"], until)
     _log(report, POSTER.outcome)
@@ -56,17 +56,18 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 def _log(report: Report, outcome: Outcome) -> None:
     for message_id, problem in report.refused.items():
         logger.error("The message is refused: %s", problem, extra={"message_id": message_id})
-    counts = {"posted": outcome.posted, "gone": outcome.gone, "left": outcome.left}
+    counts = {"posted": outcome.posted, "gone": outcome.gone, "given_up": outcome.given_up}
     logger.info("broadcast", extra={"correlation_ids": report.event_ids, **counts})
-    if outcome.left:
-        logger.warning("%d connections were left for now: %s", outcome.left, outcome.problem or "no answer")
+    if outcome.given_up:
+        problem = outcome.problem or "no answer"
+        logger.warning("%d connections were given up for now: %s", outcome.given_up, problem)
 
 
 def _measure(report: Report, outcome: Outcome) -> None:
     metrics.add_metric("FramesDelivered", MetricUnit.Count, outcome.posted)
     metrics.add_metric("FramesRetried", MetricUnit.Count, outcome.retried)
     metrics.add_metric("FramesThrottled", MetricUnit.Count, outcome.throttled)
-    metrics.add_metric("FramesFailed", MetricUnit.Count, outcome.left + len(report.refused))
+    metrics.add_metric("FramesFailed", MetricUnit.Count, outcome.given_up + len(report.refused))
     metrics.add_metric("ConnectionsGone", MetricUnit.Count, outcome.gone)
     for frame, arrived in outcome.arrived.items():
         if frame.oldest:

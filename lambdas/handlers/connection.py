@@ -11,9 +11,9 @@ from lambdas.common.observability import logger
 from lambdas.common.settings import from_environment
 from lambdas.common.viewers import ViewersTable
 from lambdas.live import connection_events
+from lambdas.live.connection_limits import ConnectionLimits
 from lambdas.live.posting import Poster
 from lambdas.live.transport import CurlTransport
-from lambdas.live.viewer_limits import ViewerLimits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Settings:
 SETTINGS = from_environment(Settings)
 
 _DYNAMODB = Client("dynamodb")
-_LIMITS = ViewerLimits(
+_LIMITS = ConnectionLimits(
     _DYNAMODB,
     ViewersTable(_DYNAMODB, SETTINGS.viewers_table),
     Poster(CurlTransport(SETTINGS.connections_endpoint)),

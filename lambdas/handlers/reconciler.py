@@ -12,8 +12,8 @@ from lambdas.common import connections
 from lambdas.common.aws import Client
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
-from lambdas.subscriptions.configuration import SubscriberSettings, make_subscriber
 from lambdas.subscriptions.reconciler import Reconciler
+from lambdas.subscriptions.subscriber_factory import SubscriberSettings, make_subscriber
 from lambdas.subscriptions.subscription_status import send_if_changed
 
 # A run ends by itself this long before Lambda would end it.

@@ -16,7 +16,6 @@ from lambdas.common.event import format_time
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
 from lambdas.common.viewers import ViewersTable
-from lambdas.subscriptions.configuration import SubscriberSettings, make_subscriber
 from lambdas.subscriptions.grants import grant_of
 from lambdas.subscriptions.helix import (
     BudgetExceededError,
@@ -27,6 +26,7 @@ from lambdas.subscriptions.helix import (
 from lambdas.subscriptions.login import parse_login
 from lambdas.subscriptions.overlay_keys import OverlayKeysTable
 from lambdas.subscriptions.responses import INVALID_LOGIN, answer, error_answer
+from lambdas.subscriptions.subscriber_factory import SubscriberSettings, make_subscriber
 from lambdas.subscriptions.subscription_status import send_if_changed
 from lambdas.subscriptions.subscription_types import summarize
 from lambdas.subscriptions.watching import resolve_login, watch_channel

@@ -1,4 +1,4 @@
-"""A batch of queue messages, sorted out: what each channel is to be told, and which parts to serve."""
+"""The messages of a batch by kind: updates for channels, and requests to serve a part of an audience."""
 
 import dataclasses
 import json
@@ -8,54 +8,56 @@ from typing import Any
 from lambdas.common.event import Event, MalformedEventError, format_json
 from lambdas.common.topics_frame import TopicsFrame
 from lambdas.live.frames import EncodedEvent
-from lambdas.live.news import News
 from lambdas.live.parts import Part
+from lambdas.live.update import Update
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Call:
-    """The call to serve a part, as whoever holds its lease by the token; without one it is to be taken first.
+class ServePart:
+    """A request to serve a part of an audience, sent through the queue ``fan-out``.
 
-    ``carousel`` is where the part's turn is, and ``per_second`` the rate of posts that was found, or 0.
+    ``token`` is that of the part's lease, which was taken for this request; if it is empty, the invocation
+    that receives the request takes the lease first. An invocation whose time is up hands over two more
+    things: ``rotation``, how far it came, and ``per_second``, the rate of posts that it found (0: none).
     """
 
     part: Part
     token: str = ""
-    carousel: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    rotation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     per_second: float = 0.0
 
     def to_json(self) -> str:
         """The queue message."""
         fields = {"type": "part", "part": dataclasses.asdict(self.part), "token": self.token}
-        return format_json({**fields, "carousel": self.carousel, "per_second": self.per_second})
+        return format_json({**fields, "rotation": self.rotation, "per_second": self.per_second})
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "Call":
+    def from_dict(cls, content: Mapping[str, Any]) -> "ServePart":
         """Read what ``to_json`` wrote. Raises KeyError or TypeError if it is something else."""
-        return cls(Part(**content["part"]), content["token"], content["carousel"], content["per_second"])
+        return cls(Part(**content["part"]), content["token"], content["rotation"], content["per_second"])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Batch:
     """What is in a batch's messages.
 
-    ``news`` and the ids of its messages are by streamer id, in the order received; ``calls`` and ``refused``,
-    which says what is wrong, are by message id.
+    ``updates`` and the ids of their messages are by streamer id, in the order received. ``requests``, and
+    ``refused`` with what is wrong with each message, are by message id.
     """
 
-    news: dict[str, list[News]] = dataclasses.field(default_factory=dict)
+    updates: dict[str, list[Update]] = dataclasses.field(default_factory=dict)
     message_ids: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-    calls: dict[str, Call] = dataclasses.field(default_factory=dict)
+    requests: dict[str, ServePart] = dataclasses.field(default_factory=dict)
     refused: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-def sort_out(records: Iterable[dict[str, Any]]) -> Batch:
-    """Sort an SQS event's records, so that a bad one fails alone."""
+def parse_batch(records: Iterable[dict[str, Any]]) -> Batch:
+    """Parse an SQS event's records. A message that cannot be parsed is refused, the others are not."""
     batch = Batch()
     for record in records:
         message_id = record["messageId"]
         try:
-            _sort(batch, message_id, json.loads(record["body"]))
+            _add(batch, message_id, json.loads(record["body"]))
         except MalformedEventError as error:
             batch.refused[message_id] = str(error)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -63,16 +65,16 @@ def sort_out(records: Iterable[dict[str, Any]]) -> Batch:
     return batch
 
 
-def _sort(batch: Batch, message_id: str, content: Any) -> None:
+def _add(batch: Batch, message_id: str, content: Any) -> None:
     match content.get("type"):
         case "part":
-            batch.calls[message_id] = Call.from_dict(content)
+            batch.requests[message_id] = ServePart.from_dict(content)
             return
         case "topics":
             topics = TopicsFrame.from_dict(content)
-            streamer_id, news = topics.streamer_id, News(topics=json.loads(topics.frame()))
+            streamer_id, update = topics.streamer_id, Update(topics=json.loads(topics.frame()))
         case _:
             event = Event.from_dict(content)
-            streamer_id, news = event.streamer_id, News([EncodedEvent.of(event)])
-    batch.news.setdefault(streamer_id, []).append(news)
+            streamer_id, update = event.streamer_id, Update([EncodedEvent.of(event)])
+    batch.updates.setdefault(streamer_id, []).append(update)
     batch.message_ids.setdefault(streamer_id, []).append(message_id)

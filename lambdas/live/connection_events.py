@@ -7,7 +7,7 @@ from typing import Any
 from lambdas.common import connections
 from lambdas.common.aws import Client
 from lambdas.common.tickets import Claim
-from lambdas.live.viewer_limits import ViewerLimits
+from lambdas.live.connection_limits import ConnectionLimits
 
 PONG = {"type": "pong"}
 UNKNOWN_ACTION = {
@@ -18,7 +18,7 @@ UNKNOWN_ACTION = {
 
 
 def answer(
-    client: Client, table: str, limits: ViewerLimits, request: dict[str, Any], now: datetime
+    client: Client, table: str, limits: ConnectionLimits, request: dict[str, Any], now: datetime
 ) -> dict[str, Any] | None:
     """Keep the registry up to date and the viewer within the limits; return the frame to answer with, if any.
 

@@ -16,12 +16,12 @@ from lambdas.common.event import Event
 
 # API Gateway's limit for one frame, in bytes of UTF-8.
 MAX_FRAME_BYTES = 32 * 1024
-# More than a page shows; a viewer who missed some reads them from the record.
+# More than the site shows; the browser of a viewer who missed some reads them from the record.
 MAX_EVENTS = 100
 
 _HEAD = b'{"type":"events","events":['
 _TAIL = b"]}"
-# Says that events were left out: the page reads the record.
+# The mark ``missed`` says that events were left out: the browser reads the record.
 _MISSED_TAIL = b'],"missed":true}'
 
 
@@ -43,7 +43,7 @@ class Frame:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EncodedEvent:
-    """An event as it stands in a frame, with what is needed to sort it out."""
+    """An event as it is in a frame, with its id and times."""
 
     id: str
     occurred_at: datetime
@@ -69,7 +69,8 @@ def encode(content: Mapping[str, Any]) -> bytes:
 def pack(events: Sequence[EncodedEvent], *, missed: bool, most: int) -> list[Frame]:
     """The newest of the events, in this order, in at most ``most`` frames.
 
-    What is left out, or was ``missed`` before, is told by a mark in the last frame. Every event must fit.
+    If some are left out, or were ``missed`` before, the last frame has the mark ``missed``. Every event must
+    fit into a frame.
     """
     missed = missed or len(events) > MAX_EVENTS
     groups: list[list[EncodedEvent]] = []

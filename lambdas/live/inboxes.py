@@ -1,8 +1,11 @@
-"""The inboxes: what waits to be told to a part of an audience, and the lease of whoever tells it.
+"""The inboxes: what is to be sent to a part of an audience, and the lease of the invocation that sends it.
 
-Whoever brings something puts it into the inbox first and tries the lease then; whoever holds the lease
-releases it first and looks into the inbox then. So nothing is left alone.
-docs/adr/0024-one-frame-in-flight.md
+Only the invocation that holds a part's lease serves that part. So a viewer gets one frame at a time, and
+with ``ROUND_SECONDS`` in ``serving.py`` this limits the frames that a viewer gets in a second.
+
+No entry is forgotten, because of the order of these calls: an invocation that adds an entry puts it into the
+inbox first and then tries to take the lease; the holder of the lease first releases it and then reads the
+inbox once more. docs/adr/0024-one-frame-in-flight.md
 """
 
 import dataclasses
@@ -13,12 +16,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from lambdas.common.aws import AwsError, Client
+from lambdas.common.dynamodb import write_if
 from lambdas.live.clock import Clock
 from lambdas.live.parts import Part
 
-# Longer than the function's timeout: whoever holds an unfinished lease may still be at work.
+# Longer than the function's timeout: when a lease has ended, the invocation that took it has ended, too.
 LEASE_SECONDS = 20
-# What nobody took out is of no use any more.
+# An entry that was not removed by then is too old to be sent. DynamoDB deletes it.
 LIFETIME_SECONDS = 600
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
 _BATCH = 25
@@ -30,14 +34,14 @@ _FIRST_ENTRY, _LAST_ENTRY = "0", ":"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
-    """What somebody put into an inbox; ids sort by time."""
+    """Something that waits in an inbox; ids sort by time."""
 
     id: str
     content: dict[str, Any]
 
 
 class Inboxes:
-    """The table of inboxes, one for each part of an audience that has something to be told."""
+    """The table of inboxes, one for each part of an audience."""
 
     def __init__(self, dynamodb: Client, table: str, clock: Clock = time) -> None:
         self._dynamodb = dynamodb
@@ -64,8 +68,11 @@ class Inboxes:
             ]
         )
 
-    def look(self, part: Part, known: Collection[str] = ()) -> list[Entry]:
-        """The newest megabyte of entries, without those known, oldest first. Raises AwsError."""
+    def read(self, part: Part, known: Collection[str] = ()) -> list[Entry]:
+        """The newest megabyte of entries, oldest first, without those whose ids are ``known``.
+
+        Raises AwsError.
+        """
         answer = self._dynamodb.call(
             "Query",
             {
@@ -76,9 +83,9 @@ class Inboxes:
                     ":first": {"S": _FIRST_ENTRY},
                     ":last": {"S": _LAST_ENTRY},
                 },
-                # What was put in before the lease was tried must be seen after it was released.
+                # An entry that was put in before the lease was tried must be found after its release.
                 "ConsistentRead": True,
-                # What is too much is not read before it is too old to be told.
+                # The newest first: if there is more than a megabyte, the oldest entries are not read.
                 "ScanIndexForward": False,
             },
         )
@@ -89,7 +96,7 @@ class Inboxes:
         ]
 
     def remove(self, part: Part, entry_ids: Sequence[str]) -> None:
-        """Take entries out. Raises AwsError."""
+        """Remove entries. Raises AwsError."""
         self._write([{"DeleteRequest": {"Key": _key(part, entry_id)}} for entry_id in entry_ids])
 
     def take(self, part: Part, token: str, old_token: str = "") -> bool:
@@ -98,7 +105,8 @@ class Inboxes:
         Raises AwsError.
         """
         now = self._clock.time()
-        return self._if_allowed(
+        return write_if(
+            self._dynamodb,
             "UpdateItem",
             {
                 "TableName": self._table,
@@ -120,8 +128,9 @@ class Inboxes:
         )
 
     def release(self, part: Part, token: str) -> None:
-        """Give the lease back, unless somebody else has it. Raises AwsError."""
-        self._if_allowed(
+        """Release the lease if ``token`` holds it. Raises AwsError."""
+        write_if(
+            self._dynamodb,
             "DeleteItem",
             {
                 "TableName": self._table,
@@ -131,23 +140,13 @@ class Inboxes:
             },
         )
 
-    def _if_allowed(self, action: str, parameters: Mapping[str, Any]) -> bool:
-        """Call, and return whether the condition was met."""
-        try:
-            self._dynamodb.call(action, parameters)
-        except AwsError as error:
-            if error.code == "ConditionalCheckFailedException":
-                return False
-            raise
-        return True
-
     def _write(self, requests: list[dict[str, Any]]) -> None:
         for start in range(0, len(requests), _BATCH):
-            left = {self._table: requests[start : start + _BATCH]}
+            unprocessed = {self._table: requests[start : start + _BATCH]}
             for _ in range(_ATTEMPTS):
-                answer = self._dynamodb.call("BatchWriteItem", {"RequestItems": left})
-                left = answer.get("UnprocessedItems") or {}
-                if not left:
+                answer = self._dynamodb.call("BatchWriteItem", {"RequestItems": unprocessed})
+                unprocessed = answer.get("UnprocessedItems") or {}
+                if not unprocessed:
                     break
             else:
                 raise AwsError("dynamodb:BatchWriteItem", "Unprocessed", "DynamoDB is busy")

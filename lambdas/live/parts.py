@@ -1,11 +1,14 @@
-"""A part of a channel's audience: a range of places in the registry, which is served by itself."""
+"""A part of a channel's audience: the connections in a range of places in the registry.
+
+Each part is served by one invocation at a time, independently of the other parts.
+"""
 
 import dataclasses
 import math
 
 from lambdas.common.connections import FIRST_PLACE, HASH_DIGITS, LAST_PLACE
 
-# Whoever is among no more is sent an event at once, by whoever has it.
+# Up to so many viewers the invocation that received an event posts it to all of them at once.
 SMALL_AUDIENCE = 100
 # What one invocation serves in half a second with the default budget of posts.
 VIEWERS = 5_000
@@ -16,7 +19,7 @@ _HASHES: int = 16**HASH_DIGITS
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Part:
-    """Part ``index``, counted from 0, ``of`` so many of a channel's audience."""
+    """Part number ``index`` (from 0) of a channel's audience, which is divided into ``of`` parts."""
 
     streamer_id: str
     index: int
@@ -43,13 +46,11 @@ def parts(streamer_id: str, of: int) -> list[Part]:
 
 
 def number_of_parts(connections: int, last_place: str) -> int:
-    """In how many parts an audience is best served whose first connections reach to this place."""
-    digits = last_place[:HASH_DIGITS]
-    try:
-        viewers = connections * _HASHES / (int(digits, 16) + 1)
-    except ValueError:
-        # Stored by a version that knew no hashes, at most a quarter of an hour ago.
-        return 1
+    """In how many parts to serve an audience whose first ``connections`` end at ``last_place``.
+
+    Hashes are spread evenly, so these two tell about how many viewers there are.
+    """
+    viewers = connections * _HASHES / (int(last_place[:HASH_DIGITS], 16) + 1)
     return int(2 ** min(max(round(math.log2(viewers / VIEWERS)), 0), math.log2(MOST_PARTS)))
 
 

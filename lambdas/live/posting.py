@@ -1,4 +1,7 @@
-"""Posting frames to connections: how fast, how often again, and whom to leave."""
+"""Posting frames to connections: how fast, what follows from each answer, and when to give up.
+
+Who is gone, or was given up, is only noted here; ``unserved.py`` does what follows.
+"""
 
 import dataclasses
 import heapq
@@ -19,21 +22,23 @@ from lambdas.live.rate_limiter import RateLimiter
 HANDSHAKE_SECONDS = 5
 # Enough to keep API Gateway busy for the time that an answer takes, few enough to notice a 429 early.
 POSTS_AT_ONCE = 200
-# They are sent after so many, so that the other side works while more are made.
+# Posts are started so many at a time, so that API Gateway works on them while more are made.
 POSTS_IN_A_GO = 16
-# A post that is not answered within this is given up, and tried once more.
+# After so long without an answer a post is cancelled and tried again.
 ANSWER_SECONDS = 2.0
-# Whoever cannot be served within this is left, whatever the reason.
+# After so long a connection that could not be served is given up, whatever the reason.
 POSTING_SECONDS = 5.0
-# Whoever is not served when everybody else is, is left after this, or after this if there was no answer yet.
+# When all others are served, the rest is given up after the first of these; after the second while a
+# connection has not answered at all.
 GRACE_SECONDS, ANSWER_GRACE_SECONDS = 0.2, 1.0
-# A client's buffer is taken for full when the account's limit would explain the row of 429 less often.
+# API Gateway answers 429 when the account's limit is reached, and when one client's buffer is full. It is
+# assumed to be the buffer when so many 429 in a row are less probable than this by the account's limit.
 BY_CHANCE = 0.0001
 # Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
 BACKOFF_SECONDS = 0.02
 MOST_BACKOFF_SECONDS = 2.0
 
-# In a frame's place: the connection is closed.
+# Posting this instead of a frame closes the connection.
 CLOSE = Frame(b"")
 
 # A post that was not answered: the socket broke, or there was silence.
@@ -42,17 +47,17 @@ FORBIDDEN, GONE, TOO_MANY_REQUESTS, INTERNAL_SERVER_ERROR = 403, 410, 429, 500
 
 
 class ForbiddenError(Exception):
-    """API Gateway refuses to be called at all: it is about us, not about a connection."""
+    """API Gateway refuses every call of this function; no connection is the reason."""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Posting:
-    """The frames that one connection is to get, in this order, and how far that is.
+    """The frames that one connection is to get, in this order, and how many it has got.
 
     ``posted`` frames have arrived; the next one has failed ``failures`` times in a row, the last time with
-    this ``status``; ``chance`` is how probable its 429 are if they are the account's. ``page`` is the number
-    of the page of connections that it belongs to. ``full_since`` (Unix time, or 0) is since when the
-    connection has taken nothing. ``overtaken`` means that there was more to post meanwhile, which the
+    ``status``; ``chance`` is how probable its 429 are if the account's limit is the reason. ``page`` is the
+    number of the page of connections that it belongs to. ``full_since`` (Unix time, or 0) is since when the
+    connection has taken nothing. ``overtaken`` means that there were newer frames meanwhile, which the
     connection did not get.
     """
 
@@ -75,7 +80,7 @@ class Posting:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a post: API Gateway's status and the beginning of its text, or why there was none."""
+    """The result of a post: API Gateway's status and the beginning of its text, or why it has none."""
 
     posting: Posting
     status: int
@@ -83,26 +88,26 @@ class Answer:
 
 
 class Transport(Protocol):
-    """Carries posts to API Gateway. What is under way is known by its posting."""
+    """Sends posts to API Gateway; each posting has at most one post under way."""
 
     def start(self, posting: Posting, frame: Frame, seconds: float) -> None:
         """Begin to post the frame to the posting's connection, or to close that if the frame is ``CLOSE``.
 
-        After so many seconds without an answer it is answered ``SILENT``.
+        If there is no answer within ``seconds``, its answer is ``SILENT``.
         """
 
     def answers(self, seconds: float) -> list[Answer]:
-        """What has been answered; if nothing has, wait for it, so many seconds at most, or fewer."""
+        """The answers since the last call; if there are none, wait up to ``seconds`` for some."""
 
     def cancel(self, posting: Posting) -> None:
-        """Forget the post: it is not answered any more."""
+        """Cancel the post: there will be no answer."""
 
 
 @dataclasses.dataclass(slots=True)
 class Outcome:
     """What became of an invocation's postings.
 
-    Frames were ``posted``, posts ``retried`` and ``throttled``, connections are ``gone`` or were ``left``.
+    Frames were ``posted``, posts ``retried`` and ``throttled``; connections are ``gone`` or ``given_up``.
     ``arrived`` is when (Unix time) a frame reached the last of its viewers; ``problem`` is what was wrong
     with the last post that was refused.
     """
@@ -111,7 +116,7 @@ class Outcome:
     retried: int = 0
     throttled: int = 0
     gone: int = 0
-    left: int = 0
+    given_up: int = 0
     arrived: dict[Frame, float] = dataclasses.field(default_factory=dict)
     problem: str = ""
 
@@ -119,7 +124,7 @@ class Outcome:
 class Poster:
     """Posts to the connections of one WebSocket API; its rate outlives an invocation.
 
-    What was started is under way until it is served, gone or left; everything else goes on meanwhile.
+    A posting is under way from its start until its connection is served, gone or given up.
     """
 
     def __init__(self, transport: Transport, clock: Clock = time) -> None:
@@ -133,29 +138,29 @@ class Poster:
         self._numbers = itertools.count()
         self._served_at = -math.inf
         self._gone: list[Posting] = []
-        self._left: list[Posting] = []
+        self._given_up: list[Posting] = []
 
     def begin(self) -> None:
         """Begin an invocation: with a new ``outcome``, and nothing under way."""
-        self._leave_all()
+        self._give_up_all()
         self.take_unserved()
         self.outcome = Outcome()
 
     def take_unserved(self) -> tuple[list[Posting], list[Posting]]:
-        """Whose connections are gone, and who was left, since this was asked last."""
-        gone, left = self._gone, self._left
-        self._gone, self._left = [], []
-        return gone, left
+        """The postings whose connections are gone, and those given up, since the last call of this."""
+        gone, given_up = self._gone, self._given_up
+        self._gone, self._given_up = [], []
+        return gone, given_up
 
     def under_way(self) -> list[Posting]:
-        """What has been started and is neither served nor gone nor left."""
+        """The postings that were started and are neither served nor gone nor given up."""
         return [*self._posted, *(posting for _, _, posting in self._later)]
 
     def deliver(self, postings: Sequence[Posting], until: float) -> int:
-        """Start the postings, and go on with what is under way.
+        """Start the postings, and continue those that are under way.
 
-        Returns how many were started by ``until`` (``monotonic``), when it ends at the latest. It waits for
-        nobody's answer: what is not settled goes on in the next call. Raises ForbiddenError.
+        Returns how many were started by ``until`` (``monotonic``), when it ends at the latest. It does not
+        wait for the last answers: the next call of a method continues. Raises ForbiddenError.
         """
         fresh, started = iter(postings), 0
         while started < len(postings) and (now := self._clock.monotonic()) < until:
@@ -163,20 +168,20 @@ class Poster:
             self._take_answers(self._pause(now, until, now) if started < len(postings) else 0.0)
         return started
 
-    def leave(self, postings: Sequence[Posting]) -> None:
-        """Count postings that could not be started as left."""
+    def give_up(self, postings: Sequence[Posting]) -> None:
+        """Give up postings that could not be started in time."""
         for posting in postings:
-            self._leave(posting)
+            self._give_up(posting)
 
     def wait(self, until: float) -> None:
-        """Go on with what is under way until ``until`` (``monotonic``), or until nothing is."""
+        """Continue what is under way until ``until`` (``monotonic``), or until nothing is."""
         while (self._posted or self._later) and (now := self._clock.monotonic()) < until:
             self._start_some(now, iter(()))
             again_at = self._later[0][0] if self._later else math.inf
             self._take_answers(self._pause(now, until, again_at))
 
     def finish(self, until: float) -> None:
-        """Wait for the last answers; whoever is not served when everybody else is, is left.
+        """Wait for the last answers; give up those that are still not served some time after all others.
 
         It ends at ``until`` (``monotonic``) at the latest. Raises ForbiddenError.
         """
@@ -186,33 +191,33 @@ class Poster:
             if now >= max(began, self._served_at) + grace:
                 break
             self.wait(min(until, now + GRACE_SECONDS / 10))
-        self._leave_all()
+        self._give_up_all()
 
     def _awaits_first_answer(self) -> bool:
-        """Whether somebody was posted to and neither answered nor kept silence yet."""
+        """Whether a connection's first post is still waiting for its answer."""
         return any(not posting.failures for posting in self._posted)
 
     def _start_some(self, now: float, fresh: Iterator[Posting]) -> int:
-        """Start posts, those first whose time has come again; returns how many fresh ones were among them."""
+        """Start posts, first the retries that are due; returns how many of ``fresh`` were started."""
         room = min(POSTS_AT_ONCE - len(self._posted), POSTS_IN_A_GO, self.rate.available(now))
-        posts = of_fresh = 0
+        posts = started = 0
         while posts < room:
             if self._later and self._later[0][0] <= now:
                 posting = heapq.heappop(self._later)[2]
             elif following := next(fresh, None):
                 posting = following
                 posting.tried_at = now
-                of_fresh += 1
+                started += 1
             else:
                 break
             self._posted[posting] = None
             self._transport.start(posting, posting.frames[posting.posted], ANSWER_SECONDS)
             posts += 1
         self.rate.spend(posts)
-        return of_fresh
+        return started
 
     def _pause(self, now: float, until: float, next_at: float) -> float:
-        """Seconds to wait for answers: until ``next_at``, when there is somebody to post to, or longer."""
+        """Seconds to wait for answers: until the next post is due (``next_at``) and may start."""
         if len(self._posted) < POSTS_AT_ONCE:
             until = min(until, max(next_at, now + self.rate.wait()))
         return max(until - now, 0.0)
@@ -222,14 +227,14 @@ class Poster:
             self._clock.sleep(seconds)
             return
         for answer in self._transport.answers(seconds):
-            self._settle(answer)
+            self._handle(answer)
 
-    def _settle(self, answer: Answer) -> None:
+    def _handle(self, answer: Answer) -> None:
         """Decide what follows from an answer.
 
         410 means that the connection is gone, unless its handshake may still be under way. 429 and silence
         slow all posts down if many connections answer so. 403 stops everything. 429, 5xx, resets and silence
-        are tried again, ever more rarely.
+        are tried again, with growing pauses.
         """
         posting, status = answer.posting, answer.status
         self._posted.pop(posting, None)
@@ -241,7 +246,7 @@ class Poster:
             return
         problem = f"HTTP {status} {answer.text}".rstrip() if status not in (BROKEN, SILENT) else answer.text
         if status == FORBIDDEN:
-            self._leave_all()
+            self._give_up_all()
             raise ForbiddenError(problem)
         if status == GONE and self._clock.time() - posting.connection.renewed_at > HANDSHAKE_SECONDS:
             self._is_gone(posting)
@@ -250,11 +255,11 @@ class Poster:
         self.outcome.throttled += status == TOO_MANY_REQUESTS
         posting.failures += 1
         if self._is_hopeless(posting):
-            self._leave(posting)
+            self._give_up(posting)
         else:
             self.outcome.retried += 1
             backoff = min(MOST_BACKOFF_SECONDS, BACKOFF_SECONDS * 2 ** (posting.failures - 1))
-            # Spread over the time, not kept from anybody who might guess it.
+            # Random numbers that spread the retries; they need not be hard to guess.
             self._push(self._clock.monotonic() + random.uniform(0, backoff), posting)  # noqa: S311
 
     def _arrived(self, posting: Posting) -> None:
@@ -271,22 +276,23 @@ class Poster:
         if posting.posted < len(posting.frames):
             self._push(0.0, posting)
         elif posting.overtaken:
-            self._leave(posting)
+            # It missed the newer frames, so it is to get the mark.
+            self._give_up(posting)
 
     def _is_gone(self, posting: Posting) -> None:
         self.outcome.gone += 1
         self._gone.append(posting)
 
-    def _leave(self, posting: Posting) -> None:
-        self.outcome.left += 1
-        self._left.append(posting)
+    def _give_up(self, posting: Posting) -> None:
+        self.outcome.given_up += 1
+        self._given_up.append(posting)
 
     def _is_hopeless(self, posting: Posting) -> bool:
-        """Whether another try would only cost time."""
+        """Whether there is no use in trying again."""
         if self._clock.monotonic() - posting.tried_at > POSTING_SECONDS:
             return True
         if posting.status == TOO_MANY_REQUESTS:
-            # API Gateway says the same of a full client and of the account's limit; that meets everybody.
+            # By the account's limit each post is throttled with this probability.
             posting.chance *= self.rate.throttled_part()
             return posting.chance < BY_CHANCE
         return posting.is_refused()
@@ -294,10 +300,10 @@ class Poster:
     def _push(self, at: float, posting: Posting) -> None:
         heapq.heappush(self._later, (at, next(self._numbers), posting))
 
-    def _leave_all(self) -> None:
+    def _give_up_all(self) -> None:
         for posting in self._posted:
             self._transport.cancel(posting)
         for posting in self.under_way():
-            self._leave(posting)
+            self._give_up(posting)
         self._posted.clear()
         self._later.clear()

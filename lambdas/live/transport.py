@@ -24,7 +24,7 @@ QUOTED = {code: quote(chr(code), safe="") for code in range(128)}
 
 
 class CurlTransport:
-    """Carries posts to one WebSocket API; its sockets outlive an invocation."""
+    """Sends posts to one WebSocket API; its sockets outlive an invocation."""
 
     def __init__(self, endpoint: str) -> None:
         """Post below ``endpoint`` (``https://…/<stage>``); the environment has the credentials."""
@@ -62,7 +62,7 @@ class CurlTransport:
         self._multi.add_handle(handle)
 
     def answers(self, seconds: float) -> list[Answer]:
-        """What has been answered; if nothing has, wait for it, so many seconds at most, or fewer."""
+        """The answers since the last call; if there are none, wait up to ``seconds`` for some."""
         self._multi.perform()
         if not (answers := self._take()) and seconds > 0:
             libcurls = self._multi.timeout() / 1000
@@ -72,7 +72,7 @@ class CurlTransport:
         return answers
 
     def cancel(self, posting: Posting) -> None:
-        """Forget the post: it is not answered any more."""
+        """Cancel the post: there will be no answer."""
         if handle := self._handles.get(posting):
             self._release(handle)
 

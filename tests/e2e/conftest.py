@@ -64,10 +64,11 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     assert not endpoints.exists(), "endpoints.json is deleted when the cloud stops"
 
 
-@pytest.fixture(scope="session")
-def viewer(cloud: Cloud) -> Viewer:
-    """A viewer without a browser."""
-    return Viewer.sign_in(cloud, "vera_viewer")
+@pytest.fixture(scope="module")
+def viewer(cloud: Cloud, request: pytest.FixtureRequest) -> Viewer:
+    """A viewer without a browser, one for each module: nobody may follow more than 20 channels at once."""
+    name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
+    return Viewer.sign_in(cloud, f"viewer_{name}"[:25])
 
 
 @pytest.fixture(scope="session")

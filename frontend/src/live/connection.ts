@@ -115,7 +115,7 @@ export class LiveConnection {
   }
 
   /** Tries at once instead of when it is due, unless the server asked to wait: the network or the viewer is back. */
-  retry(): void {
+  retryNow(): void {
     if (this.#cancelRetry && this.environment.clock.now() >= this.#notBefore) void this.#connect();
   }
 
@@ -203,19 +203,19 @@ export class LiveConnection {
   #lost(socket: HeartbeatSocket): void {
     if (socket === this.#next) {
       this.#next = null;
-      this.#retry(null);
+      this.#scheduleRetry(null);
       return;
     }
     // A connection that lasted was a success: the backoff starts anew.
     this.#failures = socket.age >= STABLE_AFTER ? LOSS - 1 : Math.max(this.#failures, LOSS - 1);
     this.#closeCurrent();
     if (this.#attempting) this.#change({ status: "reconnecting" });
-    else this.#retry(null);
+    else this.#scheduleRetry(null);
   }
 
   #failed(error: unknown): void {
     if (!(error instanceof ApiError)) {
-      this.#retry(null);
+      this.#scheduleRetry(null);
       return;
     }
     const { status, message, retryAfter } = error;
@@ -224,12 +224,12 @@ export class LiveConnection {
     else if (status >= 400 && status < 500 && status !== 408 && status !== 429) this.#end("refused", message);
     else {
       if (retryAfter !== null) this.#notBefore = this.environment.clock.now() + retryAfter;
-      this.#retry(message);
+      this.#scheduleRetry(message);
     }
   }
 
   /** Schedules the next attempt: after what the server asked for, plus a random wait that grows with failures. */
-  #retry(message: string | null): void {
+  #scheduleRetry(message: string | null): void {
     this.#abandon();
     this.#failures += 1;
     const now = this.environment.clock.now();

@@ -41,7 +41,12 @@ def test_the_broadcaster_has_the_models_settings(prod: Stage) -> None:
     function = prod.resources["Live/Broadcaster"].properties
     assert function["Timeout"] == deployment.TIMEOUT_SECONDS
     assert function["ReservedConcurrentExecutions"] == deployment.RESERVED_CONCURRENCY
-    assert function["Environment"]["Variables"].keys() >= deployment.ENVIRONMENT.keys()
+
+
+def test_the_functions_have_the_models_settings(prod: Stage) -> None:
+    functions = [prod.resources[f"Live/{name}"].properties for name in ("Broadcaster", "Connection")]
+    variables = {name for function in functions for name in function["Environment"]["Variables"]}
+    assert variables >= deployment.ENVIRONMENT.keys()
 
 
 def test_the_websocket_api_has_the_models_throttle(prod: Stage) -> None:

@@ -27,8 +27,8 @@ def function(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Function:
-    monkeypatch.setattr("lambdas.live.stragglers.AGAIN_SECONDS", 0)
-    monkeypatch.setattr("lambdas.live.serving.INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("lambdas.live.unserved.RETRY_SECONDS", 0)
+    monkeypatch.setattr("lambdas.live.serving.ROUND_SECONDS", 0.0)
     return load(
         monkeypatch,
         capsys,
@@ -66,8 +66,8 @@ class Lambda:
                 self.queues.delete(record)
         return [record["body"] for record in records if record["messageId"] in failed]
 
-    def tell(self, *messages: Event | TopicsFrame | str) -> list[str]:
-        """Broadcast, and serve what is called for, as long as something is."""
+    def send(self, *messages: Event | TopicsFrame | str) -> list[str]:
+        """Broadcast, and serve the parts until no request is left."""
         failed = self.invoke("broadcast", *messages)
         while records := self.queues.receive("fan-out"):
             for record in records:
@@ -131,7 +131,7 @@ def test_every_viewer_of_the_channel_gets_its_events_and_nobody_else(
     watch(registry, "1337", "a=", "b=")
     watch(registry, "42", "c=")
     first, second, other = event("1"), event("2"), event("3", "42")
-    assert broadcaster.tell(first, other, second) == []
+    assert broadcaster.send(first, other, second) == []
     together = [{"type": "events", "events": [first.to_dict(), second.to_dict()]}]
     assert connections_api.posted == {
         "a=": together,
@@ -165,10 +165,10 @@ def test_a_large_audience_is_served_in_parts(
     watch(registry, "1337", *viewers)
     assert broadcaster.invoke("broadcast", event("1"), event("2")) == []
     assert connections_api.attempts == []
-    calls = broadcaster.queues.receive("fan-out")
-    assert 4 <= len(calls) <= 16, "one for each part"
-    for call in calls:
-        assert broadcaster.function({"Records": [call]}) == {"batchItemFailures": []}
+    requests = broadcaster.queues.receive("fan-out")
+    assert 4 <= len(requests) <= 16, "one for each part"
+    for request in requests:
+        assert broadcaster.function({"Records": [request]}) == {"batchItemFailures": []}
     assert sorted(connections_api.attempts) == viewers
     assert all(ids(frames) == [["1", "2"]] for frames in connections_api.posted.values())
     assert left_in_inboxes(dynamodb) == []
@@ -178,14 +178,14 @@ def test_what_does_not_fit_into_one_frame_comes_in_several_in_order(
     registry: Client, connections_api: ConnectionsApi, broadcaster: Lambda
 ) -> None:
     watch(registry, "1337", "a")
-    assert broadcaster.tell(*[event(str(number), text="x" * 12_000) for number in range(5)]) == []
+    assert broadcaster.send(*[event(str(number), text="x" * 12_000) for number in range(5)]) == []
     assert ids(connections_api.posted["a"]) == [["0"], ["1", "2"], ["3", "4"]]
 
 
 def test_a_channel_that_nobody_watches_costs_no_post(
     connections_api: ConnectionsApi, broadcaster: Lambda
 ) -> None:
-    assert broadcaster.tell(event("1")) == []
+    assert broadcaster.send(event("1")) == []
     assert connections_api.attempts == []
     assert "DeliveryAge" not in broadcaster.function.metrics
 
@@ -198,8 +198,8 @@ def test_a_busy_channels_events_gather_in_the_inbox_and_travel_together(
         assert broadcaster.invoke("broadcast", event(f"{number}-0"), event(f"{number}-1")) == []
     at_once = ids(connections_api.posted["a"])
     assert 3 <= len(at_once) < 10, "a few in a row"
-    (call,) = broadcaster.queues.receive("fan-out")
-    assert broadcaster.function({"Records": [call]}) == {"batchItemFailures": []}
+    (request,) = broadcaster.queues.receive("fan-out")
+    assert broadcaster.function({"Records": [request]}) == {"batchItemFailures": []}
     assert len(connections_api.posted["a"]) == len(at_once) + 1
     assert sorted(all_ids(connections_api.posted["a"])) == [f"{n}-{i}" for n in range(10) for i in range(2)]
     assert left_in_inboxes(dynamodb) == []
@@ -212,7 +212,7 @@ def test_more_than_a_frame_holds_is_cut_to_the_newest_with_a_mark(
     watch(registry, "1337", *"abcde")
     for first in range(0, 150, 10):
         broadcaster.invoke("broadcast", *[event(f"{first + number:03}") for number in range(10)])
-    broadcaster.tell()
+    broadcaster.send()
     for frames in connections_api.posted.values():
         assert len(all_ids(frames)) <= MAX_EVENTS
         assert all_ids(frames)[-1] >= "140"
@@ -224,7 +224,7 @@ def test_events_that_come_too_late_leave_a_mark(
     registry: Client, connections_api: ConnectionsApi, broadcaster: Lambda
 ) -> None:
     watch(registry, "1337", "a")
-    assert broadcaster.tell(event("late", age=31), event("in-time", age=5)) == []
+    assert broadcaster.send(event("late", age=31), event("in-time", age=5)) == []
     (frame,) = connections_api.posted["a"]
     assert (all_ids([frame]), frame["missed"]) == (["in-time"], True)
 
@@ -235,8 +235,8 @@ def test_events_that_have_waited_too_long_in_the_inbox_leave_a_mark(
 ) -> None:
     watch(registry, "1337", *"abcde")
     broadcaster.invoke("broadcast", event("1"))
-    monkeypatch.setattr("lambdas.live.news.MAX_AGE_SECONDS", 0.0)
-    broadcaster.tell()
+    monkeypatch.setattr("lambdas.live.update.MAX_AGE_SECONDS", 0.0)
+    broadcaster.send()
     assert connections_api.posted == {viewer: [MARK] for viewer in "abcde"}
 
 
@@ -244,7 +244,7 @@ def test_an_event_too_large_for_a_frame_leaves_a_mark(
     registry: Client, connections_api: ConnectionsApi, broadcaster: Lambda
 ) -> None:
     watch(registry, "1337", "a")
-    assert broadcaster.tell(event("huge", text="x" * MAX_FRAME_BYTES)) == []
+    assert broadcaster.send(event("huge", text="x" * MAX_FRAME_BYTES)) == []
     assert connections_api.posted == {"a": [MARK]}
 
 
@@ -265,7 +265,7 @@ def test_nobody_is_skipped_who_stays_while_others_come_and_go(
         return page
 
     monkeypatch.setattr("lambdas.live.serving.connections.read", read_while_others_move)
-    assert broadcaster.tell(event("1")) == []
+    assert broadcaster.send(event("1")) == []
     assert {name: len(connections_api.posted.get(name, [])) for name in staying} == dict.fromkeys(staying, 1)
     assert all(len(frames) == 1 for frames in connections_api.posted.values())
 
@@ -275,7 +275,7 @@ def test_a_gone_connection_is_removed_and_the_others_are_served(
 ) -> None:
     watch(registry, "1337", "a", "gone", "z")
     connections_api.statuses["gone"] = 410
-    assert broadcaster.tell(event("1")) == []
+    assert broadcaster.send(event("1")) == []
     assert sorted(connections_api.posted) == ["a", "z"]
     assert watching(registry, "1337") == ["a", "z"]
     assert sum(broadcaster.function.metrics["ConnectionsGone"]) == 1
@@ -291,7 +291,7 @@ def test_a_connection_whose_handshake_still_runs_is_tried_again_and_kept(
     monkeypatch.setattr(
         connections_api, "answer", lambda id_, body: next(statuses, None) or answer(id_, body)
     )
-    assert broadcaster.tell(event("1")) == []
+    assert broadcaster.send(event("1")) == []
     assert len(connections_api.posted["opening"]) == 1
     assert watching(registry, "1337") == ["opening"]
 
@@ -301,7 +301,7 @@ def test_a_connection_that_is_gone_before_its_handshake_could_be_over_is_removed
 ) -> None:
     watch(registry, "1337", "a", "closed-at-once", since=3.5)
     connections_api.statuses["closed-at-once"] = 410
-    assert broadcaster.tell(event("1")) == []
+    assert broadcaster.send(event("1")) == []
     assert watching(registry, "1337") == ["a"]
     assert connections_api.attempts.count("closed-at-once") > 1
 
@@ -328,7 +328,7 @@ def test_a_passing_failure_is_overcome_within_the_invocation(
 
 @pytest.mark.parametrize("status", [429, 500])
 @pytest.mark.parametrize("viewers", [50, 3])
-def test_a_viewer_who_was_left_is_told_later_that_there_was_more(
+def test_a_viewer_who_was_given_up_gets_the_mark_later(
     registry: Client, connections_api: ConnectionsApi, broadcaster: Lambda, status: int, viewers: int
 ) -> None:
     others = [f"{number:03}" for number in range(viewers)]
@@ -337,14 +337,14 @@ def test_a_viewer_who_was_left_is_told_later_that_there_was_more(
     assert broadcaster.invoke("broadcast", event("1")) == []
     assert sorted(connections_api.posted) == others
     connections_api.statuses.clear()
-    broadcaster.tell()
+    broadcaster.send()
     assert connections_api.posted.pop("slow") == [MARK]
     assert all(ids(frames) == [["1"]] for frames in connections_api.posted.values())
     assert watching(registry, "1337") == sorted(["slow", *others])
 
 
 @pytest.mark.usefixtures("large_audiences")
-def test_a_viewer_of_a_large_audience_who_does_not_read_is_left_out_and_told_later(
+def test_a_viewer_of_a_large_audience_who_does_not_read_is_passed_over_and_gets_the_mark_later(
     registry: Client,
     connections_api: ConnectionsApi,
     broadcaster: Lambda,
@@ -360,7 +360,7 @@ def test_a_viewer_of_a_large_audience_who_does_not_read_is_left_out_and_told_lat
         return answer(connection_id, body)
 
     monkeypatch.setattr(connections_api, "answer", recover)
-    assert broadcaster.tell(event("1")) == []
+    assert broadcaster.send(event("1")) == []
     assert connections_api.posted.pop("slow") == [MARK]
     assert {id_: ids(frames) for id_, frames in connections_api.posted.items()} == {
         id_: [["1"]] for id_ in "abcd"
@@ -375,10 +375,10 @@ def test_a_viewer_who_takes_nothing_for_some_seconds_is_closed(
     monkeypatch: pytest.MonkeyPatch,
     status: int,
 ) -> None:
-    monkeypatch.setattr("lambdas.live.stragglers.FULL_SECONDS", 0.5)
+    monkeypatch.setattr("lambdas.live.unserved.FULL_SECONDS", 0.5)
     watch(registry, "1337", "full", *"abc")
     connections_api.statuses["full"] = status
-    assert broadcaster.tell(event("1")) == []
+    assert broadcaster.send(event("1")) == []
     assert connections_api.closed == ["full"]
     assert watching(registry, "1337") == ["a", "b", "c"]
 
@@ -406,11 +406,11 @@ def test_an_api_that_cannot_be_reached_costs_nobody_the_mark(
     connections_api.stop()
     assert broadcaster.invoke("broadcast", event("1"), event("2", "42")) == []
     (entry,) = [item for item in left_in_inboxes(dynamodb) if "content" in item]
-    assert {id_ for id_, *_ in json.loads(entry["content"]["S"])["behind"]} == {"a", "b"}
+    assert {id_ for id_, *_ in json.loads(entry["content"]["S"])["unserved"]} == {"a", "b"}
     assert sum(broadcaster.function.metrics["FramesFailed"]) == 2
 
 
-def test_what_cannot_be_put_off_comes_again(
+def test_a_message_comes_again_if_its_unserved_viewers_could_not_be_noted(
     registry: Client, connections_api: ConnectionsApi, broadcaster: Lambda, dynamodb: "DynamoDBClient"
 ) -> None:
     watch(registry, "1337", "a")
@@ -467,7 +467,7 @@ def test_many_viewers_are_served_side_by_side(
 ) -> None:
     viewers = [f"viewer-{number:03}" for number in range(100)]
     watch(registry, "1337", *viewers)
-    assert broadcaster.tell(event("1")) == []
+    assert broadcaster.send(event("1")) == []
     assert sorted(connections_api.posted) == viewers
     # Posting is at least once: a socket that breaks after a post was taken has it posted again.
     assert sum(len(frames) > 1 for frames in connections_api.posted.values()) < 10
@@ -479,6 +479,6 @@ def test_a_change_of_topics_reaches_the_viewers_of_its_channel(
     watch(registry, "1337", "a=")
     watch(registry, "42", "b=")
     topics = [{"event_type": "channel.cheer", "status": "absent", "reason": "consent_required"}]
-    assert broadcaster.tell(TopicsFrame("1337", topics, 1)) == []
+    assert broadcaster.send(TopicsFrame("1337", topics, 1)) == []
     assert connections_api.posted == {"a=": [json.loads(TopicsFrame("1337", topics, 1).frame())]}
     assert "DeliveryAge" not in broadcaster.function.metrics

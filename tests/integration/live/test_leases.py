@@ -118,18 +118,18 @@ class Stage:
             return None
 
     def serve_all(self) -> None:
-        """Serve what is called for, as long as something is."""
+        """Serve parts until no request is left."""
         while self.queue:
             report = self.invoke(self.queue.pop(0))
             assert report
             assert report.failed == []
 
-    def told(self, viewer: str) -> list[str]:
+    def got(self, viewer: str) -> list[str]:
         """The ids of the events that a viewer got, and "missed" for a mark."""
-        told = []
+        got = []
         for frame in map(json.loads, self.world.got.get(viewer, [])):
-            told += [event["id"] for event in frame["events"]] + ["missed"] * ("missed" in frame)
-        return told
+            got += [event["id"] for event in frame["events"]] + ["missed"] * ("missed" in frame)
+        return got
 
     def inbox(self) -> list[Any]:
         """What is in the channel's inboxes, the lease included."""
@@ -182,20 +182,20 @@ def test_no_order_of_calls_loses_an_event_or_brings_two_to_serve_a_part(
     """One invocation serves a part while two bring more events."""
     stage = Stage(registry)
     stage.invoke(stage.event())
-    (call,) = stage.queue
+    (request,) = stage.queue
     stage.queue.clear()
-    actors = [Actor(stage, message) for message in (call, stage.event(), stage.event())]
+    actors = [Actor(stage, message) for message in (request, stage.event(), stage.event())]
     turns = iter(choices)
     while alive := [actor for actor in actors if not actor.is_over]:
         alive[next(turns, 0) % len(alive)].go_on()
-        assert len(stage.queue) <= 1, "one is called at a time"
+        assert len(stage.queue) <= 1, "one request at a time"
     for actor in actors:
         actor.join()
         assert actor.report
         assert actor.report.failed == []
     stage.serve_all()
     for viewer in VIEWERS:
-        assert sorted(stage.told(viewer)) == stage.sent, "everything, and once"
+        assert sorted(stage.got(viewer)) == stage.sent, "everything, and once"
     assert stage.inbox() == []
 
 
@@ -203,23 +203,23 @@ def test_no_order_of_calls_loses_an_event_or_brings_two_to_serve_a_part(
 def test_an_invocation_that_dies_while_it_serves_is_replaced(registry: Client, dies_at: int) -> None:
     stage = Stage(registry)
     stage.invoke(stage.event())
-    call = stage.queue.pop()
-    died = stage.invoke(call, dies_at) is None
+    request = stage.queue.pop()
+    died = stage.invoke(request, dies_at) is None
     stage.world.sleep(LEASE_SECONDS + 1)
     stage.invoke(stage.event())
     if died:
         # The queue brings it again.
-        stage.queue.append(call)
+        stage.queue.append(request)
     stage.serve_all()
     for viewer in VIEWERS:
-        assert set(stage.told(viewer)) == set(stage.sent)
-        assert len(stage.told(viewer)) <= 2 * len(stage.sent)
+        assert set(stage.got(viewer)) == set(stage.sent)
+        assert len(stage.got(viewer)) <= 2 * len(stage.sent)
     assert stage.inbox() == []
 
 
 @pytest.mark.parametrize("dies_at", range(6))
 @pytest.mark.parametrize("comes_again_after", [1, LEASE_SECONDS + 1])
-def test_an_invocation_that_dies_before_it_called_for_service_leaves_no_lease_behind(
+def test_an_invocation_that_dies_before_it_sent_its_request_leaves_no_lease_behind(
     registry: Client, dies_at: int, comes_again_after: float
 ) -> None:
     stage = Stage(registry)
@@ -230,7 +230,7 @@ def test_an_invocation_that_dies_before_it_called_for_service_leaves_no_lease_be
         stage.invoke(message)
     stage.serve_all()
     for viewer in VIEWERS:
-        assert set(stage.told(viewer)) == set(stage.sent)
+        assert set(stage.got(viewer)) == set(stage.sent)
     assert stage.inbox() == []
 
 
@@ -244,7 +244,7 @@ def test_what_is_not_done_in_time_is_handed_over_with_the_lease(registry: Client
         calls = itertools.count()
 
         def time_passes(calls: Iterator[int] = calls) -> None:
-            # The lease, a look, the first page, and then the second.
+            # The lease, the inbox, the first page, and then the second.
             if next(calls) == 3:
                 stage.world.sleep(3)
 
@@ -256,17 +256,17 @@ def test_what_is_not_done_in_time_is_handed_over_with_the_lease(registry: Client
         served += 1
     assert served >= 3
     for viewer in VIEWERS:
-        assert sorted(stage.told(viewer)) == stage.sent, "everything, and once"
+        assert sorted(stage.got(viewer)) == stage.sent, "everything, and once"
     assert stage.inbox() == []
 
 
 def test_a_message_that_comes_twice_brings_no_second_to_serve_a_part(registry: Client) -> None:
     stage = Stage(registry)
     stage.invoke(stage.event())
-    (call,) = stage.queue
+    (request,) = stage.queue
     stage.serve_all()
-    stage.invoke(call)
-    assert all(stage.told(viewer) == stage.sent for viewer in VIEWERS)
+    stage.invoke(request)
+    assert all(stage.got(viewer) == stage.sent for viewer in VIEWERS)
     assert stage.inbox() == []
 
 

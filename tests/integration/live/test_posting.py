@@ -174,11 +174,11 @@ def test_faults_of_every_kind_cost_nobody_a_frame_and_send_none_too_often(
     server.answer = fail_at_random
     frames = [f"frame {number}" for number in range(3)]
     outcome = run(poster, deliveries(150, *frames), 60)
-    gone, left = poster.take_unserved()
+    gone, given_up = poster.take_unserved()
     assert gone == []
-    assert outcome.posted == 3 * 150 - sum(3 - posting.posted for posting in left)
-    assert len(left) < 150, "some are served in full"
-    unserved = {posting.connection.id for posting in left}
+    assert outcome.posted == 3 * 150 - sum(3 - posting.posted for posting in given_up)
+    assert len(given_up) < 150, "some are served in full"
+    unserved = {posting.connection.id for posting in given_up}
     for connection, shown in server.shown.items():
         assert list(dict.fromkeys(shown)) == frames[: len(set(shown))], "in order"
         assert connection in unserved or set(shown) == set(frames)
@@ -229,7 +229,7 @@ def test_a_connection_is_closed_by_a_delete(server: TlsServer, poster: Poster) -
     assert server.closed == ["connection-000="]
 
 
-def test_a_refusal_stops_everything_and_is_told(server: TlsServer, poster: Poster) -> None:
+def test_a_refusal_stops_everything_and_is_raised(server: TlsServer, poster: Poster) -> None:
     server.answer = lambda _connection, _frame: 403
     with pytest.raises(ForbiddenError, match="HTTP 403"):
         run(poster, deliveries(1_000, "1"))
@@ -245,7 +245,7 @@ def test_a_server_with_an_unknown_certificate_gets_nothing(
     poster = Poster(CurlTransport(server.endpoint))
     poster.deliver(deliveries(1, "frame"), within(20))
     poster.finish(within(20))
-    assert poster.outcome.left == 1
+    assert poster.outcome.given_up == 1
     assert "certificate" in poster.outcome.problem
     assert server.requests == []
 

@@ -8,7 +8,7 @@ import pytest
 
 from lambdas.common import connections, tickets
 from lambdas.common.aws import AwsError, Client
-from lambdas.live.viewer_limits import TOO_MANY_CONNECTIONS
+from lambdas.live.connection_limits import TOO_MANY_CONNECTIONS
 from tests.integration.functions import Function, load
 from tests.integration.live.conftest import CONNECTIONS, TICKETS, VIEWERS, ConnectionsApi
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from benchmarks.scale import scenarios
-from lambdas.live import stragglers
+from lambdas.live import unserved
 from lambdas.live.inboxes import Inboxes
 from lambdas.live.serving import Serving
 
@@ -61,7 +61,7 @@ def test_without_a_look_after_the_release_events_are_left_alone(monkeypatch: pyt
 
 
 def test_a_viewer_who_never_reads_stays_if_nobody_drops_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stragglers, "FULL_SECONDS", float("inf"))
+    monkeypatch.setattr(unserved, "FULL_SECONDS", float("inf"))
     row = scenarios.some_never_read(size=0.05, seconds=32.0)
     assert row.figures["still there after 30 s"] == 5
     assert not row.ok

@@ -1,4 +1,4 @@
-"""A batch of queue messages is sorted out; a bad one fails alone."""
+"""A batch of queue messages is parsed; a bad one fails alone."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from lambdas.common.event import Event
 from lambdas.common.topics_frame import TopicsFrame
-from lambdas.live.batch import Batch, Call, sort_out
+from lambdas.live.batch import Batch, ServePart, parse_batch
 from lambdas.live.frames import MAX_FRAME_BYTES
-from lambdas.live.news import MAX_AGE_SECONDS, News, combine, frames
 from lambdas.live.parts import Part
+from lambdas.live.update import MAX_AGE_SECONDS, Update, combine, frames
 
 TIME = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -27,11 +27,11 @@ def record(number: int, body: str) -> dict[str, Any]:
 
 
 def received(*bodies: str) -> Batch:
-    return sort_out(record(number, body) for number, body in enumerate(bodies))
+    return parse_batch(record(number, body) for number, body in enumerate(bodies))
 
 
-def told(batch: Batch, streamer_id: str) -> News:
-    return combine(batch.news[streamer_id], TIME.timestamp())
+def combined(batch: Batch, streamer_id: str) -> Update:
+    return combine(batch.updates[streamer_id], TIME.timestamp())
 
 
 @given(streamers=st.lists(st.sampled_from(["1", "2", "3", None]), max_size=20))
@@ -47,21 +47,23 @@ def test_each_channel_has_its_events_in_order_and_what_is_none_is_refused(
     )
     for streamer in {streamer for streamer in streamers if streamer}:
         numbers = [number for number, other in enumerate(streamers) if other == streamer]
-        assert [each.id for each in told(batch, streamer).events] == [f"id-{number}" for number in numbers]
+        assert [each.id for each in combined(batch, streamer).events] == [
+            f"id-{number}" for number in numbers
+        ]
         assert batch.message_ids[streamer] == [f"message-{number}" for number in numbers]
     assert list(batch.refused) == [f"message-{n}" for n, streamer in enumerate(streamers) if not streamer]
 
 
-def test_an_event_too_large_for_a_frame_leaves_a_mark_instead() -> None:
+def test_an_event_too_large_for_a_frame_is_left_out_and_marked_as_missed() -> None:
     huge = event(0, "1", "x" * MAX_FRAME_BYTES)
-    news = told(received(huge.to_json(), event(1, "1").to_json()), "1")
-    assert ([each.id for each in news.events], news.missed) == (["id-1"], True)
+    update = combined(received(huge.to_json(), event(1, "1").to_json()), "1")
+    assert ([each.id for each in update.events], update.missed) == (["id-1"], True)
 
 
-def test_an_event_that_comes_too_late_leaves_a_mark_instead() -> None:
+def test_an_event_that_comes_too_late_is_left_out_and_marked_as_missed() -> None:
     late, in_time = (event(number, "1", age=MAX_AGE_SECONDS + 1 - number) for number in range(2))
-    news = told(received(late.to_json(), in_time.to_json()), "1")
-    assert ([each.id for each in news.events], news.missed) == (["id-1"], True)
+    update = combined(received(late.to_json(), in_time.to_json()), "1")
+    assert ([each.id for each in update.events], update.missed) == (["id-1"], True)
 
 
 def test_a_redelivered_event_in_one_batch_keeps_both_messages() -> None:
@@ -73,27 +75,29 @@ def test_a_redelivered_event_in_one_batch_keeps_both_messages() -> None:
 def test_topics_are_a_frame_of_their_own() -> None:
     topics = [{"event_type": "channel.raid", "status": "enabled", "reason": None}]
     batch = received(TopicsFrame("1", topics, 1).to_json(), event(1, "1").to_json())
-    topics_frame, events_frame = frames(told(batch, "1"), 1)
+    topics_frame, events_frame = frames(combined(batch, "1"), 1)
     assert topics_frame.data == TopicsFrame("1", topics, 1).frame()
     assert b"id-1" in events_frame.data
 
 
-def test_of_several_topics_the_newest_version_is_told() -> None:
-    news = [News(topics={"type": "topics", "topics": [], "version": version}) for version in (1, 3, 2)]
-    (frame,) = frames(combine(news, 0.0), 1)
+def test_of_several_topics_the_newest_version_is_sent() -> None:
+    update = [Update(topics={"type": "topics", "topics": [], "version": version}) for version in (1, 3, 2)]
+    (frame,) = frames(combine(update, 0.0), 1)
     assert frame.data == b'{"type":"topics","topics":[],"version":3}'
 
 
-def test_news_arrives_in_an_inbox_as_it_was() -> None:
-    news = News(
-        [*told(received(event(1, "1", "ё\ud800").to_json()), "1").events], missed=True, topics={"a": 1}
+def test_update_arrives_in_an_inbox_as_it_was() -> None:
+    update = Update(
+        [*combined(received(event(1, "1", "ё\ud800").to_json()), "1").events], missed=True, topics={"a": 1}
     )
-    assert News.from_dict(news.to_dict()) == news
+    assert Update.from_dict(update.to_dict()) == update
 
 
-def test_a_call_to_serve_a_part_arrives_as_it_was() -> None:
-    call = Call(Part("1", 2, 4), "token", {"place": "80000000#a", "joined": {"entry": [-1, "9"]}}, 5_000.0)
-    assert received(call.to_json()).calls == {"message-0": call}
+def test_a_request_to_serve_a_part_arrives_as_it_was() -> None:
+    request = ServePart(
+        Part("1", 2, 4), "token", {"place": "80000000#a", "added": {"entry": [-1, "9"]}}, 5_000.0
+    )
+    assert received(request.to_json()).requests == {"message-0": request}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +107,7 @@ def test_a_call_to_serve_a_part_arrives_as_it_was() -> None:
         "[]",
         "1",
         '{"type":"part"}',
-        '{"type":"part","part":{"streamer_id":"1"},"token":"","carousel":{},"per_second":0}',
+        '{"type":"part","part":{"streamer_id":"1"},"token":"","rotation":{},"per_second":0}',
         '{"type":"topics"}',
         '{"type":"what"}',
         "[" * 100_000,

@@ -64,8 +64,8 @@ def test_one_that_cannot_be_served_costs_the_others_no_more_than_the_grace(
     world.answer = lambda id_: status if id_ == "7" else 200
     assert run(poster, world, postings(51)) <= 5 * LATENCY + seconds
     assert poster.outcome.posted == 50
-    (left,) = poster.take_unserved()[1]
-    assert left.connection.id == "7"
+    (given_up,) = poster.take_unserved()[1]
+    assert given_up.connection.id == "7"
 
 
 def test_a_full_client_among_others_is_known_after_a_few_tries(poster: Poster, world: World) -> None:
@@ -75,7 +75,7 @@ def test_a_full_client_among_others_is_known_after_a_few_tries(poster: Poster, w
         poster.deliver([*others, *(postings(8)[7:] if page == 0 else [])], world.now + 60)
         poster.wait(world.now + LATENCY)
     assert world.tried["7"] <= 6
-    assert [left.connection.id for left in poster.take_unserved()[1]] == ["7"]
+    assert [posting.connection.id for posting in poster.take_unserved()[1]] == ["7"]
 
 
 def test_a_full_client_slows_nobody_down(poster: Poster, world: World) -> None:
@@ -103,14 +103,14 @@ def test_the_accounts_limit_is_taken_for_no_full_client(poster: Poster, world: W
     assert poster.rate.per_second < 4_000
 
 
-def test_who_keeps_silence_for_long_is_left_while_others_go_on(poster: Poster, world: World) -> None:
+def test_who_keeps_silence_for_long_is_given_up_while_others_go_on(poster: Poster, world: World) -> None:
     world.answer = lambda id_: SILENT if id_ == "7" else 200
     poster.deliver(postings(51), world.now + 60)
     began = world.now
     poster.wait(world.now + 60)
     assert world.tried["7"] > 1, "a dead socket is one chance"
     assert world.now - began <= POSTING_SECONDS + 2 * ANSWER_SECONDS
-    assert [left.connection.id for left in poster.take_unserved()[1]] == ["7"]
+    assert [posting.connection.id for posting in poster.take_unserved()[1]] == ["7"]
 
 
 def test_an_only_viewer_who_keeps_silence_costs_a_second(poster: Poster, world: World) -> None:
@@ -119,28 +119,28 @@ def test_an_only_viewer_who_keeps_silence_costs_a_second(poster: Poster, world: 
     assert len(poster.take_unserved()[1]) == 1
 
 
-def test_a_gone_connection_is_told_at_once(poster: Poster, world: World) -> None:
+def test_a_gone_connection_is_reported_at_once(poster: Poster, world: World) -> None:
     world.answer = lambda id_: 410 if id_ == "1" else 200
     run(poster, world, postings(3))
-    gone, left = poster.take_unserved()
-    assert ([posting.connection.id for posting in gone], left) == (["1"], [])
+    gone, given_up = poster.take_unserved()
+    assert ([posting.connection.id for posting in gone], given_up) == (["1"], [])
     assert world.tried["1"] == 1
 
 
 def test_a_connection_whose_handshake_may_still_run_is_not_gone(poster: Poster, world: World) -> None:
     world.answer = lambda _id: 410
     run(poster, world, postings(1, renewed_at=int(world.now) - HANDSHAKE_SECONDS + 1))
-    gone, left = poster.take_unserved()
-    assert (gone, len(left)) == ([], 1)
+    gone, given_up = poster.take_unserved()
+    assert (gone, len(given_up)) == ([], 1)
 
 
-def test_a_connection_that_api_gateway_does_not_know_how_to_serve_is_left(
+def test_a_connection_that_api_gateway_does_not_know_how_to_serve_is_given_up(
     poster: Poster, world: World
 ) -> None:
     world.answer = lambda _id: 400
     run(poster, world, postings(1))
-    (left,) = poster.take_unserved()[1]
-    assert left.is_refused()
+    (given_up,) = poster.take_unserved()[1]
+    assert given_up.is_refused()
     assert world.tried["0"] == 1
 
 
@@ -166,7 +166,7 @@ def test_a_connection_that_is_closed_counts_as_gone(poster: Poster, world: World
     assert poster.outcome.posted == 0
 
 
-def test_whoever_was_overtaken_is_left_although_served(poster: Poster, world: World) -> None:
+def test_a_connection_that_was_overtaken_is_given_up_although_served(poster: Poster, world: World) -> None:
     (posting,) = postings(1)
     poster.deliver([posting], world.now + 60)
     posting.overtaken = True
@@ -180,4 +180,4 @@ def test_an_invocation_begins_with_nothing_under_way(poster: Poster, world: Worl
     poster.begin()
     assert poster.under_way() == []
     assert poster.take_unserved() == ([], [])
-    assert poster.outcome.left == 0
+    assert poster.outcome.given_up == 0

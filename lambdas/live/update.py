@@ -1,4 +1,4 @@
-"""What a channel's viewers are to be told: events, that there were more, and how its topics stand."""
+"""An update: what a channel's viewers are to be sent."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,12 +7,12 @@ from typing import Any, Self
 from lambdas.common.event import Event
 from lambdas.live.frames import EncodedEvent, Frame, encode, pack
 
-# An event that could not be told earlier is not told any more: the page reads it from the record.
+# An event that could not be sent earlier is not sent any more: the browser reads it from the record.
 MAX_AGE_SECONDS = 30.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class News:
+class Update:
     """Events in the order received, whether some were ``missed``, and the content of a topics frame."""
 
     events: Sequence[EncodedEvent] = ()
@@ -20,7 +20,7 @@ class News:
     topics: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The news as an entry of an inbox."""
+        """The update as an entry of an inbox."""
         return {
             "events": [event.data.decode() for event in self.events],
             "missed": self.missed,
@@ -34,22 +34,25 @@ class News:
         return cls(events, content["missed"], content["topics"])
 
 
-def combine(news: Iterable[News], now: float) -> News:
-    """All news in one, without events older than 30 s at ``now`` (Unix time) or too large for a frame."""
-    news = list(news)
-    events = [event for each in news for event in each.events]
+def combine(updates: Iterable[Update], now: float) -> Update:
+    """All updates in one, without events older than 30 s at ``now`` (Unix time) or too large for a frame.
+
+    If it leaves out events, the result is ``missed``.
+    """
+    updates = list(updates)
+    events = [event for update in updates for event in update.events]
     fresh = [
         event for event in events if now - event.created_at.timestamp() <= MAX_AGE_SECONDS and event.fits()
     ]
-    topics = [each.topics for each in news if each.topics is not None]
-    return News(
+    topics = [update.topics for update in updates if update.topics is not None]
+    return Update(
         fresh,
-        missed=any(each.missed for each in news) or len(fresh) < len(events),
+        missed=any(update.missed for update in updates) or len(fresh) < len(events),
         topics=max(topics, key=lambda content: int(content.get("version", 0)), default=None),
     )
 
 
-def frames(news: News, most: int) -> list[Frame]:
-    """The frames that tell the news, at most ``most`` of them with events."""
-    packed = pack(news.events, missed=news.missed, most=most)
-    return packed if news.topics is None else [Frame(encode(news.topics)), *packed]
+def frames(update: Update, most: int) -> list[Frame]:
+    """The frames of the update, at most ``most`` of them with events."""
+    packed = pack(update.events, missed=update.missed, most=most)
+    return packed if update.topics is None else [Frame(encode(update.topics)), *packed]
