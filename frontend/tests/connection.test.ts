@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test, vi } from "vitest";
 import type { ChannelEvent } from "../src/api";
 import { LiveConnection, type LiveState } from "../src/live/connection";
 import { event } from "./events";
-import { FakeClock, fakeEnvironment, FakeSocket, MINUTE, SECOND, settle } from "./fakeEnvironment";
+import { FakeClock, fakeEnvironment, FakeSocket, MINUTE, SECOND, runPending } from "./fakeEnvironment";
 
 let clock: FakeClock;
 let sockets: FakeSocket[];
@@ -62,7 +62,7 @@ beforeEach(() => {
 
 async function start(): Promise<void> {
   connection.start();
-  await settle();
+  await runPending();
 }
 
 async function goLive(): Promise<void> {
@@ -138,7 +138,7 @@ describe("live", () => {
     socket().onclose?.();
     topicsVersion = 6;
     connection.retryNow();
-    await settle();
+    await runPending();
     expect(state().subscriptions).toEqual([]);
   });
 
@@ -235,7 +235,7 @@ describe("a frame from which events were left out", () => {
     socket().receive(marked);
     socket().onclose?.();
     connection.retryNow();
-    await settle();
+    await runPending();
     await open();
     await clock.pass(MINUTE);
     requests = [];
@@ -344,7 +344,7 @@ describe("reconnecting", () => {
     socket().onclose?.();
     connection.retryNow();
     connection.retryNow();
-    await settle();
+    await runPending();
     await open();
     expect(state().status).toBe("live");
     await clock.pass(2 * MINUTE);
@@ -358,7 +358,7 @@ describe("reconnecting", () => {
     expect(state().status).toBe("offline");
     online = true;
     connection.retryNow();
-    await settle();
+    await runPending();
     await open();
     expect(state().status).toBe("live");
   });
@@ -376,7 +376,7 @@ describe("reconnecting", () => {
     };
     requests = [];
     connection.retryNow();
-    await settle();
+    await runPending();
     await open();
     expect(shown()).toEqual(["old", "n4", "n3", "n2", "n1", "known"]);
     expect(asked("/events")).toBe(3);
@@ -391,7 +391,7 @@ describe("reconnecting", () => {
     socket().onclose?.();
     requests = [];
     connection.retryNow();
-    await settle();
+    await runPending();
     await open();
     expect(asked("/events")).toBe(3);
     expect(state().status).toBe("live");
@@ -480,7 +480,7 @@ describe("a page that nobody looks at", () => {
     expect(clock.pending).toBe(0);
     recorded = [event({ id: "missed" })];
     connection.shown();
-    await settle();
+    await runPending();
     await open();
     expect(state().status).toBe("live");
     expect(shown()).toEqual(["missed"]);
@@ -577,7 +577,7 @@ describe("stopping", () => {
   test("opens nothing when the answer comes too late", async () => {
     connection.start();
     connection.stop();
-    await settle();
+    await runPending();
     expect(sockets).toEqual([]);
   });
 });

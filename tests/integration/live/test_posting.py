@@ -147,7 +147,7 @@ def within(seconds: float) -> float:
 
 
 def run(poster: Poster, postings: list[Posting], seconds: float = 20.0) -> Outcome:
-    """Post to all of them, and wait until they are settled."""
+    """Post to all of them, and wait until each is answered or given up."""
     poster.begin()
     poster.deliver(postings, within(seconds))
     poster.wait(within(seconds))

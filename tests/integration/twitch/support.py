@@ -96,16 +96,16 @@ class Twitch:
         condition = {"broadcaster_user_id": await self.user_id(login)}
         answer = await self.subscribe(callback, type_, version=version, condition=condition)
         assert answer.status == 202, answer.text
-        return await self.settled(answer.json["data"][0]["id"])
+        return await self.until_verified(answer.json["data"][0]["id"])
 
-    async def settled(self, subscription_id: str) -> dict[str, Any]:
+    async def until_verified(self, subscription_id: str) -> dict[str, Any]:
         """The subscription, after its challenge was answered."""
 
-        async def settled() -> dict[str, Any] | None:
+        async def no_longer_pending() -> dict[str, Any] | None:
             found = await self.subscription(subscription_id)
             return None if found["status"].endswith("pending") else found
 
-        return await eventually(settled)
+        return await eventually(no_longer_pending)
 
     async def subscription(self, subscription_id: str) -> dict[str, Any]:
         answer = await self.helix(

@@ -96,7 +96,7 @@ async def test_a_subscription_is_pending_until_the_callback_answers_the_challeng
         1,
         10_000,
     )
-    assert (await twitch.settled(subscription["id"]))["status"] == "enabled"
+    assert (await twitch.until_verified(subscription["id"]))["status"] == "enabled"
 
 
 async def test_a_raids_condition_is_listed_with_the_other_field_empty(
@@ -230,7 +230,7 @@ async def test_a_user_who_disconnects_ends_the_subscriptions_that_need_the_grant
         redirect_uri="http://127.0.0.1:9/callback",
     )
     cheers = (await twitch.subscribe(webhook.url, "channel.cheer", condition=condition)).json["data"][0]
-    await twitch.settled(cheers["id"])
+    await twitch.until_verified(cheers["id"])
     online = await twitch.enabled(webhook.url, "alice")
     await twitch.control("/disconnect", login="alice")
     [revocation] = webhook.of_type("revocation")
@@ -247,7 +247,7 @@ async def test_a_user_who_is_renamed_keeps_the_id_and_causes_an_event(
 ) -> None:
     alice = await twitch.user_id("alice")
     created = await twitch.subscribe(webhook.url, "user.update", condition={"user_id": alice})
-    await twitch.settled(created.json["data"][0]["id"])
+    await twitch.until_verified(created.json["data"][0]["id"])
     await twitch.control("/rename", login="alice", to="alice_of_old")
     [notification] = webhook.of_type("notification")
     assert notification.json["event"]["user_login"] == "alice_of_old"
@@ -291,7 +291,7 @@ async def test_a_moderators_grant_is_enough_for_follows(twitch: Twitch, webhook:
     await twitch.control("/moderators", login="alice", moderators=["mod_mia", "mod_max"])
     answer = await subscribe()
     assert answer.status == 202
-    subscription = await twitch.settled(answer.json["data"][0]["id"])
+    subscription = await twitch.until_verified(answer.json["data"][0]["id"])
 
     await twitch.control("/events", event_type="channel.follow", login="alice")
     assert len(webhook.of_type("notification")) == 1

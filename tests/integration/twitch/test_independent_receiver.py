@@ -138,7 +138,7 @@ async def test_it_passes_the_challenge_and_receives_an_event(twitch: Twitch, rec
     received: asyncio.Queue[ChannelUpdateEvent] = asyncio.Queue()
     alice = await twitch.user_id("alice")
     subscription_id = await receiver.listen_channel_update_v2(alice, received.put)
-    assert (await twitch.settled(subscription_id))["status"] == "enabled"
+    assert (await twitch.until_verified(subscription_id))["status"] == "enabled"
 
     sent = await twitch.control(
         "/events", event_type="channel.update", login="alice", event={"title": "Hello"}
@@ -154,7 +154,7 @@ async def test_it_shows_a_duplicate_once(twitch: Twitch, receiver: Receiver) -> 
     received: asyncio.Queue[ChannelRaidEvent] = asyncio.Queue()
     alice = await twitch.user_id("alice")
     subscription_id = await receiver.listen_channel_raid(received.put, to_broadcaster_user_id=alice)
-    await twitch.settled(subscription_id)
+    await twitch.until_verified(subscription_id)
     await twitch.control("/faults", duplicates=1)
     sent = await twitch.control("/events", event_type="channel.raid", login="alice", event={"viewers": 120})
     assert len(sent.json["deliveries"]) == 2

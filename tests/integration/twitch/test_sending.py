@@ -108,7 +108,7 @@ async def test_a_raid_is_sent_to_both_channels(twitch: Twitch, webhook: Webhook)
     )
     for condition in conditions:
         created = await twitch.subscribe(webhook.url, "channel.raid", condition=condition)
-        await twitch.settled(created.json["data"][0]["id"])
+        await twitch.until_verified(created.json["data"][0]["id"])
     overrides = {"to_broadcaster_user_login": "bob", "viewers": 120}
     await twitch.control("/events", event_type="channel.raid", login="alice", event=overrides)
     sent = [message.json for message in webhook.of_type("notification")]
@@ -124,7 +124,7 @@ async def test_a_raid_is_sent_to_both_channels(twitch: Twitch, webhook: Webhook)
 async def test_a_raid_without_a_target_goes_to_the_channel(twitch: Twitch, webhook: Webhook) -> None:
     alice = await twitch.user_id("alice")
     created = await twitch.subscribe(webhook.url, "channel.raid", condition={"to_broadcaster_user_id": alice})
-    await twitch.settled(created.json["data"][0]["id"])
+    await twitch.until_verified(created.json["data"][0]["id"])
     await twitch.control("/events", event_type="channel.raid", login="alice")
     [raid] = webhook.of_type("notification")
     assert raid.json["event"]["to_broadcaster_user_login"] == "alice"
@@ -141,7 +141,7 @@ async def test_every_type_can_be_subscribed_to_and_sent(
         webhook.url, chosen.name, version=chosen.version, condition=dict.fromkeys(chosen.conditions[0], alice)
     )
     assert created.status == 202, created.text
-    await twitch.settled(created.json["data"][0]["id"])
+    await twitch.until_verified(created.json["data"][0]["id"])
     sent = await twitch.control("/events", event_type=chosen.name, login="alice")
     assert [delivery["status"] for delivery in sent.json["deliveries"]] == [204]
 
@@ -207,7 +207,7 @@ async def test_a_channels_subscription_type_can_be_revoked_with_its_grant(
     condition = {"broadcaster_user_id": await twitch.user_id("alice")}
     await twitch.authorize("alice", "bits:read")
     created = await twitch.subscribe(webhook.url, "channel.cheer", condition=condition)
-    await twitch.settled(created.json["data"][0]["id"])
+    await twitch.until_verified(created.json["data"][0]["id"])
     await twitch.control("/revoke", login="alice", event_type="channel.cheer", reason="authorization_revoked")
     assert (await twitch.subscribe(webhook.url, "channel.cheer", condition=condition)).status == 403
 
@@ -216,7 +216,7 @@ async def test_an_anonymous_gift_has_no_name(twitch: Twitch, webhook: Webhook) -
     await twitch.authorize("alice", "channel:read:subscriptions")
     condition = {"broadcaster_user_id": await twitch.user_id("alice")}
     created = await twitch.subscribe(webhook.url, "channel.subscription.gift", condition=condition)
-    await twitch.settled(created.json["data"][0]["id"])
+    await twitch.until_verified(created.json["data"][0]["id"])
     anonymous = {"is_anonymous": True, "cumulative_total": None}
     await twitch.control("/events", event_type="channel.subscription.gift", login="alice", event=anonymous)
     [notification] = webhook.of_type("notification")
