@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Sequence
 
+from benchmarks.scale import constants
 from benchmarks.scale.model import Model
 from benchmarks.scale.rows import Row, percentile
 from benchmarks.scale.viewers import Channel, Page
@@ -19,7 +20,6 @@ AFTERWARDS = 40.0
 MOST_429 = 0.2
 # How much later the last third's events may be than the first third's when the lag is flat.
 FLAT, FLAT_SECONDS = 1.25, 0.5
-KEY_READS = 3_000
 
 
 def ten_thousand(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) -> Row:
@@ -45,21 +45,28 @@ def raised_quota(seed: int = 1, size: float = 1.0, seconds: float = SECONDS / 3)
     row = Row(f"{100_000 * size:,.0f} viewers, 5 events/s, 100,000 requests/s allowed")
     model, channel = _one_channel(seed, 100_000 * size, 5.0, seconds, quota=10.0)
     model.run(seconds + AFTERWARDS)
-    _judge(row, model, [channel], p99=4.0, end=seconds)
+    # Here the key's reads give way first.
+    _judge(row, model, [channel], p99=4.0, end=seconds, reads=math.inf)
     return row
 
 
 def small_beside_large(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) -> Row:
-    """1,000 channels of 5 viewers with an event a second each, beside one of 10,000 viewers with 20."""
+    """1,000 channels of 5 viewers with an event a second each, beside one of 10,000 viewers with 20.
+
+    For the small ones the first quarter is not judged, as in ``many_channels``.
+    """
     row = Row(f"{1_000 * size:,.0f} channels x 5 viewers x 1 event/s beside {10_000 * size:,.0f} x 20")
     model, large = _one_channel(seed, 10_000 * size, 20.0, seconds)
     small = [model.channel(f"small-{number}", 5) for number in range(round(1_000 * size))]
     for channel in small:
         model.events(channel, 1.0, 0.0, seconds)
     model.run(seconds + AFTERWARDS)
-    _judge(row, model, [large], p99=5.0, end=seconds)
-    row.must_be_at_most("p99 of the small channels", percentile(_lateness(small), 0.99), 1.0)
-    _must_have_everything(row, small, until=seconds)
+    _judge(row, model, [large], p99=5.0, read_back=0.05, end=seconds)
+    row.note("small channels' p99 of the first quarter", percentile(_lateness(small, 0.0, seconds / 4), 0.99))
+    row.must_be_at_most("small channels' p99", percentile(_lateness(small, seconds / 4), 0.99), 1.0)
+    small_ones = Row("")
+    _must_have_everything(small_ones, small, until=seconds)
+    row.problems += small_ones.problems
     return row
 
 
@@ -171,7 +178,7 @@ def bursts(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) -> Row:
             for _ in range(6):
                 model.event(channel, begin + model.rng.uniform(0.0, 2.0))
     model.run(seconds + AFTERWARDS)
-    _judge(row, model, channels, p99=5.0, latest=10.0, end=seconds)
+    _judge(row, model, channels, p99=5.0, read_back=0.0, end=seconds)
     return row
 
 
@@ -227,7 +234,8 @@ def _judge(
     p99: float,
     end: float,
     since: float = 0.0,
-    latest: float = math.inf,
+    read_back: float = 0.01,
+    reads: float = constants.KEY_READS,
     without: Sequence[Page] = (),
     grows: bool = False,
 ) -> None:
@@ -235,12 +243,13 @@ def _judge(
     lateness = _lateness(channels, since)
     row.note("p50", percentile(lateness, 0.5))
     row.must_be_at_most("p99", percentile(lateness, 0.99), p99)
-    row.must_be_at_most("latest", max(lateness, default=math.inf), latest)
+    row.note("latest", max(lateness, default=math.inf))
     first = percentile(_lateness(channels, 0.0, end / 3), 0.5)
     last = percentile(_lateness(channels, end * 2 / 3, end), 0.5)
     row.note("p50 of the first third", first)
     # Where the audience grows, so does the time that a frame to everybody takes.
     row.must_be_at_most("p50 of the last third", last, math.inf if grows else first * FLAT + FLAT_SECONDS)
+    wanted = max(1, sum(len(channel.times) * len(channel.pages) for channel in channels))
     posts, throttled = sum(model.api.posts.values()), sum(model.api.throttled.values())
     row.note("posts a second", sum(n for second, n in model.api.posts.items() if second < end) / end)
     row.must_be_at_most("429", throttled / max(posts + throttled, 1), MOST_429)
@@ -248,9 +257,10 @@ def _judge(
     row.note("other requests refused", refused / max(requests + refused, 1))
     units = [table.read_units for table in model.tables.values()]
     row.must_be_at_most(
-        "reads a second of a key", max(max(each.values(), default=0) for each in units), KEY_READS
+        "reads a second of a key", max(max(each.values(), default=0) for each in units), reads
     )
     row.note("throttled by DynamoDB", sum(table.throttled for table in model.tables.values()))
+    row.must_be_at_most("part read back", sum(channel.read_back for channel in channels) / wanted, read_back)
     _must_have_everything(row, channels, until=end, without=without)
     _nothing_is_left(row, model)
 

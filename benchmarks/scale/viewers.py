@@ -26,6 +26,8 @@ class Channel:
         self._numbers: dict[str, int] = {}
         # The last arrival of each set of events that a page got at once and for the first time.
         self.last: dict[int, float] = {}
+        # Events that pages have of the record although they were connected: once for each page.
+        self.read_back = 0
 
     def happened(self, event_id: str, at: float) -> None:
         """An event more."""
@@ -118,14 +120,13 @@ class Page:
             self.twice |= again
 
     def reads(self, at: float) -> None:
-        """It reads the record, and merges what it says. What happened while it was connected is late then."""
+        """It reads the record, and merges what it says. What happened while it was connected is counted."""
         channel = self.channel
         new = channel.recorded(at) & ~self.seen
         if new:
             self.seen |= new
             before = bisect.bisect_left(channel.times, self.since)
-            if late := new >> before << before:
-                channel.last[late] = max(channel.last.get(late, 0.0), at)
+            channel.read_back += (new >> before).bit_count()
 
     def missing(self, until: float) -> int:
         """The events that it has not, of those that happened while it was connected, before ``until``."""
