@@ -111,7 +111,7 @@ export interface components {
         };
         /**
          * DailyCounts
-         * @description The oldest day first, today last; days and types without events are zero.
+         * @description The oldest day first, today last; zero where there are no events.
          */
         DailyCounts: {
             /** Days */
@@ -186,7 +186,7 @@ export interface components {
         };
         /**
          * Minute
-         * @description A minute, by its beginning.
+         * @description A minute; `start` is its beginning.
          */
         Minute: {
             /** Start */
@@ -198,7 +198,7 @@ export interface components {
         };
         /**
          * MinutelyCounts
-         * @description The oldest minute first, the present one last; minutes and types without events are zero.
+         * @description The oldest minute first, the present one last; zero where there are no events.
          */
         MinutelyCounts: {
             /** Minutes */
@@ -216,7 +216,7 @@ export interface components {
         };
         /**
          * Error
-         * @description Why there is no other answer.
+         * @description An error.
          */
         Error: {
             error: components["schemas"]["ErrorDetail"];
