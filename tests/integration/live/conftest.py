@@ -87,6 +87,12 @@ def queues(dynamodb: "DynamoDBClient") -> Queues:
     return Queues()
 
 
+class _Server(ThreadingHTTPServer):
+    # As many connections as are opened at once wait to be accepted. With the default of 5, others try again
+    # a second later, or three.
+    request_queue_size = 128
+
+
 class ConnectionsApi:
     """The @connections API on a loopback port: moto never says that a connection is gone.
 
@@ -98,7 +104,7 @@ class ConnectionsApi:
         self.posted: dict[str, list[dict[str, Any]]] = {}
         self.attempts: list[str] = []
         self.closed: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 

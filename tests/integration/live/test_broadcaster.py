@@ -78,7 +78,10 @@ class Lambda:
 
 
 @pytest.fixture
-def broadcaster(function: Function, queues: Queues) -> Lambda:
+def broadcaster(function: Function, queues: Queues, monkeypatch: pytest.MonkeyPatch) -> Lambda:
+    # However slowly the server answers: what is given up without an answer is in tests/unit/live.
+    for seconds in ("ANSWER_SECONDS", "ANSWER_GRACE_SECONDS"):
+        monkeypatch.setattr(f"lambdas.live.posting.{seconds}", 60.0)
     return Lambda(function, queues)
 
 
