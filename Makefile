@@ -169,8 +169,12 @@ diff: $(VENV) $(TOOLS) $(if $(ASSEMBLY),,synth) ## Show what deploying STAGE (de
 
 .PHONY: pipeline
 pipeline: $(VENV) $(TOOLS) ## Deploy the roles with which REPOSITORY's workflows (owner/name) deploy STAGES (dev,prod)
-	$(CDK) deploy --app "$(BIN)/python -m cdk.pipeline" --output cdk.out/pipeline \
-		-c repository=$(REPOSITORY) $(if $(STAGES),-c pipeline-stages=$(STAGES))
+	@$(BIN)/python -m ops.pipeline "$(REPOSITORY)" $(if $(STAGES),--stages $(STAGES)) \
+		$(if $(OWNER_ID),--owner-id $(OWNER_ID)) $(if $(REPOSITORY_ID),--repository-id $(REPOSITORY_ID))
+
+.PHONY: bootstrap
+bootstrap: $(VENV) $(TOOLS) ## Prepare the account of your credentials for STAGE (dev): once, in each of its Regions
+	@$(BIN)/python -m ops.bootstrap $(STAGE)
 
 .PHONY: doctor
 doctor: $(VENV) $(TOOLS) ## Check that STAGE (dev) can be deployed, and say what to do where it cannot

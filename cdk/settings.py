@@ -267,6 +267,11 @@ class Settings(_Settings):
     """What function packages are built for: AWS Lambda on arm64, or this machine."""
     deploy_with: Literal["bootstrap-roles", "cli-credentials"] = "bootstrap-roles"
     """Whose permissions a deployment uses: the bootstrap stack's roles, or the caller's."""
+    bootstrap_qualifier: str = Field(default="hnb659fds", pattern=r"^[a-z0-9]{1,10}$")
+    """Names the bootstrap stack, and the roles in it, that deploy the stage; CDK's default if not set.
+
+    With one of its own a stage can share an account, and the role that deploys it cannot deploy the others.
+    """
     database: Aurora | ExternalDatabase = Field(discriminator="kind", default=Aurora())
     """Where events are kept."""
     twitch: Twitch = Twitch()

@@ -17,7 +17,7 @@ BASIC_EXECUTION = (
 )
 UPLOADER = "Custom::CDKBucketDeployment8693BB64968944B69AAFB0CC9EB8756C"
 MAKER_OF_THE_ROLE = "AWS679f53fac002430cb0da5b7982bd2287"
-ASSETS = "arn:<AWS::Partition>:s3:::cdk-hnb659fds-assets-<AWS::AccountId>-us-east-1"
+ASSETS = "arn:<AWS::Partition>:s3:::cdk-fanfprod-assets-<AWS::AccountId>-us-east-1"
 CONNECTIONS = (
     "arn:<AWS::Partition>:execute-api:us-east-1:<AWS::AccountId>:<LiveApi149456B6>/live/POST/@connections/*"
 )
