@@ -17,7 +17,7 @@ from constructs import Construct
 from cdk.acknowledge import BASIC_EXECUTION, acknowledge
 from cdk.function import Function
 from cdk.packaging import Files, certificate_bundle
-from cdk.settings import Aurora, ExternalDatabase, Settings
+from cdk.settings import DATABASE_VERSION, Aurora, ExternalDatabase, Settings
 
 NAME = "fanfare"
 USER = "fanfare"
@@ -97,11 +97,14 @@ class AuroraServerless(Construct):
             self,
             "Cluster",
             engine=rds.DatabaseClusterEngine.aurora_postgres(
-                version=rds.AuroraPostgresEngineVersion.VER_18_4
+                version=rds.AuroraPostgresEngineVersion.of(DATABASE_VERSION, DATABASE_VERSION.split(".")[0])
             ),
-            writer=rds.ClusterInstance.serverless_v2("Writer"),
+            # An upgrade that AWS made by itself would make the template's version a downgrade.
+            writer=rds.ClusterInstance.serverless_v2("Writer", auto_minor_version_upgrade=False),
             readers=[
-                rds.ClusterInstance.serverless_v2(f"Reader{number}", scale_with_writer=number == 1)
+                rds.ClusterInstance.serverless_v2(
+                    f"Reader{number}", scale_with_writer=number == 1, auto_minor_version_upgrade=False
+                )
                 for number in range(1, aurora.readers + 1)
             ],
             serverless_v2_min_capacity=aurora.min_capacity,

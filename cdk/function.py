@@ -61,7 +61,7 @@ class Function(lambda_.Function):
         """``id_`` is the job with a capital letter; ``files`` are added to the package.
 
         ``network`` are the VPC arguments of a function in a VPC; ``concurrency`` is how many may run at once,
-        reserved in the account's.
+        reserved in the account's (with ``reserve_concurrency``).
         """
         self._scope, self._settings = scope, settings
         self.job = id_.lower()
@@ -97,7 +97,7 @@ class Function(lambda_.Function):
             },
             memory_size=memory_mb,
             timeout=timeout,
-            reserved_concurrent_executions=concurrency,
+            reserved_concurrent_executions=concurrency if settings.reserve_concurrency else None,
             **(network or {}),
         )
         self._own_role = role

@@ -30,6 +30,10 @@ RECORD_CONCURRENCY: Final = 4
 """Batches recorded at once. More would wait for each other: `make bench` measures with this many."""
 
 
+DATABASE_VERSION: Final = "18.4"
+"""Aurora PostgreSQL's. Nothing but a deployment changes it: automatic upgrades are off."""
+
+
 class SettingsError(Exception):
     """A setting is unknown, missing or wrong; the message names each of them."""
 
@@ -298,6 +302,13 @@ class Settings(_Settings):
     read_concurrency: int = Field(default=40, ge=1, le=1000)
     """Reads answered at once, reserved in the account's concurrency; each may have a database connection."""
 
+    reserve_concurrency: bool = True
+    """Whether reads and the upkeep of the database have concurrency of the account's reserved for them.
+
+    AWS refuses that in a new account, which may run ten functions at once. Without it the account's limit is
+    the only one: too many reads at once could use up the database's connections.
+    """
+
     @model_validator(mode="after")
     def _connections(self) -> Self:
         if isinstance(self.database, Aurora) and not self.database.proxy:
@@ -326,6 +337,11 @@ class Settings(_Settings):
     def needs_edge(self) -> bool:
         """Whether something has to be in us-east-1 because CloudFront reads it nowhere else."""
         return self.waf is not None or (self.domain is not None and self.domain.certificate_arn is None)
+
+    @property
+    def reserved_concurrency(self) -> int:
+        """What the stage reserves of the account's concurrency: reads, archiver and both migrators."""
+        return self.read_concurrency + 3 if self.reserve_concurrency else 0
 
     @property
     def upkeep_minutes(self) -> int:

@@ -97,7 +97,7 @@ class Smoke:
         recorded_within: float = RECORDED_WITHIN_SECONDS,
         clock: Any = time,
     ) -> None:
-        """``delivered_within`` and ``recorded_within`` are seconds; ``clock`` has ``monotonic`` and ``sleep``."""
+        """The limits are seconds; ``clock`` tells the time while the database resumes."""
         self.stage = stage
         self._clock = clock
         self._delivered_within, self._recorded_within = delivered_within, recorded_within
