@@ -161,7 +161,7 @@ synth: $(VENV) $(TOOLS) $(SITE) ## Synthesise and check the templates of STAGE (
 
 .PHONY: deploy
 deploy: $(VENV) $(TOOLS) $(if $(ASSEMBLY),,synth) ## Deploy STAGE (dev), migrations included, to the account of your credentials
-	$(CDK) deploy --all --app $(OUT) $(if $(CI),--require-approval never)
+	@$(BIN)/python -m ops.deploy $(STAGE) $(OUT)
 
 .PHONY: diff
 diff: $(VENV) $(TOOLS) $(if $(ASSEMBLY),,synth) ## Show what deploying STAGE (dev) would change
@@ -179,6 +179,10 @@ bootstrap: $(VENV) $(TOOLS) ## Prepare the account of your credentials for STAGE
 .PHONY: doctor
 doctor: $(VENV) $(TOOLS) ## Check that STAGE (dev) can be deployed, and say what to do where it cannot
 	@$(ON_STAGE) $(BIN)/python -m ops.doctor $(STAGE) $(if $(ON_STAGE),$${FANFARE_STATE_DIR:-.local}/settings.json)
+
+.PHONY: prove-sign-in
+prove-sign-in: $(VENV) ## Prove with a user pool of its own that Cognito takes Twitch's answers, before STAGE is deployed
+	@$(ON_STAGE) $(BIN)/python -m ops.prove_sign_in $(STAGE) $(if $(ON_STAGE),$${FANFARE_STATE_DIR:-.local}/settings.json)
 
 .PHONY: smoke
 smoke: $(VENV) ## Check that the deployed STAGE (dev; local: the running `make run`) does what it is for

@@ -58,7 +58,7 @@ class PipelineStack(Stack):
             deploy = self._role(name.capitalize(), f"environment:{name}", f"Deploys {name} and tries it")
             for role in ("deploy", "file-publishing", "lookup"):
                 self._let_assume(deploy, role, [stage])
-            self._let_smoke(deploy, stage)
+            self._let_deploy_and_smoke(deploy, stage)
 
     def _make_provider(self) -> str:
         provider = iam.OidcProviderNative(
@@ -94,8 +94,8 @@ class PipelineStack(Stack):
         }
         role.add_to_policy(iam.PolicyStatement(actions=["sts:AssumeRole"], resources=sorted(roles)))
 
-    def _let_smoke(self, role: iam.Role, stage: Settings) -> None:
-        """Let ``role`` do what ``make smoke`` does."""
+    def _let_deploy_and_smoke(self, role: iam.Role, stage: Settings) -> None:
+        """Let ``role`` do what ``make deploy`` and ``make smoke`` do themselves."""
 
         def arn(service: str, resource: str) -> str:
             return f"arn:{self.partition}:{service}:{stage.region or self.region}:{self.account}:{resource}"
@@ -103,12 +103,14 @@ class PipelineStack(Stack):
         name = f"fanfare-{stage.stage}"
         stack = arn("cloudformation", f"stack/Fanfare-{stage.stage}-App/*")
         secret = arn("secretsmanager", "secret:WebhookSecret*")
+        twitch = arn("secretsmanager", f"secret:{stage.twitch_secret_name}-??????")
         of_the_stage = {"StringEquals": {"secretsmanager:ResourceTag/Stage": stage.stage}}
         for actions, resource, conditions in (
             (["cloudformation:DescribeStacks"], stack, None),
             (["dynamodb:PutItem"], arn("dynamodb", f"table/{name}-tickets"), None),
             (["lambda:InvokeFunction"], arn("lambda", f"function:{name}-archiver"), None),
             (["lambda:GetFunctionConfiguration"], arn("lambda", f"function:{name}-webhook"), None),
+            (["secretsmanager:DescribeSecret"], twitch, None),
             (["secretsmanager:GetSecretValue"], secret, of_the_stage),
             (["sns:ListSubscriptionsByTopic"], arn("sns", f"{name}-events"), None),
             *(

@@ -30,6 +30,9 @@ RECORD_CONCURRENCY: Final = 4
 """Batches recorded at once. More would wait for each other: `make bench` measures with this many."""
 
 
+TWITCH_SECRET_VERSION: Final = "TwitchCredentialsVersion"  # noqa: S105 -- a parameter
+"""The parameter of the app stack with which a deployment passes a renewed Twitch secret on."""
+
 DATABASE_VERSION: Final = "18.4"
 """Aurora PostgreSQL's. Nothing but a deployment changes it: automatic upgrades are off."""
 

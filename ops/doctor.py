@@ -1,6 +1,5 @@
 """``make doctor STAGE=…``: can this stage be deployed with these credentials? A failure says what to do."""
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from ops.account import Account
 from ops.checks import Check, Failure, run_at_once
 from ops.github import API, find_repository
 from ops.stage_settings import EDGE_REGION, regions, session, settings_of
+from ops.twitch_secret import twitch_secret
 
 BOOTSTRAP_VERSION = 21  # the first that works with this version of the CDK
 # So many of an account's concurrent functions cannot be reserved.
@@ -126,7 +126,7 @@ class Doctor:
     def twitch_application(self) -> str:
         """Whether the secret exists and Twitch gives an app access token for the credentials in it."""
         name = self._settings.twitch_secret_name
-        form = {**self._twitch_secret(), "grant_type": "client_credentials"}
+        form = {**twitch_secret(self._account, self._settings), "grant_type": "client_credentials"}
         url = f"{self._settings.twitch.auth_url}/token"
         try:
             with urlopen(url, urlencode(form).encode(), timeout=10):  # noqa: S310 -- a setting
@@ -139,25 +139,12 @@ class Doctor:
             raise Failure(f"Twitch cannot be reached: {error.reason}.") from None
         return f"Twitch gives an app access token for the credentials in {name}"
 
-    def _twitch_secret(self) -> dict[str, str]:
-        name = self._settings.twitch_secret_name
-        manager = self._account.client("secretsmanager")
-        try:
-            secret = json.loads(manager.get_secret_value(SecretId=name)["SecretString"])
-            return {field: secret[field] for field in ("client_id", "client_secret")}
-        except manager.exceptions.ResourceNotFoundException:
-            raise Failure(f"there is no secret {name}. docs/deploying.md says how to make it.") from None
-        except (ValueError, KeyError, TypeError):
-            raise Failure(
-                f'secret {name} must be a JSON object with "client_id" and "client_secret".'
-            ) from None
-
     def providers(self) -> str:
         """Whether Cognito signs viewers in with the credentials that are in the secret now."""
         outputs = self._account.outputs(self._stack("App"))
         if outputs is None or "UserPoolId" not in outputs:
             return "not deployed yet"
-        secret = self._twitch_secret()
+        secret = twitch_secret(self._account, self._settings)
         cognito, pool = self._account.client("cognito-idp"), outputs["UserPoolId"]
         names = [
             found["ProviderName"] for found in cognito.list_identity_providers(UserPoolId=pool)["Providers"]

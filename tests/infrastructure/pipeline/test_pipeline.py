@@ -75,19 +75,21 @@ def test_a_stages_role_deploys_by_way_of_the_bootstrap_roles_and_smokes_its_own_
         for role in ("deploy", "file-publishing", "lookup")
         for region in ("us-east-1", "{Region}")
     ]
-    smoke = [
+    secret = f"arn:{{Partition}}:secretsmanager:{here}:secret"
+    itself = [
         f"cloudformation:DescribeStacks on arn:{{Partition}}:cloudformation:{here}:stack/Fanfare-dev-App/*",
         f"dynamodb:PutItem on arn:{{Partition}}:dynamodb:{here}:table/fanfare-dev-tickets",
         f"lambda:GetFunctionConfiguration on arn:{{Partition}}:lambda:{here}:function:fanfare-dev-webhook",
         f"lambda:InvokeFunction on arn:{{Partition}}:lambda:{here}:function:fanfare-dev-archiver",
-        f"secretsmanager:GetSecretValue on arn:{{Partition}}:secretsmanager:{here}:secret:WebhookSecret*",
+        f"secretsmanager:DescribeSecret on {secret}:fanfare/dev/twitch-??????",
+        f"secretsmanager:GetSecretValue on {secret}:WebhookSecret*",
         f"sns:ListSubscriptionsByTopic on arn:{{Partition}}:sns:{here}:fanfare-dev-events",
         *(
             f"sqs:GetQueueAttributes on arn:{{Partition}}:sqs:{here}:fanfare-dev-{queue}"
             for queue in ("broadcast", "broadcast-dead-letters", "record", "record-dead-letters")
         ),
     ]
-    assert pipeline.grants("Dev") == sorted([*assumed, *smoke])
+    assert pipeline.grants("Dev") == sorted([*assumed, *itself])
 
 
 def test_no_stages_role_may_do_what_anothers_may(pipeline: Stage) -> None:

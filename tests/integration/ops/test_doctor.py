@@ -1,24 +1,21 @@
 """`make doctor`: a good account passes every check; each fault is found, with what to do about it."""
 
-import copy
 import json
 import re
 import threading
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
-import boto3
 import pytest
 
 from cdk.settings import DATABASE_VERSION, Settings
 from ops import checks
-from ops.account import Account
 from ops.checks import Check, Failure, run_at_once
 from ops.doctor import Doctor
 from ops.stage_settings import settings_of
 from tests.integration.ops.conftest import Answer, Serve
+from tests.integration.ops.fake_account import FakeAccount
 
 ACCOUNT = "123456789012"
 SECRET = {"client_id": "client", "client_secret": "secret"}
@@ -65,29 +62,6 @@ GOOD: dict[str, Any] = {
     "GetHostedZone": {"HostedZone": {"Name": "example.com.", "Config": {"PrivateZone": False}}},
     "DescribeCertificate": {"Certificate": {"Status": "ISSUED", "DomainName": "*.example.com"}},
 }
-
-
-class FakeAccount(Account):
-    """An account whose services answer as a table says; parameters are checked as boto3 checks them."""
-
-    def __init__(self, answers: dict[str, Any]) -> None:
-        super().__init__(boto3.Session("key", "secret", region_name="us-east-1"))
-        self._answers = answers
-
-    def client(self, service: str, region: str | None = None) -> Any:
-        client = super().client(service, region)
-        client.meta.events.register("before-call", self._answer, unique_id="answers")
-        return client
-
-    def _answer(self, model: Any, params: Any, **_: Any) -> Any:
-        body = params.get("body") or {}
-        given = json.loads(body) if isinstance(body, bytes | str) and body[:1] in (b"{", "{") else body
-        answer = self._answers[model.name]
-        if callable(answer):
-            answer = answer(given)
-        if isinstance(answer, str):
-            return SimpleNamespace(status_code=400), {"Error": {"Code": answer, "Message": answer}}
-        return SimpleNamespace(status_code=200), copy.deepcopy(answer)
 
 
 @pytest.fixture
