@@ -140,6 +140,10 @@ screenshots: $(VENV) $(TOOLS) $(SITE) ## Take the documentation's pictures anew,
 bench: $(VENV) $(TOOLS) ## Measure, print a table and write benchmarks/results/*.json
 	@$(BIN)/python -m benchmarks
 
+.PHONY: scale
+scale: $(VENV) ## Run the scale model of the live path, print a table and write benchmarks/results/scale.json
+	@$(BIN)/python -m benchmarks.scale
+
 .PHONY: format
 format: $(VENV) $(SITE) ## Rewrite the code in the house format
 	$(BIN)/ruff format .

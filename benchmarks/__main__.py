@@ -1,9 +1,9 @@
 """``make bench``: run every benchmark, print one table and write ``benchmarks/results/<name>.json``.
 
 ``python -m benchmarks <name> …`` runs the named ones. A benchmark is a module of this package with a function
-``measure`` that returns its results; what it prints meanwhile says what it is doing.
+``measure``, which prints its progress and returns its results.
 
-A missed target is printed, not an error: the exit code says whether everything ran.
+A missed target is shown in the table. The exit code says only whether everything ran.
 """
 
 import importlib
@@ -33,6 +33,6 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    # So that servers are stopped by whoever started them.
+    # So that the context managers stop their servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     main(sys.argv[1:])

@@ -1,8 +1,8 @@
 """The AWS that the functions call, as a server on loopback.
 
-@connections, DynamoDB's Query and SQS for the broadcaster, Secrets Manager and SNS for the webhook. Run by
-granian, which speaks TLS and HTTP/2 fast enough not to be what is measured. A hundredth of the connections is
-gone, and another is throttled once.
+It has @connections, DynamoDB (connections, as many as a channel's id says, and inboxes) and SQS for the
+broadcaster, Secrets Manager and SNS for the webhook. Granian serves it with TLS and HTTP/2, which takes
+little of the measured time. One of a hundred connections is gone, and another one is throttled once.
 """
 
 import json
@@ -16,31 +16,50 @@ ERRORS = {
     429: [("x-amzn-errortype", "LimitExceededException")],
 }
 PUBLISHED = b"<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>"
-# What Twitch signs with.
+REFUSED = b'{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}'
+# The secret with which Twitch signs.
 WEBHOOK_KEY = "a-webhook-key"
 GONE, THROTTLED = "-gone%3D", "-busy%3D"
 
 
 def connection_id(number: int) -> str:
-    """The connection of this number, as long as API Gateway's ids; every hundredth is gone or throttled."""
+    """A connection id of the length of API Gateway's; one of a hundred is gone, and one is throttled."""
     kind = {0: "gone", 1: "busy"}.get(number % 100, "here")
     return f"{number:010}-{kind}="
 
 
+def place(number: int, total: int) -> str:
+    """Where the connection of this number stands among so many, spread evenly."""
+    return f"{number * 16**8 // total:08x}#{connection_id(number)}"
+
+
+def first_after(after: str, total: int) -> int:
+    """The number of the first connection after a place, a range's limit included."""
+    hash_, _, id_ = after.strip().partition("#")
+    if id_:
+        return int(id_.partition("-")[0]) + 1
+    return -(-int(hash_, 16) * total // 16**8) if hash_.strip("~") else total * bool(hash_)
+
+
+def key(item: dict[str, Any]) -> tuple[str, str]:
+    """The key of an inbox's entry."""
+    return item["inbox"]["S"], item["entry"]["S"]
+
+
 @cache
-def page(first: int, last: int, total: int) -> bytes:
-    """DynamoDB's answer with the connections from ``first`` to ``last``, in whole numbers, of ``total``."""
+def page(first: int, last: int, end: int, total: int) -> bytes:
+    """DynamoDB's answer with connections ``first`` to ``last`` of ``total``, in a range up to ``end``."""
     expires_at = str(int(time.time()) + 600)
     items = [
-        {"connection_id": {"S": connection_id(number)}, "expires_at": {"N": expires_at}}
+        {"connection_id": {"S": place(number, total)}, "expires_at": {"N": expires_at}}
         for number in range(first, last)
     ]
-    more = {"LastEvaluatedKey": {"connection_id": items[-1]["connection_id"]}} if last < total else {}
+    more = {"LastEvaluatedKey": {"connection_id": items[-1]["connection_id"]}} if last < end else {}
     return json.dumps({"Items": items, "Count": len(items), **more}).encode()
 
 
 def event(number: int, viewers: int) -> str:
-    """The queue message of an event in the channel that so many watch."""
+    """The queue message of an event in the channel with so many viewers."""
     now = datetime.now(UTC).isoformat()
     payload = {
         "broadcaster_user_id": str(viewers),
@@ -72,6 +91,7 @@ class Server:
         self.throttled: set[str] = set()
         self.posts = 0
         self.sent: list[str] = []
+        self.inboxes: dict[tuple[str, str], dict[str, Any]] = {}
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         path: str = scope.path
@@ -81,14 +101,15 @@ class Server:
             return
         action, body = scope.headers.get("x-amz-target"), await protocol()
         if action is None and body:
-            # SNS takes a form and answers in XML.
+            # SNS: the request is a form, the answer is XML.
             protocol.response_bytes(200, [("content-type", "text/xml")], PUBLISHED)
             return
         answer = self.call(action or path, json.loads(body or b"{}"))
-        protocol.response_bytes(200, [("content-type", "application/x-amz-json-1.0")], answer)
+        status = 400 if answer is REFUSED else 200
+        protocol.response_bytes(status, [("content-type", "application/x-amz-json-1.0")], answer)
 
     def post(self, path: str) -> int:
-        """Take a post to a connection."""
+        """Answer a post to a connection."""
         if path.endswith(("-gone=", GONE)):
             return 410
         if path.endswith(("-busy=", THROTTLED)) and path not in self.throttled:
@@ -97,15 +118,38 @@ class Server:
         self.posts += 1
         return 200
 
-    def call(self, action: str, body: dict[str, Any]) -> bytes:
-        """Answer a call of a service that speaks JSON, or a benchmark's question what has come."""
+    def call(self, action: str, body: dict[str, Any]) -> bytes:  # noqa: C901 -- a table
+        """Answer a call of a JSON service, or ``/seen``: what was received since the last ``/seen``."""
         match action.rpartition(".")[2]:
-            case "Query":
+            case "Query" if body["TableName"] == "connections":
                 # The channel's name says how many watch it.
-                total = int(body["ExpressionAttributeValues"][":streamer_id"]["S"])
-                after = body.get("ExclusiveStartKey", {}).get("connection_id", {}).get("S")
-                first = int(after.partition("-")[0]) + 1 if after else 0
-                return page(first, min(first + body.get("Limit", 5_000), total), total)
+                values = body["ExpressionAttributeValues"]
+                total = int(values[":streamer_id"]["S"])
+                begin = values.get(":after") or body.get("ExclusiveStartKey", {}).get(
+                    "connection_id", {"S": ""}
+                )
+                first = first_after(begin["S"], total)
+                end = first_after(values.get(":until", {"S": "~"})["S"], total)
+                return page(first, min(first + body.get("Limit", 5_000), end), end, total)
+            case "Query":
+                inbox = body["ExpressionAttributeValues"][":inbox"]["S"]
+                entries = [each for each in self.inboxes if each[0] == inbox and each[1] != "lease"]
+                found = [self.inboxes[each] for each in sorted(entries, reverse=True)]
+                return json.dumps({"Items": found}).encode()
+            case "BatchWriteItem":
+                for request in body["RequestItems"].get("inboxes", []):
+                    if put := request.get("PutRequest"):
+                        self.inboxes[key(put["Item"])] = put["Item"]
+                    else:
+                        self.inboxes.pop(key(request["DeleteRequest"]["Key"]), None)
+            case "UpdateItem":
+                # The lease's condition, as far as it matters here: one process asks.
+                token = body["ExpressionAttributeValues"][":old"]["S"]
+                if self.inboxes.get(key(body["Key"]), {"token": token})["token"] != token:
+                    return REFUSED
+                self.inboxes[key(body["Key"])] = {"token": body["ExpressionAttributeValues"][":token"]["S"]}
+            case "DeleteItem":
+                self.inboxes.pop(key(body["Key"]), None)
             case "SendMessage":
                 self.sent.append(body["MessageBody"])
             case "GetSecretValue":

@@ -21,7 +21,8 @@ RUNS = len(THREADS)
 BURST, BURST_VIEWERS = 1_000, 100
 SETTINGS = {
     "CONNECTIONS_TABLE": "connections",
-    "GATHER_QUEUE_URL": "gather",
+    "INBOXES_TABLE": "inboxes",
+    "BROADCAST_QUEUE_URL": "broadcast",
     "FAN_OUT_QUEUE_URL": "fan-out",
     "POWERTOOLS_SERVICE_NAME": "broadcaster",
 }

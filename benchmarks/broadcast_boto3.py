@@ -34,7 +34,7 @@ def _boto3(viewers: int, threads: int) -> dict[str, float]:
             KeyConditionExpression="streamer_id = :streamer_id",
             ExpressionAttributeValues={":streamer_id": {"S": str(viewers)}},
         )
-        ids = [item["connection_id"]["S"] for page in pages for item in page["Items"]]
+        ids = [item["connection_id"]["S"].rpartition("#")[2] for page in pages for item in page["Items"]]
         return sum(pool.map(post, ids))
 
     with ThreadPoolExecutor(threads) as pool:

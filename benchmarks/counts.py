@@ -1,6 +1,6 @@
-"""What is read from ten million events: counts, the leaderboard, and a channel's newest ten.
+"""Reads from ten million events: counts, the leaderboard, and a channel's newest ten events.
 
-The alternative is to COUNT, over the same partitioned table and with the index that suits it best.
+The alternative is COUNT on the same partitioned table, with the best index for it.
 """
 
 import statistics
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 EVENTS: Final = 10_000_000
 LIVE_EVENTS: Final = 200_000
-#: Of the live ones, those that are not archived yet: six seconds of 86 million events a day.
+#: Of the live ones, those that are not counted yet: six seconds of 86 million events a day.
 NEWEST_EVENTS: Final = 6_000
 SEALED_DAYS: Final = 90
 OLDER_DAYS: Final = 810
@@ -43,7 +43,7 @@ COUNT_LEADERS = """
 
 
 def measure() -> list[Result]:
-    """Medians, in milliseconds, of the query function's statements on its own kind of connection."""
+    """Medians, in milliseconds, of the query function's statements on a connection like its own."""
     with database.store() as server, database.connect(server) as connection:
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         _step("ten million events", lambda: _fill(server, connection, today))
@@ -102,8 +102,8 @@ def measure() -> list[Result]:
 
 def _fill(server: Postgres, connection: Connection, today: datetime) -> None:
     """Ninety days of as many events each, two at a time, and a part of today."""
-    database.name_streamers(connection)
-    # Today's was made, empty, by the upkeep.
+    database.insert_streamers(connection)
+    # The store's set-up has made today's, empty.
     connection.execute(f"drop table events_{int((today + timedelta(days=1)).timestamp())}")
     days = [
         (today - timedelta(days=days), (EVENTS - LIVE_EVENTS) // SEALED_DAYS)
@@ -113,7 +113,7 @@ def _fill(server: Postgres, connection: Connection, today: datetime) -> None:
     def fill(day: tuple[datetime, int]) -> None:
         lower, count = day
         with database.connect(server) as own:
-            # The server will be measured with commits that wait for the disk; this is only to make it ready.
+            # Only for the preparation: the measured commits wait for the disk.
             own.execute("set synchronous_commit = off")
             database.fill_partition(own, lower, lower + timedelta(days=1), count)
 
@@ -123,13 +123,14 @@ def _fill(server: Postgres, connection: Connection, today: datetime) -> None:
 
 
 def _archive(connection: Connection, today: datetime, until: datetime) -> None:
-    """What recorders do every few seconds; but up to a given time, so that a number of events is left."""
+    """Count as recorders do every few seconds, but only events up to a time, so that some are left."""
     connection.execute("select archive_counts(%s, %s)", [today + timedelta(days=1), until])
 
 
 def _add_older_days(connection: Connection, today: datetime) -> None:
-    """Archived counts of older days, in which every twentieth streamer, one of them the busiest, had as many
-    events as on the oldest sealed one; and partitions of those days, empty.
+    """Add older days: empty partitions, and archived counts of every twentieth streamer, also the busiest.
+
+    The counts are those of the oldest sealed day.
     """
     oldest = today - timedelta(days=SEALED_DAYS)
     connection.execute(
@@ -157,7 +158,7 @@ def _add_older_days(connection: Connection, today: datetime) -> None:
 def _add_older_day(connection: Connection, upper: datetime) -> None:
     lower = upper - timedelta(days=1)
     connection.execute("select create_events_partition(%s, %s)", [lower, upper])
-    # Into the partition itself: the statement then is not planned with a thousand of them.
+    # Directly into the partition, so that the statement is not planned with a thousand partitions.
     connection.execute(
         f"insert into archived_events_{int(upper.timestamp())} "  # noqa: S608 -- a number
         "select streamer_id, streamer_name, event_type, event_count, %s, %s from like_that_day",
@@ -188,7 +189,7 @@ def _count_leaders(connection: Connection) -> list[reads.Leader]:
 
 
 def _median_ms(reader: Database, read: Callable[[Connection], T], times: int) -> tuple[float, T]:
-    """The median over so many readings after a first one, and what was read."""
+    """The median duration of so many readings after a first one, and what was read."""
     answer = reader.run(read)
     durations = []
     for _ in range(times):

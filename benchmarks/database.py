@@ -1,6 +1,6 @@
-"""The PostgreSQL that the event store's benchmarks run against, and the events in it.
+"""The PostgreSQL server for the event store's benchmarks, and the events in it.
 
-Streamers are as unequal as on Twitch: the busiest of ten thousand has about every twentieth event.
+The numbers of events are as unequal as on Twitch: the busiest of ten thousand streamers has every twentieth.
 """
 
 import contextlib
@@ -30,17 +30,17 @@ BUSIEST: Final = "streamer_0"
 EVENT_TYPES: Final = ("channel.follow", "channel.cheer", "channel.subscribe", "channel.raid", "stream.online")
 _WEIGHTS: Final = (60, 20, 12, 5, 3)
 
-#: What differs from PostgreSQL's defaults: the size of a small server. Every commit is flushed to disk.
+#: The settings that differ from PostgreSQL's defaults: those of a small server. Commits are flushed to disk.
 SERVER: Final = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
 _SHOWN: Final = (*SERVER, "fsync", "synchronous_commit", "full_page_writes", "autovacuum")
 
 
 @contextlib.contextmanager
 def store() -> Iterator[postgres.Postgres]:
-    """A server with an event store that has the partitions of today and no events; gone afterwards."""
+    """A temporary server with an event store that has the present partitions and no events."""
     with (
         tempfile.TemporaryDirectory(prefix="fanfare-bench-") as directory,
-        postgres.running(Path(directory), settings=SERVER) as server,
+        postgres.run_blocking(Path(directory), settings=SERVER) as server,
         connect(server) as connection,
     ):
         show_settings(connection)
@@ -50,7 +50,7 @@ def store() -> Iterator[postgres.Postgres]:
 
 
 def show_settings(connection: Connection) -> None:
-    """Print what the server is set to."""
+    """Print the server's settings."""
     rows = connection.execute(
         "select name, current_setting(name) as value from pg_settings where name = any(%s)", [list(_SHOWN)]
     )
@@ -59,7 +59,7 @@ def show_settings(connection: Connection) -> None:
 
 
 def connect(server: postgres.Postgres) -> Connection:
-    """A connection as the functions have it, for as long as it takes."""
+    """A connection like the functions' connections, without time limits."""
     return psycopg.connect(server.url(), autocommit=True, row_factory=dict_row)
 
 
@@ -82,7 +82,7 @@ def reader(server: postgres.Postgres) -> Database:
 
 
 def make_event(chance: random.Random) -> Event:
-    """An event of today, about as large as a follow, with an id of its own."""
+    """A new event of today, about as large as a follow."""
     now = datetime.now(UTC)
     streamer = int(STREAMERS * chance.random() ** 3)
     viewer = chance.randrange(10**9)
@@ -106,9 +106,9 @@ def make_event(chance: random.Random) -> Event:
 
 
 def fill_partition(connection: Connection, lower: datetime, upper: datetime, count: int) -> None:
-    """Make the partition between the bounds and ``count`` events in it, evenly spread until now at most.
+    """Create the partition between the bounds with ``count`` events, evenly spread up to now at most.
 
-    Indexes are built after the rows are there, in the way that ``create_events_partition`` has them.
+    The indexes are built after the rows are inserted.
     """
     end = min(upper, datetime.now(UTC))
     name = f"events_{int(upper.timestamp())}"
@@ -132,7 +132,7 @@ def fill_partition(connection: Connection, lower: datetime, upper: datetime, cou
 
 
 def add_newest(connection: Connection, count: int) -> None:
-    """Add events of this moment, as if they had just been recorded."""
+    """Add events with the present time, as if they were just recorded."""
     _insert_events(connection, "events", count, "clock_timestamp()", {})
 
 
@@ -163,8 +163,8 @@ def _insert_events(
     )
 
 
-def name_streamers(connection: Connection) -> None:
-    """Make every streamer known, as recording would have."""
+def insert_streamers(connection: Connection) -> None:
+    """Insert all streamers, as recording does."""
     connection.execute(
         "insert into streamers select (100000 + number)::text, 'streamer_' || number, now() "
         "from generate_series(0, %s - 1) as number on conflict do nothing",

@@ -1,4 +1,4 @@
-"""How many events a second four recorders store, against two simpler ways to store and to count them."""
+"""Events a second that four recorders store, compared with simpler ways to store and to count them."""
 
 import contextlib
 import time
@@ -44,9 +44,9 @@ TRIGGER = """
 
 
 def measure() -> list[Result]:
-    """Deduplication on, among half a million ids seen before; every commit is flushed to disk."""
+    """With deduplication among half a million ids; every commit is flushed to disk."""
     with database.store() as server, database.connect(server) as connection:
-        database.name_streamers(connection)
+        database.insert_streamers(connection)
         connection.execute(
             "insert into seen_events_before select gen_random_uuid()::text from generate_series(1, %s)",
             [SEEN_BEFORE],
@@ -82,7 +82,7 @@ _next_archiving = 0.0
 
 
 def record_and_archive(connection: Connection, events: list[Event]) -> None:
-    """Record, and count what was recorded as often as the recorder function does."""
+    """Record, and count as often as the recorder function does."""
     global _next_archiving  # noqa: PLW0603 -- each writer is a process
     record(connection, events)
     if time.monotonic() >= _next_archiving:
@@ -91,7 +91,7 @@ def record_and_archive(connection: Connection, events: list[Event]) -> None:
 
 
 def record_row_by_row(connection: Connection, events: list[Event]) -> None:
-    """Record each event with a statement and a commit of its own."""
+    """Record each event with its own statement and commit."""
     for event in events:
         connection.execute(
             ROW_BY_ROW,
@@ -107,12 +107,12 @@ def record_row_by_row(connection: Connection, events: list[Event]) -> None:
 
 
 def record_sorted(connection: Connection, events: list[Event]) -> None:
-    """Record in the order of the counters, so that their writers never wait for each other in a circle."""
+    """Record in the order of the counters, so that there are no deadlocks."""
     record(connection, sorted(events, key=lambda event: (event.streamer_id, event.event_type)))
 
 
 def record_despite_deadlocks(connection: Connection, events: list[Event]) -> None:
-    """Record in the order of arrival, again if that ended in a deadlock."""
+    """Record in the order of arrival; try again after a deadlock."""
     while True:
         with contextlib.suppress(DeadlockDetected):
             record(connection, events)

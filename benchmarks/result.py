@@ -1,4 +1,4 @@
-"""What a benchmark found, and how it is shown and kept."""
+"""The results of benchmarks, as a table and as JSON."""
 
 import dataclasses
 import json
@@ -15,10 +15,10 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """Our figure beside that of a named alternative, both in ``unit``, measured in the same run.
+    """Our figure and that of a named alternative, both in ``unit`` and from the same run.
 
-    ``ratio`` is what is compared with ``target``; ``better`` says whether it is to be at least the target
-    (``higher``) or at most (``lower``).
+    ``ratio`` is compared with ``target``: with ``better`` ``higher`` it should be at least the target, with
+    ``lower`` at most.
     """
 
     name: str
@@ -32,12 +32,12 @@ class Result:
 
     @property
     def met(self) -> bool:
-        """Whether the ratio is as good as the target."""
+        """Whether the ratio meets the target."""
         return self.ratio >= self.target if self.better == "higher" else self.ratio <= self.target
 
 
 def limit(name: str, unit: str, ours: float, limit: float, better: Literal["higher", "lower"]) -> Result:
-    """A figure that is to keep a limit of its own, whatever the alternatives; the ratio is to that."""
+    """A figure that is compared with a limit instead of an alternative."""
     return Result(
         name=name,
         unit=unit,
@@ -51,14 +51,14 @@ def limit(name: str, unit: str, ours: float, limit: float, better: Literal["high
 
 
 def write(name: str, results: list[Result]) -> None:
-    """Keep the results of one benchmark as JSON."""
+    """Write the results of one benchmark as JSON."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps([dataclasses.asdict(result) for result in results], indent=2)
     (RESULTS / f"{name}.json").write_text(text + "\n")
 
 
 def show(results: list[Result]) -> None:
-    """Print the table of results, and how each compares with its target."""
+    """Print the table of results."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("what", overflow="fold")
     for heading in ("ours", "compared with", "ratio", "target"):

@@ -1,4 +1,4 @@
-"""What recording feels of a partition that is sealed meanwhile: it counts a million events of yesterday."""
+"""How long recording takes while a partition is sealed, which counts a million events of yesterday."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -14,9 +14,9 @@ BATCH_SIZE = 500
 
 
 def measure() -> list[Result]:
-    """The longest one percent of batches, alone and while the partition is sealed."""
+    """The 99th percentile of a batch's duration, alone and while the partition is sealed."""
     with database.store() as server, database.connect(server) as connection:
-        database.name_streamers(connection)
+        database.insert_streamers(connection)
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         database.fill_partition(connection, today - timedelta(days=1), today, EVENTS)
         connection.execute("vacuum analyze")

@@ -1,4 +1,4 @@
-"""Runs ``benchmarks.aws`` in a process of its own, behind TLS and HTTP/2."""
+"""Runs ``benchmarks.aws`` in a process of its own, with TLS and HTTP/2."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ REGION = "eu-central-1"
 
 @contextlib.contextmanager
 def running() -> Iterator[dict[str, str]]:
-    """Run the server; the environment in which a function calls nothing else."""
+    """Run the server; yields the environment with which a function calls it instead of AWS."""
     with tempfile.TemporaryDirectory() as directory:
         bundle, certificate, key = _certificate(Path(directory))
         with socket.socket() as probe:
@@ -26,7 +26,7 @@ def running() -> Iterator[dict[str, str]]:
         command = [sys.executable, "-m", "granian", "benchmarks.aws:app", "--interface", "rsgi"]
         command += ["--host", "127.0.0.1", "--port", str(port), "--http", "auto", "--no-ws"]
         command += ["--log-level", "error", "--http2-max-concurrent-streams", "128"]
-        # A client that keeps its connection open would keep the server, too.
+        # Do not wait for clients that keep their connections open.
         command += ["--workers-kill-timeout", "1"]
         command += ["--ssl-certificate", str(certificate), "--ssl-keyfile", str(key)]
         server = subprocess.Popen(command)
@@ -40,7 +40,7 @@ def running() -> Iterator[dict[str, str]]:
                 "AWS_DEFAULT_REGION": REGION,
                 "AWS_ACCESS_KEY_ID": "an-access-key-id",
                 "AWS_SECRET_ACCESS_KEY": "a-secret-access-key",
-                # As long as those that Lambda's roles get.
+                # As long as the tokens of Lambda's roles.
                 "AWS_SESSION_TOKEN": "IQoJb3JpZ2luX2VjE" * 60,
             }
         finally:
@@ -49,7 +49,7 @@ def running() -> Iterator[dict[str, str]]:
 
 
 def _certificate(directory: Path) -> tuple[Path, Path, Path]:
-    """The bundle to trust, and the server's certificate and key."""
+    """The CA bundle, and the server's certificate and key."""
     bundle, certificate, key = (directory / f"{name}.pem" for name in ("ca", "certificate", "key"))
     authority = trustme.CA()
     authority.cert_pem.write_to_path(bundle)
@@ -60,7 +60,7 @@ def _certificate(directory: Path) -> tuple[Path, Path, Path]:
 
 
 def _until_listening(port: int) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

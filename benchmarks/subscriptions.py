@@ -1,8 +1,7 @@
-"""What subscribing costs: 2,000 channels are watched, stay and are left, in process with a simulated Twitch.
+"""The Helix calls and the time to subscribe 2,000 channels, to keep and to delete their subscriptions.
 
-Helix requests are what Twitch limits (800 a minute), so they are counted. The tables are kept in memory:
-times are those of our own work and of the simulator's, and DynamoDB's come on top, one call for each channel
-in a steady state.
+Twitch limits Helix calls to 800 a minute, so they are counted. The simulated Twitch is in the same process
+and the tables are in memory: the times do not include DynamoDB, which has one call for each steady channel.
 """
 
 import dataclasses
@@ -27,7 +26,7 @@ from local.twitch.settings import Settings
 from local.twitch.simulator import Simulator
 
 CHANNELS = 2_000
-# What Twitch lists in one answer.
+# The number of subscriptions in one of Twitch's answers.
 PAGE = 100
 GRACE_SECONDS = 600
 # The reconciler's own time limit.
@@ -54,7 +53,7 @@ class Channels(ChannelsTable):
     def record_watch(self, resolution: Resolution, now: int) -> ChannelRecord:
         channel = resolution.channel
         self._resolutions[channel.login] = resolution
-        known = self._records.get(channel.id, ChannelRecord(now, 0, {}))
+        known = self._records.get(channel.id, ChannelRecord(now, 0, {}, 0))
         record = self._records[channel.id] = dataclasses.replace(known, watched_at=now)
         return record
 
@@ -98,7 +97,7 @@ class NoGrants(GrantsTable):
 
 
 def measure(channels: int = CHANNELS) -> list[Result]:
-    """Watch, return, reconcile while all is well, and reconcile when everybody has left."""
+    """Watch, watch again, reconcile without changes, and reconcile after all viewers have left."""
     level = logger.log_level
     logger.setLevel("ERROR")
     try:
@@ -111,7 +110,7 @@ def measure(channels: int = CHANNELS) -> list[Result]:
 def _measure(channels: int, executor: ThreadPoolExecutor) -> list[Result]:
     now = 1_800_000_000.0
     base_url = "https://twitch.example"
-    # The rate limit would only make us wait; the budget is as large as such a stage would need.
+    # No waiting for the rate limit; a cost limit that is large enough for so many channels.
     settings = Settings(
         base_url, "id", "secret", base_url, rate_limit=10**6, max_total_cost=2 * channels * FREE
     )
@@ -141,7 +140,7 @@ def _measure(channels: int, executor: ThreadPoolExecutor) -> list[Result]:
             viewers[resolution.channel.id] = 1
 
     def measured(work: Callable[[], object]) -> tuple[int, float]:
-        """How many Helix calls some work makes, and the seconds it takes."""
+        """The number of Helix calls that the work makes, and its seconds."""
         before, started = len(pool.requests), time.perf_counter()
         work()
         seconds = time.perf_counter() - started
@@ -160,7 +159,7 @@ def _measure(channels: int, executor: ThreadPoolExecutor) -> list[Result]:
         raise RuntimeError("subscriptions are left although nobody watches")
     pages = -(-channels * FREE // PAGE)
     if verifying != steady:
-        raise RuntimeError("finding out that Twitch delivers took more than the list")
+        raise RuntimeError("the first run made more Helix calls than the list needs")
     return [
         _least("Helix calls a channel: first watch", first / channels, "a lookup, one a type", 1 + FREE),
         Result(
@@ -181,7 +180,7 @@ def _measure(channels: int, executor: ThreadPoolExecutor) -> list[Result]:
 
 
 def _least(name: str, ours: float, least_name: str, least: float) -> Result:
-    """A number of calls beside the least that Twitch's API admits."""
+    """A number of calls, compared with the least that Twitch's API needs."""
     return Result(
         name=name,
         unit="calls",

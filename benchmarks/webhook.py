@@ -1,8 +1,8 @@
-"""What the webhook function takes to start and answer, beside boto3 and Powertools' full set; and once warm.
+"""The webhook function's start and first answer, compared with boto3 and all of Powertools; its warm time.
 
-A start is a fresh interpreter that loads the handler and answers a signed notification: it reads the secret
-and publishes, both over TLS with a server on loopback (``aws``). Bytecode is kept from start to start for
-both, as a function's package and runtime have it.
+A start is a new interpreter that loads the handler and answers a signed notification: it reads the secret
+and publishes, both over TLS with a server on loopback (``aws``). Both use bytecode from the first start, as
+functions do.
 """
 
 import json
@@ -31,7 +31,7 @@ SETTINGS = {
 
 
 def measure() -> list[Result]:
-    """Start both by turns, so that a busy moment of the machine is not one's alone; the medians."""
+    """Start both in turn, so that a busy moment of the machine affects both; returns medians."""
     with server.running() as settings, tempfile.TemporaryDirectory() as bytecode:
         environment = {**settings, **SETTINGS, "PYTHONPYCACHEPREFIX": bytecode}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -39,11 +39,11 @@ def measure() -> list[Result]:
         for _ in range(1 + STARTS):
             for module, figures in runs.items():
                 figures.append(_run(environment, "start", module))
-        # What else the machine does can only add to it.
+        # The minimum, because other load on the machine can only increase it.
         warm = min(_run(environment, "warm", OURS, NOTIFICATIONS)["cpu_ms"] for _ in range(WARM_RUNS))
 
     def median(module: str, figure: str) -> float:
-        # The first one has compiled what it loaded.
+        # Without the first one, which compiles the bytecode.
         return statistics.median(run[figure] for run in runs[module][1:])
 
     ours, theirs = (median(module, "answered_ms") for module in (OURS, BOTO3))
@@ -64,7 +64,7 @@ def measure() -> list[Result]:
 
 
 def notification() -> dict[str, Any]:
-    """What the HTTP API hands over for one of Twitch's notifications (payload 2.0)."""
+    """The HTTP API's event for one of Twitch's notifications (payload 2.0)."""
     now = datetime.now(UTC).isoformat()
     event = {
         "broadcaster_user_id": "1337",
@@ -114,7 +114,7 @@ def notification() -> dict[str, Any]:
 
 
 def _run(environment: dict[str, str], *arguments: object) -> dict[str, float]:
-    """Run ``webhook_run`` from this moment on; its figures."""
+    """Run ``webhook_run``; returns its figures."""
     event = json.dumps(notification())
     command = [sys.executable, "-m", "benchmarks.webhook_run", str(time.monotonic()), *map(str, arguments)]
     done = subprocess.run(

@@ -1,6 +1,6 @@
-"""The webhook function with boto3 in libcurl's place and Powertools' router, parameters, logs and metrics.
+"""The webhook function with boto3 instead of libcurl, and Powertools' router, parameters, logs and metrics.
 
-It decides as the function does, with the same modules. It knows the secret's current version only.
+It uses the same modules for its decisions. It accepts the secret's current version only.
 """
 
 import os

@@ -1,7 +1,7 @@
 """A webhook handler in a process of its own: ``webhook_run <time> start|warm <module> [<notifications>]``.
 
-Takes the event on standard input and prints figures. The time (``time.monotonic``, which is the machine's) is
-that at which the process was started. What is imported here is what Lambda's runtime has loaded anyway.
+Reads the event from standard input and prints figures. The time is that of the process's start, by
+``time.monotonic``, which all processes share. This file imports only what Lambda's runtime has loaded.
 """
 
 import importlib
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Context:
-    """What the handler asks Lambda's context."""
+    """The part of Lambda's context that the handler uses."""
 
     function_name = "webhook"
     memory_limit_in_mb = 512
@@ -22,7 +22,7 @@ class Context:
 
 
 class Unpublished:
-    """SNS, without the call."""
+    """SNS without a call."""
 
     def call(self, action: str, parameters: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 -- as the client's
         return {}
@@ -56,5 +56,5 @@ if __name__ == "__main__":
     event = json.load(sys.stdin)
     started, what, name, *rest = sys.argv[1:]
     figures = _start(float(started), name, event) if what == "start" else _warm(name, event, int(rest[0]))
-    # After the handler's own lines, its logs and metrics.
+    # The last line: the handler has printed its logs and metrics before.
     print(json.dumps(figures))

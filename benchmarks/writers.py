@@ -1,4 +1,4 @@
-"""Recorders at full speed, each a process with a connection of its own, as the functions are."""
+"""Recorders at full speed, each in a process with its own connection, like the functions."""
 
 import dataclasses
 import multiprocessing
@@ -17,7 +17,7 @@ from lambdas.history.database import Connection
 from local.postgres import Postgres
 
 WRITERS = 4
-#: Until statements are prepared and the new partition has its first pages.
+#: Afterwards the statements are prepared and the new partition has its first pages.
 WARM_UP_BATCHES = 6
 START_TIMEOUT_SECONDS = 300
 
@@ -26,14 +26,14 @@ Record = Callable[[Connection, list[Event]], object]
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """When a batch was begun, on the clock that all processes share, and how many seconds it took."""
+    """When a batch began (``time.perf_counter``, which all processes share), and its seconds."""
 
     began: float
     took: float
 
     @property
     def ended(self) -> float:
-        """When it was recorded."""
+        """When it had been recorded."""
         return self.began + self.took
 
 
@@ -45,8 +45,9 @@ def run(
     size: int,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> list[Batch]:
-    """Let each writer record ``batches`` batches of ``size`` events, made beforehand, and more until
-    ``meanwhile``, which begins with them, has returned.
+    """Let each writer record ``batches`` batches of ``size`` events, which are made before.
+
+    ``meanwhile`` is called at the same time; the writers record further batches until it returns.
     """
     processes = multiprocessing.get_context("spawn")
     barrier, done = processes.Barrier(WRITERS + 1), processes.Event()
@@ -59,17 +60,17 @@ def run(
 
 
 def events_per_second(batches: list[Batch], size: int) -> float:
-    """Of all writers together, from the first batch's begin to the last one's end."""
+    """Events a second of all writers, from the begin of the first batch to the end of the last."""
     seconds = max(batch.ended for batch in batches) - min(batch.began for batch in batches)
     return len(batches) * size / seconds
 
 
 def percentile_99(batches: list[Batch]) -> float:
-    """Seconds that 99 of 100 batches do not exceed."""
+    """The 99th percentile of the batches' seconds."""
     return statistics.quantiles((batch.took for batch in batches), n=100, method="inclusive")[98]
 
 
-# A process is given these at its start or never.
+# Processes can get these only at their start.
 _shared: dict[str, Any] = {}
 
 

@@ -32,7 +32,9 @@ class DataStack(StageStack):
         self.connections = _table(
             self, "Connections", settings, key="streamer_id", sort_key="connection_id", expires=True
         )
+        self.inboxes = _table(self, "Inboxes", settings, key="inbox", sort_key="entry", expires=True)
         self.tickets = _table(self, "Tickets", settings, key="ticket_hash", expires=True)
+        self.viewers = _table(self, "Viewers", settings, key="viewer_id", sort_key="entry", expires=True)
         self.overlays = _table(self, "Overlays", settings, key="overlay_id")
         self.webhook_secret = _webhook_secret(self, "WebhookSecret")
 

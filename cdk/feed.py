@@ -22,7 +22,7 @@ class Feed(Queue):
         topic: sns.ITopic,
         name: str,
         timeout: Duration,
-        max_receive_count: int = 5,
+        max_receive_count: int,
     ) -> None:
         """``timeout`` is the consumer's; after ``max_receive_count`` attempts a message is a dead letter."""
         super().__init__(

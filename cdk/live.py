@@ -58,30 +58,39 @@ class Live(Construct):
         names = {"api_id": self.api.api_id, "region": Stack.of(self).region, "stage": STAGE}
         self.url = settings.addresses.websocket.format(**names)
         output(self, "WebSocketUrl", self.url)
-        self._add_routes(settings, data.connections, data.tickets)
-        self._add_broadcaster(
-            settings, topic, data.connections, settings.addresses.connections.format(**names)
-        )
+        endpoint = settings.addresses.connections.format(**names)
+        self._add_routes(settings, data, endpoint)
+        self._add_broadcaster(settings, topic, data.connections, data.inboxes, endpoint)
 
-    def _add_routes(self, settings: Settings, connections: dynamodb.ITable, tickets: dynamodb.ITable) -> None:
+    def _add_routes(self, settings: Settings, data: DataStack, endpoint: str) -> None:
         authorizer = Function(
             self,
             "Authorizer",
             settings,
-            environment={"TICKETS_TABLE": tickets.table_name},
+            environment={"TICKETS_TABLE": data.tickets.table_name},
             timeout=Duration.seconds(5),
             memory_mb=512,
         )
-        authorizer.allow("dynamodb:DeleteItem", on=tickets.table_arn)
+        authorizer.allow("dynamodb:DeleteItem", on=data.tickets.table_arn)
         connection = Function(
             self,
             "Connection",
             settings,
-            environment={"CONNECTIONS_TABLE": connections.table_name},
+            environment={
+                "CONNECTIONS_TABLE": data.connections.table_name,
+                "CONNECTIONS_ENDPOINT": endpoint,
+                "VIEWERS_TABLE": data.viewers.table_name,
+                "CONNECTIONS_PER_VIEWER": str(settings.viewer_limits.connections),
+                "CONNECTIONS_PER_CHANNEL": str(settings.viewer_limits.connections_per_channel),
+            },
             timeout=Duration.seconds(5),
             memory_mb=512,
         )
-        connection.allow("dynamodb:DeleteItem", "dynamodb:PutItem", on=connections.table_arn)
+        connection.allow("dynamodb:DeleteItem", "dynamodb:PutItem", on=data.connections.table_arn)
+        connection.allow(
+            "dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:Query", on=data.viewers.table_arn
+        )
+        self._allow_posting_and_closing(connection)
         routes = connection.entry()
         self.api.add_route(
             "$connect",
@@ -99,38 +108,59 @@ class Live(Construct):
             acknowledge(route, "APIG4", because="A WebSocket API authorizes once, on $connect.")
 
     def _add_broadcaster(
-        self, settings: Settings, topic: sns.ITopic, connections: dynamodb.ITable, endpoint: str
+        self,
+        settings: Settings,
+        topic: sns.ITopic,
+        connections: dynamodb.ITable,
+        inboxes: dynamodb.ITable,
+        endpoint: str,
     ) -> None:
-        """The broadcaster and its three queues (docs/live.md)."""
+        """The broadcaster and its two queues (docs/live.md)."""
         timeout = Duration.seconds(15)
-        self.feed = Feed(self, "Feed", settings, topic=topic, name="broadcast", timeout=timeout)
-        self.gather = Queue(self, "Gather", settings, name="gather", timeout=timeout)
-        self.fan_out = Queue(self, "FanOut", settings, name="fan-out", timeout=timeout)
+        # A message that failed comes again after 2 to 16 seconds: ten times are two minutes of an outage.
+        tries = 10
+        self.feed = Feed(
+            self, "Feed", settings, topic=topic, name="broadcast", timeout=timeout, max_receive_count=tries
+        )
+        self.fan_out = Queue(
+            self,
+            "FanOut",
+            settings,
+            name="fan-out",
+            timeout=timeout,
+            max_receive_count=tries,
+            # Who dies is replaced when the lease has ended (lambdas/live/inboxes.py); its concurrency is
+            # reserved, so nobody is throttled.
+            visibility_timeout=Duration.seconds(30),
+        )
         broadcaster = Function(
             self,
             "Broadcaster",
             settings,
             environment={
                 "CONNECTIONS_TABLE": connections.table_name,
+                "INBOXES_TABLE": inboxes.table_name,
                 "CONNECTIONS_ENDPOINT": endpoint,
-                "GATHER_QUEUE_URL": self.gather.queue.queue_url,
+                "BROADCAST_QUEUE_URL": self.feed.queue.queue_url,
                 "FAN_OUT_QUEUE_URL": self.fan_out.queue.queue_url,
             },
             timeout=timeout,
             # A whole CPU: signing and encrypting is what takes its time.
             # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
             memory_mb=1769,
+            # Its own share, and no more: what the webhook needs is left to the webhook.
+            concurrency=settings.broadcast_concurrency + settings.fan_out_concurrency,
         )
         broadcaster.allow("dynamodb:BatchWriteItem", "dynamodb:Query", on=connections.table_arn)
-        for own in (self.gather, self.fan_out):
-            broadcaster.allow("sqs:SendMessage", on=own.queue.queue_arn)
         broadcaster.allow(
-            "execute-api:ManageConnections",
-            on=Stack.of(self).format_arn(
-                service="execute-api", resource=self.api.api_id, resource_name=f"{STAGE}/POST/@connections/*"
-            ),
-            any_because="Connections get their ids when they are opened.",
+            "dynamodb:BatchWriteItem",
+            "dynamodb:DeleteItem",
+            "dynamodb:Query",
+            "dynamodb:UpdateItem",
+            on=inboxes.table_arn,
         )
+        broadcaster.allow("sqs:SendMessage", on=self.fan_out.queue.queue_arn)
+        self._allow_posting_and_closing(broadcaster)
         # Small batches without a window: an event waits for nothing.
         broadcaster.add_event_source(
             event_sources.SqsEventSource(
@@ -140,19 +170,24 @@ class Live(Construct):
                 report_batch_item_failures=True,
             )
         )
-        # Events of busy channels wait a second for company. Few at once: each makes frames of its own.
+        # Each part of an audience has an invocation to itself while it is served.
         broadcaster.add_event_source(
             event_sources.SqsEventSource(
-                self.gather.queue,
-                batch_size=200,
-                max_batching_window=Duration.seconds(1),
-                max_concurrency=2,
+                self.fan_out.queue,
+                batch_size=1,
+                max_concurrency=settings.fan_out_concurrency,
                 report_batch_item_failures=True,
             )
         )
-        # Each chunk has an invocation to itself; together they do not exceed the account's budget by much.
-        broadcaster.add_event_source(
-            event_sources.SqsEventSource(
-                self.fan_out.queue, batch_size=1, max_concurrency=10, report_batch_item_failures=True
+
+    def _allow_posting_and_closing(self, function: Function) -> None:
+        for method in ("DELETE", "POST"):
+            function.allow(
+                "execute-api:ManageConnections",
+                on=Stack.of(self).format_arn(
+                    service="execute-api",
+                    resource=self.api.api_id,
+                    resource_name=f"{STAGE}/{method}/@connections/*",
+                ),
+                any_because="Connections get their ids when they are opened.",
             )
-        )

@@ -25,8 +25,8 @@ REASONS = (
     *("bad_signature", "stale", "unparsable", "missing_header"),
     *("too_large", "unknown_type", "no_channel"),
 )
-# Nobody waits for these, and an alarm has ten metrics at most.
-ON_SCHEDULES = ("archiver", "migrator", "postmigrator", "reconciler")
+# On schedules or in deployments: nobody waits for these, and an alarm has ten metrics at most.
+NOT_WAITED_FOR = ("archiver", "migrator", "postmigrator", "reconciler")
 
 _MINUTE = Duration.minutes(1)
 _FIVE_MINUTES = Duration.minutes(5)
@@ -104,7 +104,7 @@ class Monitoring(Construct):
         self._alarm(
             "functions-throttled",
             "Lambda refuses to run a function, as too many run at once: raise its limit, or the account's.",
-            self._sum("Throttles", [job for job in self._functions if job not in ON_SCHEDULES]),
+            self._sum("Throttles", [job for job in self._functions if job not in NOT_WAITED_FOR]),
             above=0,
             periods=3,
         )

@@ -233,8 +233,8 @@ def site() -> Asset:
 
 
 def site_inputs(frontend: Path) -> dict[str, bytes]:
-    """Everything below ``frontend/`` but its tests and what npm makes there, and the table of topics."""
-    inputs = topic_table()
+    """Everything below ``frontend/`` but its tests and npm's output, and the table of subscription types."""
+    inputs = subscription_types_file()
     for directory, folders, files in os.walk(frontend):
         folders[:] = sorted({*folders} - {"node_modules", "dist", "coverage", "tests"})
         paths = (Path(directory, file) for file in sorted(files) if not file.endswith(".tsbuildinfo"))
@@ -268,8 +268,8 @@ def sql_files(*folders: str) -> dict[str, bytes]:
     return {str(path.relative_to(ROOT)): path.read_bytes() for path in files}
 
 
-def topic_table() -> dict[str, bytes]:
-    """The table of EventSub topics by its path in a package."""
+def subscription_types_file() -> dict[str, bytes]:
+    """The table of subscription types by its path in a package."""
     return {str(SUBSCRIPTION_TYPES.relative_to(ROOT)): SUBSCRIPTION_TYPES.read_bytes()}
 
 

@@ -240,6 +240,18 @@ class Waf(_Settings):
     """Requests that one IP address may make in five minutes; households and offices share one."""
 
 
+class ViewerLimits(_Settings):
+    """What one viewer may have at once. Their overlays together may have the same once more."""
+
+    channels: int = Field(default=20, ge=1, le=100)
+    """Channels followed. Above, a watch is answered 429. A channel counts while it is connected, and for
+    ``grace_period_seconds`` after each watch."""
+    connections: int = Field(default=50, ge=1, le=500)
+    """Connections. Above, the oldest is closed for a new one, and its page says why."""
+    connections_per_channel: int = Field(default=5, ge=1, le=500)
+    """Connections to one channel, for instance of tabs and devices; above, as for ``connections``."""
+
+
 class Throttle(_Settings):
     """Requests that an API's stage admits."""
 
@@ -291,8 +303,12 @@ class Settings(_Settings):
     """Requests to the HTTP API, deliveries by Twitch included."""
     websocket_throttle: Throttle = Throttle(rate=500, burst=500)
     """New connections and messages of viewers."""
-    broadcast_concurrency: int | None = Field(default=None, ge=2, le=1000)
-    """Batches of events that are broadcast at once; limited only by the account if not set."""
+    broadcast_concurrency: int = Field(default=100, ge=2, le=1000)
+    """Batches of events that are broadcast at once, reserved in the account's concurrency."""
+    fan_out_concurrency: int = Field(default=100, ge=2, le=1000)
+    """Parts of large audiences that are served at once, reserved in the account's concurrency."""
+    viewer_limits: ViewerLimits = ViewerLimits()
+    """What one viewer may have at once."""
     grace_period_seconds: int = Field(default=600, ge=0)
     """How long a channel stays subscribed after its last viewer left."""
     partition_seconds: int = Field(default=86400, ge=60)
@@ -306,10 +322,10 @@ class Settings(_Settings):
     """Reads answered at once, reserved in the account's concurrency; each may have a database connection."""
 
     reserve_concurrency: bool = True
-    """Whether reads and the upkeep of the database have concurrency of the account's reserved for them.
+    """Whether reads, broadcasts and the database's upkeep have concurrency of the account's reserved for them.
 
     AWS refuses that in a new account, which may run ten functions at once. Without it the account's limit is
-    the only one: too many reads at once could use up the database's connections.
+    the only one: reads could use up the database's connections, and functions take it from each other.
     """
 
     @model_validator(mode="after")
@@ -343,8 +359,9 @@ class Settings(_Settings):
 
     @property
     def reserved_concurrency(self) -> int:
-        """What the stage reserves of the account's concurrency: reads, archiver and both migrators."""
-        return self.read_concurrency + 3 if self.reserve_concurrency else 0
+        """What the stage reserves of the account's concurrency: reads, broadcasts, archiver, both migrators."""
+        reserved = self.read_concurrency + self.broadcast_concurrency + self.fan_out_concurrency + 3
+        return reserved if self.reserve_concurrency else 0
 
     @property
     def upkeep_minutes(self) -> int:

@@ -3,7 +3,7 @@
 from aws_cdk import App, Tags
 from constructs import Construct
 
-from cdk.alarms import Alarms
+from cdk.alarm_topic import AlarmTopic
 from cdk.data import DataStack
 from cdk.edge import EdgeStack
 from cdk.history import History
@@ -48,4 +48,4 @@ class AppStack(StageStack):
         site.publish(identity.configuration(client))
         history.migrate_after(ingest, live, identity, site, subscriptions)
         Monitoring(self, "Monitoring", settings, http_api=api, websocket_api=live.api, data=data)
-        Alarms(self, "Alarms", settings)
+        AlarmTopic(self, "Alarms", settings)

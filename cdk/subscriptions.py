@@ -13,7 +13,7 @@ from cdk.http_api import HttpApi
 from cdk.identity import STREAMER_PROVIDER
 from cdk.ingest import Ingest
 from cdk.live import Live
-from cdk.packaging import topic_table
+from cdk.packaging import subscription_types_file
 from cdk.settings import Settings
 
 
@@ -54,17 +54,23 @@ class Subscriptions(Construct):
             environment={
                 "TICKETS_TABLE": data.tickets.table_name,
                 "OVERLAYS_TABLE": data.overlays.table_name,
+                "VIEWERS_TABLE": data.viewers.table_name,
                 "STREAMER_PROVIDER": STREAMER_PROVIDER,
                 "WEBSOCKET_URL": websocket_url,
+                "CHANNELS_PER_VIEWER": str(self._settings.viewer_limits.channels),
+                "GRACE_PERIOD_SECONDS": str(self._settings.grace_period_seconds),
             },
             # API Gateway's own limit.
             timeout=Duration.seconds(29),
         )
-        watch.allow("dynamodb:DeleteItem", "dynamodb:UpdateItem", on=data.channels.table_arn)
+        watch.allow(
+            "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:UpdateItem", on=data.channels.table_arn
+        )
         watch.allow("dynamodb:Query", on=f"{data.channels.table_arn}/index/login")
         watch.allow("dynamodb:Query", "dynamodb:UpdateItem", on=data.grants.table_arn)
         watch.allow("dynamodb:GetItem", on=data.overlays.table_arn)
         watch.allow("dynamodb:PutItem", on=data.tickets.table_arn)
+        watch.allow("dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:Query", on=data.viewers.table_arn)
         api.route_to(
             watch,
             {"POST /api/channels/{login}/watch": viewers, "POST /api/overlays/{login}/watch": None},
@@ -142,7 +148,7 @@ class Subscriptions(Construct):
                 **(twitch if calls_twitch else {}),
                 **(environment or {}),
             },
-            files=topic_table(),
+            files=subscription_types_file(),
             timeout=timeout,
             memory_mb=512 if calls_twitch else 256,
         )

@@ -1,6 +1,6 @@
-"""The command line: `python -m local run` brings up the local cloud, which `make run` calls.
+"""The local cloud's command line: `python -m local run` starts it, and so does `make run`.
 
-`python -m local exec COMMAND …` runs a command whose AWS is the running local cloud's.
+`python -m local exec COMMAND …` runs a command with the AWS settings of the running local cloud.
 """
 
 import argparse
@@ -24,7 +24,9 @@ def main() -> int:
     run = commands.add_parser(
         "run", help="run Fanfare on this machine, until Ctrl-C", description=cloud.__doc__
     )
-    execute = commands.add_parser("exec", help="run a command whose AWS is the running local cloud's")
+    execute = commands.add_parser(
+        "exec", help="run a command with the AWS settings of the running local cloud"
+    )
     execute.add_argument("argv", nargs="+", metavar="COMMAND")
     for command in (run, execute):
         command.add_argument(
@@ -46,26 +48,24 @@ def main() -> int:
 
 
 def _execute(state: Path, command: list[str]) -> None:
-    """Become the command, with the AWS settings of the cloud that runs with this state folder."""
+    """Replace this process by the command, with the AWS settings of the cloud with this state folder."""
     file = state / "endpoints.json"
     if not file.exists():
-        raise LocalCloudError(f"No local cloud is running: {file} is not there. Start one with `make run`.")
+        raise LocalCloudError(f"No local cloud is running: there is no {file}. Start one with `make run`.")
     environment.point_at_emulator(json.loads(file.read_text())["aws_endpoint"])
-    os.execvp(command[0], command)  # noqa: S606 -- what the caller asked to run
+    os.execvp(command[0], command)  # noqa: S606 -- the caller's own command
 
 
 async def _run(state: Path, shown: Report) -> None:
     running = asyncio.create_task(cloud.run(state, shown))
-    stopped_by: list[str] = []
 
-    def stop(number: signal.Signals) -> None:
-        # Once only: an impatient second Ctrl-C must not interrupt the clean-up, which is bounded in time.
-        if not stopped_by:
-            stopped_by.append(number.name)
+    def stop() -> None:
+        # A second Ctrl-C must not interrupt the clean-up, which has a time limit of its own.
+        if not running.cancelling():
             running.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop, number)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     try:
         await running
     except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""The local cloud: everything started in order, watched while it runs, and stopped together."""
+"""The local cloud: starts its servers, deploys the app, watches the servers and stops them together."""
 
 import asyncio
 import os
@@ -32,11 +32,11 @@ T = TypeVar("T")
 
 
 async def run(state: Path, report: Report) -> None:
-    """Bring everything up, say where it listens, and keep it running until cancelled.
+    """Start everything, show the addresses, and keep it running until cancelled.
 
     ``state`` keeps PostgreSQL's data from one run to the next; the emulator and the simulated Twitch begin
-    empty. Raises LocalCloudError when a step fails or a server ends by itself. However it ends, nothing that
-    it started is left running and ``endpoints.json`` is gone.
+    empty. Raises LocalCloudError when a step fails or a server ends by itself. At the end, every process that
+    it started has ended and ``endpoints.json`` is deleted.
     """
     logs = state / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -49,12 +49,12 @@ async def run(state: Path, report: Report) -> None:
         addresses = state / "endpoints.json"
         addresses.unlink(missing_ok=True)
         stack.callback(addresses.unlink, missing_ok=True)
-        async with _together() as group:
+        async with _task_group() as group:
             building = group.create_task(_synthesize(ports, state, report))
             cloud, database = await _start_servers(group, ports, state, report)
             assembly = await building
-            with report.step("Deploying the stacks") as step:
-                outputs = await deployment.deploy(assembly, state, logs, step)
+            with report.step("Deploying the stacks") as show:
+                outputs = await deployment.deploy(assembly, state, logs, show)
             found = _endpoints(ports, database.url(), outputs)
             with report.step("Waiting for the first answers"):
                 await _everything_answers(found, cloud)
@@ -86,26 +86,26 @@ async def _check_tools(logs: Path) -> None:
 
 
 def _lock(state: Path, stack: ExitStack) -> None:
-    """Keep the state folder for this run alone, until the stack is left."""
+    """Lock the state folder until the exit stack closes."""
     file = stack.enter_context((state / "lock").open("w"))
     if not try_lock(file):
         raise LocalCloudError(
             f"Another local cloud is running with the state folder {state}; its addresses are in "
-            f"{state / 'endpoints.json'}. Stop it first, or give this one a folder of its own with "
-            "FANFARE_STATE_DIR or --state-dir."
+            f"{state / 'endpoints.json'}. Stop it first, or use another folder: set FANFARE_STATE_DIR or "
+            "--state-dir."
         )
 
 
 async def _start_servers(
     group: asyncio.TaskGroup, ports: Ports, state: Path, report: Report
 ) -> tuple[Process, postgres.Postgres]:
-    """Start the three servers at once and give the emulator the secrets of the other two.
+    """Start the three servers at the same time, and put the secrets of two of them into the emulator.
 
-    They run until the group is cancelled, which stops all of them at the same time; one that ends by itself
-    makes the group fail. Returns the emulator and PostgreSQL.
+    They run until the group is cancelled, and are then stopped at the same time. The group fails when one of
+    them ends by itself. Returns the emulator and PostgreSQL.
     """
     logs, client_secret = state / "logs", secrets.token_urlsafe(24)
-    database_server = postgres.serve(state / "postgres", ports.database, logs / "postgres.log")
+    database_server = postgres.run_async(state / "postgres", ports.database, logs / "postgres.log")
     cloud = _serve(group, report, "AWS emulator", emulator.run(ports.emulator, state, logs))
     twitch = _serve(group, report, "Simulated Twitch", simulated_twitch(ports, client_secret, logs))
     database = _serve(group, report, "PostgreSQL", database_server)
@@ -115,7 +115,6 @@ async def _start_servers(
         group.create_task(process.fail_when_it_ends())
     await in_thread(
         deployment.prepare_account,
-        emulator.endpoint(ports.emulator),
         {
             deployment.TWITCH_SECRET: {"client_id": _CLIENT_ID, "client_secret": client_secret},
             deployment.DATABASE_SECRET: {"password": database.result().password},
@@ -127,7 +126,7 @@ async def _start_servers(
 def _serve(
     group: asyncio.TaskGroup, report: Report, name: str, server: AbstractAsyncContextManager[T]
 ) -> asyncio.Future[T]:
-    """Start a server, and keep it until the group is cancelled; the result is there when it has started."""
+    """Run a server until the group is cancelled; the future is done when the server has started."""
     started: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     async def serve() -> None:
@@ -157,12 +156,12 @@ async def simulated_twitch(ports: Ports, client_secret: str, logs: Path) -> Asyn
 
 
 async def _synthesize(ports: Ports, state: Path, report: Report) -> Path:
-    with report.step("Building functions, site and templates") as step:
-        return await deployment.synthesize(ports, state, state / "logs", step)
+    with report.step("Building functions, site and templates") as show:
+        return await deployment.synthesize(ports, state, state / "logs", show)
 
 
 @asynccontextmanager
-async def _together() -> AsyncIterator[asyncio.TaskGroup]:
+async def _task_group() -> AsyncIterator[asyncio.TaskGroup]:
     """Run the group's tasks at the same time; when one fails, stop the others and raise its error."""
     try:
         async with asyncio.TaskGroup() as group:
@@ -188,7 +187,7 @@ def _endpoints(ports: Ports, database_url: str, outputs: dict[str, str]) -> Endp
 
 async def _everything_answers(found: Endpoints, cloud: Process) -> None:
     site = urlsplit(found.site)
-    # Not every resolver knows *.localhost, as browsers do.
+    # Browsers resolve *.localhost by themselves; not every system resolver knows it.
     by_number, host = site._replace(netloc=f"{HOST}:{site.port}").geturl(), {"Host": site.netloc}
     counts = "api/channels/fanfare/counts"
     for url in (f"{found.twitch}/", f"{found.api}/{counts}"):

@@ -1,4 +1,4 @@
-"""Puts the real CDK app, as its ``local`` stage, into the emulator."""
+"""Deploys the ``local`` stage of the CDK app to the emulator."""
 
 import asyncio
 import json
@@ -9,13 +9,12 @@ from pathlib import Path
 
 import boto3
 
-from local import environment
 from local.emulator import endpoint
 from local.environment import REGION, ROOT
 from local.ports import HOST, Ports
 from local.postgres import DATABASE, USER
 from local.processes import running
-from local.progress import Step
+from local.progress import ShowDetail
 
 STAGE = "local"
 TWITCH_SECRET = "fanfare/local/twitch"  # noqa: S105 (the secret's name)
@@ -23,7 +22,7 @@ DATABASE_SECRET = "fanfare/local/database"  # noqa: S105 (the secret's name)
 # Where the CDK command line puts assets when it deploys with the caller's credentials.
 # https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-customizing.html
 ASSETS_BUCKET = f"cdk-hnb659fds-assets-000000000000-{REGION}"
-# Settings that a person may want to see at work without waiting for days, and what they are set with.
+# Settings that environment variables can change, so that their effect is seen within minutes.
 VARIABLES = {
     "partition_seconds": "FANFARE_PARTITION_SECONDS",
     "retention_seconds": "FANFARE_RETENTION_SECONDS",
@@ -32,10 +31,7 @@ CDK = ROOT / "node_modules" / ".bin" / "cdk"
 
 
 def settings(ports: Ports, environ: Mapping[str, str]) -> dict[str, object]:
-    """What the local stage is told beyond cdk.json: where the emulator, PostgreSQL and Twitch listen.
-
-    Also what ``environ`` says by VARIABLES; if that is wrong, the app says so, and names the setting.
-    """
+    """The local stage's settings that cdk.json does not have: addresses, and VARIABLES of ``environ``."""
     emulator, twitch = endpoint(ports.emulator), f"http://{HOST}:{ports.twitch}"
     api = "/_aws/execute-api/{api_id}"
     chosen = {name: environ[variable] for name, variable in VARIABLES.items() if environ.get(variable)}
@@ -62,7 +58,7 @@ def settings(ports: Ports, environ: Mapping[str, str]) -> dict[str, object]:
             "http_api": f"{emulator}{api}",
             "websocket": f"{emulator}{api}/{{stage}}".replace("http:", "ws:"),
             "connections": f"{emulator}{api}/{{stage}}",
-            # Browsers resolve *.localhost themselves, and take it for a secure context.
+            # Browsers resolve *.localhost themselves and treat it as a secure context.
             "site": f"http://{{label}}.cloudfront.localhost:{ports.emulator}",
             "identity": emulator,
             "api_origin": {"host": "localhost", "scheme": "http", "port": ports.emulator, "path": api},
@@ -70,36 +66,26 @@ def settings(ports: Ports, environ: Mapping[str, str]) -> dict[str, object]:
     }
 
 
-def prepare_account(emulator: str, secrets: dict[str, dict[str, str]]) -> None:
-    """Make what stands before a deployment: the bucket for CDK's assets, and the operator's secrets."""
-    session = boto3.Session(
-        region_name=REGION,
-        aws_access_key_id=environment.ACCESS_KEY,
-        aws_secret_access_key=environment.SECRET_KEY,
-    )
-    session.client("s3", endpoint_url=emulator).create_bucket(Bucket=ASSETS_BUCKET)
-    manager = session.client("secretsmanager", endpoint_url=emulator)
+def prepare_account(secrets: dict[str, dict[str, str]]) -> None:
+    """Create what a deployment needs in this process's AWS: the bucket for CDK's assets, and the secrets."""
+    boto3.client("s3").create_bucket(Bucket=ASSETS_BUCKET)
+    manager = boto3.client("secretsmanager")
     for name, value in secrets.items():
         manager.create_secret(Name=name, SecretString=json.dumps(value))
 
 
-async def synthesize(ports: Ports, state: Path, logs: Path, step: Step) -> Path:
+async def synthesize(ports: Ports, state: Path, logs: Path, show: ShowDetail) -> Path:
     """Build the functions' packages, the site and the templates; return the cloud assembly's folder."""
     file = state / "settings.json"
     file.write_text(json.dumps(settings(ports, os.environ), indent=2) + "\n")
     assembly = state / "cdk.out"
     command = ["synth", "--quiet", "--output", str(assembly)]
     context = ["--context", f"stage={STAGE}", "--context", f"settings-file={file}"]
-    await _cdk(
-        [*command, *context],
-        logs / "synth.log",
-        step,
-        "The CDK app could not be synthesised.",
-    )
+    await _cdk([*command, *context], logs / "synth.log", show, "The CDK app could not be synthesised.")
     return assembly
 
 
-async def deploy(assembly: Path, state: Path, logs: Path, step: Step) -> dict[str, str]:
+async def deploy(assembly: Path, state: Path, logs: Path, show: ShowDetail) -> dict[str, str]:
     """Deploy every stack of the assembly; return their outputs."""
     outputs = state / "outputs.json"
     outputs.unlink(missing_ok=True)
@@ -107,11 +93,11 @@ async def deploy(assembly: Path, state: Path, logs: Path, step: Step) -> dict[st
     await _cdk(
         ["deploy", "--app", str(assembly), *options],
         logs / "deploy.log",
-        step,
+        show,
         "The stacks could not be deployed. The reason is often in emulator.log, beside the log below.",
     )
     stacks: dict[str, dict[str, str]] = json.loads(outputs.read_text())
-    # What one stack exports to the other is CDK's own affair.
+    # Without the outputs that CDK adds to pass values from one stack to another.
     return {
         name: value
         for stack in stacks.values()
@@ -120,7 +106,7 @@ async def deploy(assembly: Path, state: Path, logs: Path, step: Step) -> dict[st
     }
 
 
-async def _cdk(arguments: list[str], log: Path, step: Step, failure: str) -> None:
+async def _cdk(arguments: list[str], log: Path, show: ShowDetail, failure: str) -> None:
     common = ["--no-notices", "--no-color", "--no-version-reporting", "--no-path-metadata", "--ci"]
     variables = {
         **os.environ,
@@ -131,7 +117,7 @@ async def _cdk(arguments: list[str], log: Path, step: Step, failure: str) -> Non
     }
     command = [str(CDK), *arguments, *common]
     async with running("cdk", command, log=log, env=variables, cwd=ROOT) as process:
-        following = asyncio.create_task(_follow(log, step))
+        following = asyncio.create_task(_follow(log, show))
         try:
             status = await process.wait()
         finally:
@@ -140,18 +126,18 @@ async def _cdk(arguments: list[str], log: Path, step: Step, failure: str) -> Non
             raise process.failure(failure)
 
 
-async def _follow(log: Path, step: Step) -> None:
-    """Show the newest line that tells what the CDK command line is at."""
+async def _follow(log: Path, show: ShowDetail) -> None:
+    """Show the progress of the CDK command line."""
     with log.open(errors="replace") as file:
         while True:
             for line in file:
-                if text := condensed(line):
-                    step.detail(text)
+                if text := progress(line):
+                    show(text)
             await asyncio.sleep(0.2)
 
 
-def condensed(line: str) -> str | None:
-    """A line of the CDK command line as a person wants it, or None if it tells nothing."""
+def progress(line: str) -> str | None:
+    """What a line of the CDK command line says about its progress; None if nothing."""
     # Such as: Fanfare-local-App | 12/60 | 10:11:12 PM | CREATE_COMPLETE | AWS::SNS::Topic | Ingest/Events (…)
     if event := re.match(r"(\S+) \|\s*(\d+)(?:/(\d+))? \| [^|]+ \| (\w+)\s+\| (\S+)\s+\| (\S+)", line):
         stack, done, of, _status, _type, name = event.groups()

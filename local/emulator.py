@@ -18,7 +18,7 @@ from local.threads import in_thread
 
 REQUIREMENTS = environment.ROOT / "requirements" / "emulator.txt"
 VENV = environment.ROOT / ".local" / "emulator-venv"
-# The functions' packages, unpacked, by content: kept, since unpacking and deleting them takes seconds.
+# The functions' unpacked packages, named by content. They are kept: unpacking and deleting takes seconds.
 _UNPACKED = environment.ROOT / ".cache" / "functions"
 _UNPACKED_DAYS = 30
 _LAUNCHER = Path(__file__).with_name("emulator_launcher.py")
@@ -26,27 +26,24 @@ _START_SECONDS = 60
 
 
 def endpoint(port: int) -> str:
-    """The emulator's address. By number: with a name, S3 clients would ask DNS for ``<bucket>.<name>``."""
+    """The emulator's address. It has no host name: S3 clients would resolve ``<bucket>.<host name>``."""
     return f"http://{HOST}:{port}"
 
 
 async def _install(logs: Path) -> None:
-    """Make the emulator's environment from its requirements, unless it stands already."""
-    async with _locked(VENV.with_name("emulator-venv.lock")):
+    """Make the emulator's environment from its requirements, unless it exists."""
+    lock = VENV.with_name("emulator-venv.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        while not try_lock(file):  # Another local cloud is installing it.
+            await asyncio.sleep(0.1)
         stamp = VENV / ".installed-from"
         wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()
         if stamp.exists() and stamp.read_text() == wanted:
             return
         shutil.rmtree(VENV, ignore_errors=True)
-        uv = [sys.executable, "-m", "uv", "--quiet"]
-        sync = [
-            "pip",
-            "sync",
-            "--python",
-            str(VENV / "bin" / "python"),
-            "--require-hashes",
-            str(REQUIREMENTS),
-        ]
+        uv, python = [sys.executable, "-m", "uv", "--quiet"], str(VENV / "bin" / "python")
+        sync = ["pip", "sync", "--python", python, "--require-hashes", str(REQUIREMENTS)]
         for command in (["venv", "--python", sys.executable, str(VENV)], sync):
             log = logs / "emulator-install.log"
             async with running("uv", [*uv, *command], log=log, cwd=environment.ROOT) as process:
@@ -59,27 +56,17 @@ async def _install(logs: Path) -> None:
 
 
 @asynccontextmanager
-async def _locked(path: Path) -> AsyncIterator[None]:
-    """Only one local cloud installs at a time; the lock goes with the process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        while not try_lock(file):
-            await asyncio.sleep(0.1)
-        yield
-
-
-@asynccontextmanager
 async def run(port: int, state: Path, logs: Path) -> AsyncIterator[Process]:
     """Run the emulator, empty, with IAM enforcement, until the block is left.
 
-    It and the functions that it runs see nothing of the caller's environment. What they write to the
-    temporary folder goes with them, and so does ``endpoints.json``, which is of no use without them.
+    It and the functions that it runs do not see the caller's environment. At the end, their temporary folder
+    and ``endpoints.json`` are deleted.
     """
     await _install(logs)
     temporary = state / "tmp"
-    await in_thread(shutil.rmtree, temporary, True)  # of a run that was killed
+    await in_thread(shutil.rmtree, temporary, True)  # a killed run may have left it
     temporary.mkdir(parents=True)
-    await in_thread(_forget_old_packages)
+    await in_thread(_delete_old_packages)
     variables = {
         "PATH": os.environ["PATH"],  # for node, which runs CloudFront functions and triggers
         "HOME": str(temporary),
@@ -90,13 +77,13 @@ async def run(port: int, state: Path, logs: Path) -> AsyncIterator[Process]:
         "BIND_HOST": HOST,
         "AUTH": "true",
         "FANFARE_UNPACKED": str(_UNPACKED),
-        # Servers of their own that nothing here uses, on ports that a second local cloud would find taken.
+        # Two servers that nothing here uses. Their ports are fixed: two local clouds would conflict.
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
-        # Where Docker is installed, leave its containers alone.
+        # Do not use Docker where it is installed.
         "DOCKER_HOST": "unix:///nonexistent",
     }
-    # -P: the launcher's folder is this package, whose modules are not meant for that interpreter.
+    # -P: do not import this package's modules, which are in the launcher's folder.
     command = [str(VENV / "bin" / "python"), "-P", str(_LAUNCHER)]
     async with running(
         "The AWS emulator",
@@ -110,7 +97,7 @@ async def run(port: int, state: Path, logs: Path) -> AsyncIterator[Process]:
         yield process
 
 
-def _forget_old_packages() -> None:
+def _delete_old_packages() -> None:
     _UNPACKED.mkdir(parents=True, exist_ok=True)
     for package in _UNPACKED.iterdir():
         if package.stat().st_mtime < time.time() - _UNPACKED_DAYS * 86_400:

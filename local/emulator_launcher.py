@@ -1,8 +1,8 @@
-"""Starts the AWS emulator, with what it lacks and the app uses.
+"""Starts the AWS emulator with additions for what it lacks and the app uses.
 
-Run by the emulator's own interpreter, which has nothing of this project: only what requirements/emulator.txt
-names may be imported here. The app's templates stay those that AWS gets; what AWS's own CloudFormation does
-with a type is done here with the emulator's services.
+The emulator's own interpreter runs this file, so it can import only packages in requirements/emulator.txt.
+The templates stay as they are for AWS: the additions do what AWS's CloudFormation does with a resource type,
+by means of the emulator's services.
 """
 
 import fnmatch
@@ -16,7 +16,7 @@ import shutil
 import string
 import uuid
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,12 +28,12 @@ from ministack.services import apigateway, cloudfront, cognito, secretsmanager
 from ministack.services.cloudformation import provisioners
 
 Properties = Mapping[str, Any]
-# What a handler answers: the physical id and the attributes that Fn::GetAtt reads.
+# What a handler returns: the physical id and the attributes for Fn::GetAtt.
 Resource = tuple[str, dict[str, Any]]
 
 
 class AwsRefusedError(Exception):
-    """The emulator's service refused the call; CloudFormation reports the text as the resource's reason."""
+    """A service of the emulator refused a call. CloudFormation shows the text as the status reason."""
 
 
 def _answer(response: tuple[int, Any, bytes]) -> dict[str, Any]:
@@ -43,28 +43,30 @@ def _answer(response: tuple[int, Any, bytes]) -> dict[str, Any]:
     return json.loads(body) if body else {}
 
 
+def _with_properties(change: Callable[[Properties], Properties], handler: Callable[..., Any]) -> Any:
+    """One of the emulator's handlers, which gets changed properties."""
+    return lambda *given: handler(*(change(each) if isinstance(each, Mapping) else each for each in given))
+
+
 # -- AWS::Cognito::UserPoolIdentityProvider --------------------------------------------------------
 
 
 def create_identity_provider(_logical_id: str, properties: Properties, _stack_name: str) -> Resource:
-    """Its dynamic references to secrets arrive resolved, as in every resource."""
+    """Dynamic references to secrets are already resolved, as in every resource."""
     _answer(cognito._create_identity_provider(dict(properties)))
     return properties["ProviderName"], {}
 
 
 def update_identity_provider(
-    physical_id: str, old: Properties, new: Properties, stack_name: str, logical_id: str
+    physical_id: str, _old: Properties, new: Properties, _stack_name: str
 ) -> Resource:
-    """The pool, the name and the type cannot be changed in place: changing one makes another provider."""
-    if any(old.get(name) != new.get(name) for name in ("UserPoolId", "ProviderName", "ProviderType")):
-        delete_identity_provider(physical_id, old)
-        return create_identity_provider(logical_id, new, stack_name)
+    """Change the details of the provider."""
     _answer(cognito._update_identity_provider(dict(new)))
     return physical_id, {}
 
 
 def delete_identity_provider(physical_id: str, properties: Properties) -> None:
-    """A pool that is gone has taken its providers along."""
+    """Delete the provider, unless its pool is already deleted."""
     if properties["UserPoolId"] in cognito._user_pools:
         request = {"UserPoolId": properties["UserPoolId"], "ProviderName": physical_id}
         _answer(cognito._delete_identity_provider(request))
@@ -72,13 +74,13 @@ def delete_identity_provider(physical_id: str, properties: Properties) -> None:
 
 # -- AWS::SecretsManager::Secret ----------------------------------------------------------------------
 
-# The emulator knows the type, but its Ref is the secret's name, so that grants on "the Ref", which is the ARN
-# in AWS, would match nothing; and it generates passwords with punctuation whatever the template says.
+# The emulator has this type, with two differences: its Ref is the secret's name instead of the ARN, so that
+# grants on the Ref match nothing; and it ignores ExcludePunctuation.
 _secret = dict(provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"])
 
 
 def create_secret(logical_id: str, properties: Properties, stack_name: str) -> Resource:
-    """The emulator's secret, with its ARN as the physical id."""
+    """Create the secret with its ARN as the physical id."""
     _, attributes = _secret["create"](logical_id, _without_punctuation(properties), stack_name)
     return attributes["Arn"], attributes
 
@@ -86,14 +88,14 @@ def create_secret(logical_id: str, properties: Properties, stack_name: str) -> R
 def update_secret(
     physical_id: str, old: Properties, new: Properties, stack_name: str, logical_id: str
 ) -> Resource:
-    """The emulator's update, which finds the secret by its name."""
+    """Update the secret, which the emulator finds by its name."""
     before, after = _without_punctuation(old), _without_punctuation(new)
     _, attributes = _secret["update"](_secret_name(physical_id), before, after, stack_name, logical_id)
     return attributes["Arn"], attributes
 
 
 def delete_secret(physical_id: str, properties: Properties) -> None:
-    """The emulator's deletion, which finds the secret by its name."""
+    """Delete the secret, which the emulator finds by its name."""
     _secret["delete"](_secret_name(physical_id), properties)
 
 
@@ -113,85 +115,77 @@ def _without_punctuation(properties: Properties) -> dict[str, Any]:
 
 
 def create_route_response(_logical_id: str, properties: Properties, _stack_name: str) -> Resource:
-    """The emulator sends a route's answer with or without a route response; this puts it on record."""
+    """Store the route response. The emulator sends a route's answer with or without one."""
     request = {"routeResponseKey": properties["RouteResponseKey"]}
     route = _route_id(properties)
     response = _answer(apigateway._create_route_response(properties["ApiId"], route, request))
     return response["routeResponseId"], {}
 
 
-def update_route_response(
-    physical_id: str, old: Properties, new: Properties, stack_name: str, logical_id: str
-) -> Resource:
-    """Replace it: nothing else refers to one."""
-    delete_route_response(physical_id, old)
-    return create_route_response(logical_id, new, stack_name)
-
-
 def delete_route_response(physical_id: str, properties: Properties) -> None:
-    """A route that is gone has taken its responses along."""
+    """Delete the route response, unless it was deleted with its route."""
     apigateway._route_responses.get(properties["ApiId"], {}).get(_route_id(properties), {}).pop(
         physical_id, None
     )
 
 
 def _route_id(properties: Properties) -> str:
-    # In the emulator a route's Ref is "<api id>/<route id>"; in AWS it is the route id.
+    # A route's Ref is "<api id>/<route id>" in the emulator and the route id in AWS.
     return str(properties["RouteId"]).rpartition("/")[2]
 
 
 # -- Custom::CDKBucketDeployment -------------------------------------------------------------------
 
-# The function behind this type runs the AWS command line from a Lambda layer, which the emulator's Python
-# functions cannot reach. What the function does is done here, in the emulator's process, through S3's API.
+# In AWS a function does this with the AWS command line from a Lambda layer, which the emulator's Python
+# functions cannot use. Here it is done in the emulator's process, with the options that the app uses.
 # https://github.com/aws/aws-cdk/tree/main/packages/@aws-cdk/custom-resource-handlers (aws-s3-deployment)
 
 
 def create_bucket_deployment(_logical_id: str, properties: Properties, _stack_name: str) -> Resource:
-    """Copy the contents of the source archives into the bucket."""
+    """Copy the files of the source archives into the bucket."""
     return _deploy(f"aws.cdk.s3deployment.{uuid.uuid4()}", properties)
 
 
 def update_bucket_deployment(
-    physical_id: str, _old: Properties, new: Properties, _stack_name: str, _logical_id: str
+    physical_id: str, _old: Properties, new: Properties, _stack_name: str
 ) -> Resource:
-    """Copy again, as every update does."""
+    """Copy the files again."""
     return _deploy(physical_id, new)
 
 
 def delete_bucket_deployment(physical_id: str, properties: Properties) -> None:
-    """Leave the files: the bucket's own deletion policy decides about them."""
+    """Do nothing: the bucket's deletion policy decides what happens to the files."""
 
 
 def _deploy(physical_id: str, properties: Properties) -> Resource:
-    s3 = _s3()
-    bucket = properties["DestinationBucketName"]
-    prefix = properties.get("DestinationBucketKeyPrefix", "").strip("/")
-    headers = _put_arguments(properties)
-    kept = set()
-    for name, content in _contents(s3, properties).items():
-        if not _selected(name, properties):
-            continue
-        key = f"{prefix}/{name}" if prefix else name
-        content_type = mimetypes.guess_type(name)[0] or "binary/octet-stream"
-        s3.put_object(Bucket=bucket, Key=key, Body=content, **{"ContentType": content_type, **headers})
-        kept.add(key)
-    if _flag(properties, "Prune"):
-        _prune(s3, bucket, prefix, kept, properties)
-    sources = properties["SourceObjectKeys"] if _flag(properties, "OutputObjectKeys") else []
-    return physical_id, {
-        "DestinationBucketArn": properties.get("DestinationBucketArn", ""),
-        "SourceObjectKeys": sources,
+    if not _flag(properties, "Extract") or properties.keys() & {"DestinationBucketKeyPrefix", "UserMetadata"}:
+        raise AwsRefusedError(
+            "The local cloud has no extract=False, key prefix or metadata of bucket deployments."
+        )
+    s3, bucket = _s3(), properties["DestinationBucketName"]
+    # Such as cache-control: S3's parameter is CacheControl.
+    metadata = {
+        "".join(part.capitalize() for part in name.split("-")): value
+        for name, value in (properties.get("SystemMetadata") or {}).items()
     }
+    selected = {
+        name: content for name, content in _contents(s3, properties).items() if _selected(name, properties)
+    }
+    for name, content in selected.items():
+        content_type = mimetypes.guess_type(name)[0] or "binary/octet-stream"
+        s3.put_object(Bucket=bucket, Key=name, Body=content, **{"ContentType": content_type, **metadata})
+    if _flag(properties, "Prune"):
+        for key in _keys(s3, bucket):
+            if key not in selected and _selected(key, properties):
+                s3.delete_object(Bucket=bucket, Key=key)
+    return physical_id, {}
 
 
 def _contents(s3: Any, properties: Properties) -> dict[str, bytes]:
-    """The files of all sources by name, later sources over earlier ones, with the markers replaced."""
+    """The files of all sources by name, with the markers replaced; later sources win."""
     buckets, keys = properties["SourceBucketNames"], properties["SourceObjectKeys"]
     markers = properties.get("SourceMarkers") or [{} for _ in keys]
     configs = properties.get("SourceMarkersConfig") or [{} for _ in keys]
-    if not _flag(properties, "Extract"):
-        raise AwsRefusedError("The local cloud deploys extracted archives only (extract=False was given).")
     files = {}
     for bucket, key, replaced, config in zip(buckets, keys, markers, configs, strict=True):
         archive = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
@@ -204,25 +198,14 @@ def _contents(s3: Any, properties: Properties) -> dict[str, bytes]:
 
 def _replace(content: bytes, markers: Mapping[str, str], config: Mapping[str, Any]) -> bytes:
     for marker, value in markers.items():
-        # The value lands inside a JSON string.
+        # With jsonEscape the marker is inside a JSON string.
         text = json.dumps(value)[1:-1] if config and _flag(config, "jsonEscape", default="false") else value
         content = content.replace(marker.encode(), text.encode())
     return content
 
 
-def _put_arguments(properties: Properties) -> dict[str, Any]:
-    """``cache-control`` becomes ``CacheControl``: its options are named as S3's parameters are."""
-    system = properties.get("SystemMetadata") or {}
-    arguments: dict[str, Any] = {
-        "".join(part.capitalize() for part in name.split("-")): value for name, value in system.items()
-    }
-    if user := properties.get("UserMetadata"):
-        arguments["Metadata"] = dict(user)
-    return arguments
-
-
 def _selected(name: str, properties: Properties) -> bool:
-    """Includes are applied after excludes, and the last that matches decides; no filter selects all."""
+    """Whether the filters select a file: it is not excluded, or included again."""
     excluded = _matches(name, properties.get("Exclude") or ())
     return not excluded or _matches(name, properties.get("Include") or ())
 
@@ -231,40 +214,35 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _prune(s3: Any, bucket: str, prefix: str, kept: set[str], properties: Properties) -> None:
-    """Delete what no source has any more, except files that the filters leave alone."""
-    folder = f"{prefix}/" if prefix else ""
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder):
-        for found in page.get("Contents", ()):
-            if found["Key"] not in kept and _selected(found["Key"].removeprefix(folder), properties):
-                s3.delete_object(Bucket=bucket, Key=found["Key"])
-
-
 def _flag(properties: Properties, name: str, default: str = "true") -> bool:
     return str(properties.get(name, default)).lower() == "true"
 
 
 def _s3() -> Any:
-    # The endpoint is this very process: custom resources run beside the thread that answers requests.
+    # The endpoint is this process; custom resources run in another thread than the one that answers requests.
     return boto3.client("s3", endpoint_url=f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}")
+
+
+def _keys(s3: Any, bucket: str) -> list[str]:
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    return [found["Key"] for page in pages for found in page.get("Contents", ())]
 
 
 # -- Custom::S3AutoDeleteObjects -------------------------------------------------------------------
 
-# The function behind this type needs the AWS SDK for JavaScript, which the emulator does not bring.
+# In AWS a function does this with the AWS SDK for JavaScript, which the emulator does not have.
 
 
 def create_bucket_emptier(logical_id: str, _properties: Properties, _stack_name: str) -> Resource:
-    """Nothing to do until the stack is deleted."""
+    """Do nothing until the stack is deleted."""
     return logical_id, {}
 
 
 def delete_bucket_emptier(_physical_id: str, properties: Properties) -> None:
     """Empty the bucket, so that it can be deleted."""
     s3, bucket = _s3(), properties["BucketName"]
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-        for found in page.get("Contents", ()):
-            s3.delete_object(Bucket=bucket, Key=found["Key"])
+    for key in _keys(s3, bucket):
+        s3.delete_object(Bucket=bucket, Key=key)
 
 
 # -- AWS::CloudWatch::Alarm ------------------------------------------------------------------------
@@ -272,23 +250,8 @@ def delete_bucket_emptier(_physical_id: str, properties: Properties) -> None:
 _alarm = dict(provisioners._RESOURCE_HANDLERS["AWS::CloudWatch::Alarm"])
 
 
-def create_alarm(logical_id: str, properties: Properties, stack_name: str) -> Resource:
-    """The emulator's alarm, which does no arithmetic: one over several metrics is put on record over one."""
-    created: Resource = _alarm["create"](logical_id, _over_one_metric(properties), stack_name)
-    return created
-
-
-def update_alarm(
-    physical_id: str, old: Properties, new: Properties, stack_name: str, logical_id: str
-) -> Resource:
-    """The emulator's update, likewise."""
-    updated: Resource = _alarm["update"](
-        physical_id, _over_one_metric(old), _over_one_metric(new), stack_name, logical_id
-    )
-    return updated
-
-
 def _over_one_metric(properties: Properties) -> dict[str, Any]:
+    """An alarm over its first metric only: the emulator has no metric math."""
     stats = [metric["MetricStat"] for metric in properties.get("Metrics", ()) if "MetricStat" in metric]
     if not stats:
         return dict(properties)
@@ -299,33 +262,25 @@ def _over_one_metric(properties: Properties) -> dict[str, Any]:
 
 HANDLERS: dict[str, dict[str, Any]] = {
     "AWS::CloudWatch::Alarm": {
-        "create": create_alarm,
-        "update": update_alarm,
-        "update_with_logical_id": True,
-        "delete": _alarm["delete"],
+        **_alarm,
+        "create": _with_properties(_over_one_metric, _alarm["create"]),
+        "update": _with_properties(_over_one_metric, _alarm["update"]),
     },
     "AWS::Cognito::UserPoolIdentityProvider": {
         "create": create_identity_provider,
         "update": update_identity_provider,
-        "update_with_logical_id": True,
         "delete": delete_identity_provider,
     },
     "AWS::SecretsManager::Secret": {
+        **_secret,
         "create": create_secret,
         "update": update_secret,
-        "update_with_logical_id": True,
         "delete": delete_secret,
     },
-    "AWS::ApiGatewayV2::RouteResponse": {
-        "create": create_route_response,
-        "update": update_route_response,
-        "update_with_logical_id": True,
-        "delete": delete_route_response,
-    },
+    "AWS::ApiGatewayV2::RouteResponse": {"create": create_route_response, "delete": delete_route_response},
     "Custom::CDKBucketDeployment": {
         "create": create_bucket_deployment,
         "update": update_bucket_deployment,
-        "update_with_logical_id": True,
         "delete": delete_bucket_deployment,
     },
     "Custom::S3AutoDeleteObjects": {
@@ -339,10 +294,10 @@ _condition_value = iam_evaluator._resolve_condition_key
 
 
 def condition_value(key: str, context: Any) -> Any:
-    """What a policy's condition is compared with, where every request counts as sent over TLS.
+    """The value of a condition key, with every request taken as sent over TLS.
 
-    The emulator speaks plain HTTP, on the loopback interface only; in AWS the same requests (CloudFront's
-    to the bucket, the SDKs') are encrypted, and policies refuse those that are not.
+    The emulator serves plain HTTP on the loopback interface. In AWS the same requests are encrypted, and
+    policies deny those that are not.
     """
     return "true" if key.lower() == "aws:securetransport" else _condition_value(key, context)
 
@@ -351,9 +306,9 @@ _token = cognito._oauth2_token
 
 
 def token(*arguments: Any, **options: Any) -> tuple[int, dict[str, str], bytes]:
-    """The answer of ``/oauth2/token`` as JSON, which OAuth clients insist on.
+    """The answer of ``/oauth2/token`` with the content type of JSON, which OAuth clients require.
 
-    After a federated sign-in the emulator labels it with the content type of AWS's own protocol.
+    After a federated sign-in the emulator sends the content type of AWS's own protocol.
     """
     status, headers, body = _token(*arguments, **options)
     return status, {**headers, "Content-Type": "application/json;charset=UTF-8"}, body
@@ -378,14 +333,14 @@ COMPRESSED_TYPES = {
 
 
 def behavior(element: Any, path_pattern: str | None = None) -> dict[str, Any]:
-    """A distribution's behaviour, and whether it compresses."""
+    """A distribution's behaviour, with its setting ``Compress``."""
     return {**_behavior(element, path_pattern), "compress": cloudfront._text(element, "Compress") == "true"}
 
 
 async def viewer_request(
     distribution: dict[str, Any], method: str, path: str, *request: Any
 ) -> tuple[int, dict[str, Any], bytes]:
-    """CloudFront's answer, compressed as CloudFront does: a page that is measured weighs what it will."""
+    """The emulator's answer, compressed as CloudFront does, so that page sizes can be measured."""
     status, answered, body = await _viewer_request(distribution, method, path, *request)
     _uri, _query, headers, *_ = request
     config = cloudfront.parse_distribution_dataplane_config(distribution)
@@ -407,15 +362,15 @@ async def viewer_request(
 
 
 class SharedArchive(zipfile.ZipFile):
-    """A function's package, unpacked once: where the emulator would do it for each process.
+    """A function's package that is unpacked once; the emulator would unpack it for each process.
 
-    Functions cannot write to their code's folder in AWS, so that they can share it here.
+    Functions can share the folder, because in AWS they cannot write to their code's folder.
     """
 
     folder: Path
 
     def extractall(self, path: Any = None, members: Any = None, pwd: Any = None) -> None:
-        """Make ``path``, an empty folder, a link to the unpacked package, and delete the archive."""
+        """Replace ``path``, an empty folder, by a link to the unpacked package, and delete the archive."""
         archive = Path(str(self.filename))
         shared = self.folder / hashlib.sha256(archive.read_bytes()).hexdigest()
         if not shared.exists():
@@ -423,7 +378,7 @@ class SharedArchive(zipfile.ZipFile):
             super().extractall(half, members, pwd)
             try:
                 half.rename(shared)
-            except OSError:  # another process was quicker
+            except OSError:  # another process has just unpacked it
                 shutil.rmtree(half)
         os.utime(shared)
         archive.unlink()

@@ -1,13 +1,13 @@
-"""The file that tells other programs where a running local cloud listens."""
+"""endpoints.json: the addresses of a running local cloud, for other programs."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Addresses of everything; ``stack_outputs`` holds the CloudFormation outputs of all stacks."""
+    """The addresses, and the CloudFormation outputs of all stacks."""
 
     site: str
     api: str
@@ -16,13 +16,13 @@ class Endpoints:
     twitch: str
     database: str
     aws_endpoint: str
-    stack_outputs: dict[str, str] = field(default_factory=dict)
+    stack_outputs: dict[str, str]
 
 
 def write(path: Path, endpoints: Endpoints) -> None:
-    """Write the file in one step, so that whoever waits for it never reads half of it.
+    """Write the file in one step, so that nobody reads an incomplete one.
 
-    It holds the database's password: only its owner may read it.
+    Only its owner may read it, because it contains the database's password.
     """
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)

@@ -1,10 +1,10 @@
-"""What the processes of the local cloud inherit, so that none of them ever speaks to the real AWS."""
+"""The environment of the local cloud's processes: they call the emulator, never the real AWS."""
 
 import os
 from pathlib import Path
 
 REGION = "us-east-1"
-# The emulator's root user, which it never checks the signature of. Functions get their role's credentials.
+# The emulator's root user; it does not check signatures. Functions get the credentials of their roles.
 ACCESS_KEY = "test"
 SECRET_KEY = "test"  # noqa: S105
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def aws_variables(endpoint: str) -> dict[str, str]:
-    """What makes every AWS SDK and tool call the emulator at ``endpoint``, and nothing else."""
+    """The variables with which AWS SDKs and tools call the emulator at ``endpoint``."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
@@ -26,10 +26,10 @@ def aws_variables(endpoint: str) -> dict[str, str]:
 
 
 def point_at_emulator(endpoint: str) -> None:
-    """Replace this process's AWS settings (profile, credentials) by the emulator's; children inherit them."""
+    """Replace the AWS settings of this process and of its children by the emulator's."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(aws_variables(endpoint))
-    # Everything here is on this machine: a proxy could not reach it.
+    # A proxy cannot reach the servers on this machine.
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"]))

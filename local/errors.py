@@ -1,5 +1,5 @@
-"""What the local cloud says when it cannot go on."""
+"""The local cloud's error."""
 
 
 class LocalCloudError(Exception):
-    """A condition that a person can act on: its text says what happened and what to do about it."""
+    """Its text says what happened and what the user can do about it."""

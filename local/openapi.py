@@ -1,4 +1,4 @@
-"""Print the OpenAPI document of the read routes: ``python -m local.openapi``. Nothing is started."""
+"""Prints the OpenAPI document of the read routes: ``python -m local.openapi``. No server is needed."""
 
 import importlib
 import json
@@ -7,7 +7,7 @@ import sys
 
 HANDLER = "lambdas.handlers.query"
 
-# The handler reads its settings and makes its clients when it is imported; none of them is used here.
+# The handler needs these when it is imported. They are not used.
 ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "POWERTOOLS_SERVICE_NAME": "openapi",

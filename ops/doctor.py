@@ -191,7 +191,7 @@ class Doctor:
     def _already_reserved(self) -> int:
         functions = self._account.client("lambda")
         found = 0
-        for job in ("query", "archiver", "migrator", "postmigrator"):
+        for job in ("query", "broadcaster", "archiver", "migrator", "postmigrator"):
             name = f"fanfare-{self._settings.stage}-{job}"
             try:
                 answer = functions.get_function_concurrency(FunctionName=name)

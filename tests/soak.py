@@ -1,7 +1,7 @@
-"""Starts and stops the local cloud again and again, under load and with traffic: `make soak`.
+"""Starts and stops the local cloud many times, under load and with traffic: `make soak`.
 
-Every fourth stop kills the runner alone; the others are signals. It prints a row for each round, writes the
-rows to .artifacts/soak.json, and fails if a cloud does not come up, does not stop, or leaves something.
+Every fourth stop kills `python -m local` alone; the others are signals. It prints a row for each round,
+writes the rows to .artifacts/soak.json, and fails if a cloud does not start or stop, or leaves something.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ MOST_MEGABYTES = 5
 
 @dataclass
 class Round:
-    """A start and a stop, and what was left afterwards."""
+    """A start and a stop, and what is left afterwards."""
 
     name: str
     stopped_by: str
@@ -57,7 +57,7 @@ class Round:
 
     @property
     def ok(self) -> bool:
-        """Whether it came up, kept what was recorded, and left nothing."""
+        """Whether it started, kept what was recorded, and left nothing."""
         expected = -signal.SIGKILL if self.stopped_by == "SIGKILL" else 0
         left = self.missing or self.processes or self.ports or self.endpoints
         return not (self.problem or left or self.exit_code != expected or self.megabytes > MOST_MEGABYTES)
@@ -107,7 +107,7 @@ def _start_and_stop(row: Round, by: signal.Signals, state: Path, recorded: set[s
         except (AssertionError, OSError, psycopg.Error, urllib3.exceptions.HTTPError) as error:
             row.problem = repr(error)
     else:
-        row.problem = f"did not come up: {log.read_text()[-1000:]}"
+        row.problem = f"did not start: {log.read_text()[-1000:]}"
 
     family = descendants(runner.pid) | {runner.pid}
     began = time.monotonic()
@@ -129,7 +129,7 @@ def _start_and_stop(row: Round, by: signal.Signals, state: Path, recorded: set[s
 
 
 def _use(row: Round, cloud: Cloud, recorded: set[str], stopping: threading.Event) -> None:
-    """Check that what earlier rounds recorded is there; then send events and read until it is stopped."""
+    """Check that the events of earlier rounds are there; then send events and read until it is stopped."""
     with psycopg.connect(cloud.database, autocommit=True) as database:
 
         def ids() -> set[str]:
@@ -160,12 +160,12 @@ def _make_traffic(cloud: Cloud, channel: str, stopping: threading.Event) -> None
             cloud.get(f"api/channels/{channel}/counts")
             cloud.get(f"api/channels/{channel}/events")
         except (AssertionError, ValueError, urllib3.exceptions.HTTPError):
-            # It is being stopped; if it is not, too few events are recorded.
+            # The cloud is being stopped. Other failures are found because too few events are recorded.
             time.sleep(0.1)
 
 
 def _left(family: set[int], state: Path, runner: "subprocess.Popen[bytes]") -> set[int]:
-    """The processes of the run that still run, in whatever process group."""
+    """The processes of the run that still run, in any process group."""
     runner.poll()
     return {entry.pid for entry in processes() if entry.pid in family or str(state) in entry.command}
 

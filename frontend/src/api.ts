@@ -33,6 +33,8 @@ export interface Subscription {
 export interface Watch {
   channel: Channel;
   topics: Subscription[];
+  /** Grows with every change of the topics. */
+  topics_version: number;
   /** Opens one WebSocket, once. */
   ticket: string;
   websocket_url: string;

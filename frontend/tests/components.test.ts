@@ -241,7 +241,8 @@ describe("the feed's widget", () => {
     [{ status: "reconnecting" }, "reconnecting", "broke off", false],
     [{ status: "reconnecting", retryAt: 12_000 }, "reconnecting", "again in 12 s", true],
     [{ status: "offline", retryAt: 12_000 }, "offline", "offline", true],
-    [{ status: "limited", retryAt: 20_000 }, "limited", "asked to wait. It tries again in 20 s", false],
+    [{ status: "limited", retryAt: 20_000 }, "limited", "There is a lot going on. Fanfare tries again in 20 s", false],
+    [{ status: "limited", retryAt: 20_000, message: "Too many." }, "limited", "Too many. Fanfare tries again in 20 s", false],
     [{ status: "paused" }, "paused", "Paused", false],
     [{ status: "live", record: "failed" }, "live", "cannot be read", false],
   ] as const)("tells the connection's state: %j", async (change, name, notice, impatient) => {

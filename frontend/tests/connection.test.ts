@@ -3,13 +3,14 @@ import { beforeEach, describe, expect, test, vi } from "vitest";
 import type { ChannelEvent } from "../src/api";
 import { LiveConnection, type LiveState } from "../src/live/connection";
 import { event } from "./events";
-import { FakeClock, fakeEnvironment, FakeSocket, MINUTE, SECOND, settle } from "./fakeEnvironment";
+import { FakeClock, fakeEnvironment, FakeSocket, MINUTE, SECOND, runPending } from "./fakeEnvironment";
 
 let clock: FakeClock;
 let sockets: FakeSocket[];
 let states: LiveState[];
 let requests: string[];
 let tickets: number;
+let topicsVersion: number;
 let recorded: ChannelEvent[];
 let watchAnswer: () => Response | Promise<Response>;
 let eventsAnswer: (path: string) => Response | Promise<Response>;
@@ -28,12 +29,13 @@ const refusal = (status: number, headers: Record<string, string> = {}): Response
 beforeEach(() => {
   clock = new FakeClock();
   [sockets, states, requests, recorded, tickets] = [[], [], [], [], 0];
-  [token, online, random] = ["token", true, 0.5];
+  [token, online, random, topicsVersion] = ["token", true, 0.5, 5];
   watchAnswer = () => {
     tickets += 1;
     return Response.json({
       channel: { id: "1", login: "marlowe", display_name: "Marlowe", avatar_url: "" },
       topics: [{ event_type: "stream.online", status: "enabled", reason: null }],
+      topics_version: topicsVersion,
       ticket: `ticket/${tickets}`,
       websocket_url: "wss://live.example/dev",
     });
@@ -60,7 +62,7 @@ beforeEach(() => {
 
 async function start(): Promise<void> {
   connection.start();
-  await settle();
+  await runPending();
 }
 
 async function goLive(): Promise<void> {
@@ -111,7 +113,32 @@ describe("live", () => {
 
   test("takes the new states of the subscriptions", async () => {
     await goLive();
-    socket().receive({ type: "topics", topics: [] });
+    socket().receive({ type: "topics", topics: [], version: 6 });
+    expect(state().subscriptions).toEqual([]);
+  });
+
+  test("keeps the states of the subscriptions that watch answered when older ones arrive", async () => {
+    await goLive();
+    const { subscriptions } = state();
+    socket().receive({ type: "topics", topics: [], version: 4 });
+    expect(state().subscriptions).toEqual(subscriptions);
+  });
+
+  test("does not take older states after newer ones", async () => {
+    await goLive();
+    const [newer, older] = ["enabled", "pending"].map((status) => [{ event_type: "stream.online", status, reason: null }]);
+    socket().receive({ type: "topics", topics: newer, version: 7 });
+    socket().receive({ type: "topics", topics: older, version: 6 });
+    expect(state().subscriptions).toEqual(newer);
+  });
+
+  test("does not take older states from an answer either", async () => {
+    await goLive();
+    socket().receive({ type: "topics", topics: [], version: 7 });
+    socket().onclose?.();
+    topicsVersion = 6;
+    connection.retryNow();
+    await runPending();
     expect(state().subscriptions).toEqual([]);
   });
 
@@ -147,6 +174,80 @@ describe("live", () => {
     expect(state()).toMatchObject({ status: "live", record: "failed" });
     socket().receive({ type: "events", events: [event()] });
     expect(shown()).toEqual(["e1"]);
+  });
+});
+
+describe("a frame from which events were left out", () => {
+  const marked = { type: "events", events: [], missed: true };
+
+  beforeEach(async () => {
+    await goLive();
+    await clock.pass(MINUTE);
+    requests = [];
+  });
+
+  test("makes the page read the record after a random time, and again when the recorder has caught up", async () => {
+    random = 0.3;
+    socket().receive(marked);
+    await clock.pass(3 * SECOND - 1);
+    expect(requests).toEqual([]);
+    recorded = [event({ id: "missed" })];
+    await clock.pass(1);
+    expect(shown()).toEqual(["missed"]);
+    recorded = [event({ id: "recorded late" }), ...recorded];
+    await clock.pass(15 * SECOND);
+    expect(shown()).toEqual(["recorded late", "missed"]);
+    await clock.pass(MINUTE);
+    expect(asked("/events")).toBe(2);
+  });
+
+  test("shows the events that it has at once", () => {
+    socket().receive({ ...marked, events: [event({ id: "newest" })] });
+    expect(shown()).toEqual(["newest"]);
+  });
+
+  test("does not multiply the reads when many follow, and the last of them is read for, too", async () => {
+    for (let second = 0; second < 60; second += 1) {
+      socket().receive(marked);
+      socket().receive(marked);
+      await clock.pass(SECOND);
+    }
+    expect(asked("/events")).toBeLessThanOrEqual(6);
+    requests = [];
+    await clock.pass(15 * SECOND);
+    recorded = [event({ id: "recorded late" })];
+    await clock.pass(10 * SECOND);
+    expect(shown()).toEqual(["recorded late"]);
+    requests = [];
+    await clock.pass(2 * MINUTE);
+    expect(asked("/events")).toBe(0);
+  });
+
+  test("makes nobody read who has lost the connection: the next one reads anyway", async () => {
+    random = 1;
+    socket().receive(marked);
+    socket().onclose?.();
+    await clock.pass(39 * SECOND);
+    expect(asked("/events")).toBe(0);
+  });
+
+  test("counts again after a reconnection", async () => {
+    socket().receive(marked);
+    socket().onclose?.();
+    connection.retryNow();
+    await runPending();
+    await open();
+    await clock.pass(MINUTE);
+    requests = [];
+    socket().receive(marked);
+    await clock.pass(MINUTE);
+    expect(asked("/events")).toBe(2);
+  });
+
+  test.each([[{ missed: 1 }], [{ missed: false }], [{}]])("is not one with %j", async (mark) => {
+    socket().receive({ type: "events", events: [], ...mark });
+    await clock.pass(MINUTE);
+    expect(requests).toEqual([]);
   });
 });
 
@@ -230,7 +331,7 @@ describe("reconnecting", () => {
     expect(state()).toMatchObject({ status: "limited", message: "No.", retryAt: clock.now() + 20.625 * SECOND });
     watchAnswer = answer;
     await clock.pass(10 * SECOND);
-    connection.retry();
+    connection.retryNow();
     await clock.pass(10 * SECOND);
     expect(asked("/watch")).toBe(1);
     await clock.pass(SECOND);
@@ -241,9 +342,9 @@ describe("reconnecting", () => {
   test("does not wait any longer when the viewer does not want to", async () => {
     await goLive();
     socket().onclose?.();
-    connection.retry();
-    connection.retry();
-    await settle();
+    connection.retryNow();
+    connection.retryNow();
+    await runPending();
     await open();
     expect(state().status).toBe("live");
     await clock.pass(2 * MINUTE);
@@ -256,8 +357,8 @@ describe("reconnecting", () => {
     socket().onclose?.();
     expect(state().status).toBe("offline");
     online = true;
-    connection.retry();
-    await settle();
+    connection.retryNow();
+    await runPending();
     await open();
     expect(state().status).toBe("live");
   });
@@ -274,8 +375,8 @@ describe("reconnecting", () => {
       return Response.json({ events, next: String(page + 1) });
     };
     requests = [];
-    connection.retry();
-    await settle();
+    connection.retryNow();
+    await runPending();
     await open();
     expect(shown()).toEqual(["old", "n4", "n3", "n2", "n1", "known"]);
     expect(asked("/events")).toBe(3);
@@ -289,8 +390,8 @@ describe("reconnecting", () => {
     eventsAnswer = () => Response.json({ events: [event({ id: `new-${(page += 1)}` })], next: String(page) });
     socket().onclose?.();
     requests = [];
-    connection.retry();
-    await settle();
+    connection.retryNow();
+    await runPending();
     await open();
     expect(asked("/events")).toBe(3);
     expect(state().status).toBe("live");
@@ -379,7 +480,7 @@ describe("a page that nobody looks at", () => {
     expect(clock.pending).toBe(0);
     recorded = [event({ id: "missed" })];
     connection.shown();
-    await settle();
+    await runPending();
     await open();
     expect(state().status).toBe("live");
     expect(shown()).toEqual(["missed"]);
@@ -428,6 +529,39 @@ describe("what only the viewer can change", () => {
   });
 });
 
+describe("a viewer who has too many pages open", () => {
+  const tooMany = { type: "error", code: "too_many_connections", message: "Too many." };
+
+  test("reads why this one has stopped, and it does not come back by itself", async () => {
+    await goLive();
+    socket().receive(tooMany);
+    expect(state()).toMatchObject({ status: "refused", message: "Too many." });
+    expect(socket().closed).toBe(true);
+    await clock.pass(10 * MINUTE);
+    expect(sockets).toHaveLength(1);
+  });
+
+  test("keeps a page whose next connection takes the place of its own", async () => {
+    await goLive();
+    for (let minutes = 0; minutes < 104; minutes += 4) {
+      await clock.pass(4 * MINUTE);
+      sockets[0]?.receive({ type: "pong" });
+    }
+    await clock.pass(3.5 * MINUTE);
+    expect(sockets).toHaveLength(2);
+    sockets[0]?.receive(tooMany);
+    sockets[0]?.onclose?.();
+    await open();
+    expect(state().status).toBe("live");
+  });
+
+  test("is not taken for one who sent something that the server does not know", async () => {
+    await goLive();
+    socket().receive({ ...tooMany, code: "unknown_action" });
+    expect(state().status).toBe("live");
+  });
+});
+
 describe("stopping", () => {
   test("closes the socket, ends every timer and tells nothing more", async () => {
     await goLive();
@@ -443,7 +577,7 @@ describe("stopping", () => {
   test("opens nothing when the answer comes too late", async () => {
     connection.start();
     connection.stop();
-    await settle();
+    await runPending();
     expect(sockets).toEqual([]);
   });
 });

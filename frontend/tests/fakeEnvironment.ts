@@ -5,7 +5,7 @@ export const SECOND = 1_000;
 export const MINUTE = 60 * SECOND;
 
 /** Lets every promise that can go on, go on. */
-export const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve));
+export const runPending = (): Promise<void> => new Promise((resolve) => setTimeout(resolve));
 
 interface Timer {
   at: number;
@@ -42,14 +42,14 @@ export class FakeClock implements Clock {
   }
 
   /** Runs what is due in the meantime, in order; what follows from it happens before time goes on. */
-  async pass(ms: number, settled = settle): Promise<void> {
+  async pass(ms: number, runMore = runPending): Promise<void> {
     const end = this.#now + ms;
     while (at(this.#timers, 0) <= end) {
       const next = this.#takeFirst();
       if (next.cancelled) continue;
       this.#now = next.at;
       next.run();
-      await settled();
+      await runMore();
     }
     this.#now = end;
   }

@@ -1,7 +1,7 @@
 import { expect, test, vi } from "vitest";
 
 import { LiveConnection, type LiveStatus } from "../src/live/connection";
-import { FakeClock, fakeEnvironment, FakeSocket, MINUTE, SECOND, settle } from "./fakeEnvironment";
+import { FakeClock, fakeEnvironment, FakeSocket, MINUTE, SECOND, runPending } from "./fakeEnvironment";
 
 const VIEWERS = 10_000;
 
@@ -22,8 +22,8 @@ function seeded(seed: number): () => number {
 /** As much of a response as is read of it: real ones take a hundred times as long. */
 const answer = (body: unknown): Response => ({ ok: true, json: () => Promise.resolve(body) }) as Response;
 
-/** As `settle`, by the turns that an attempt takes: there are several hundred thousand of them here. */
-const settled = async (): Promise<void> => {
+/** As `runPending`, by the turns that an attempt takes: there are several hundred thousand of them here. */
+const runMore = async (): Promise<void> => {
   for (let turn = 0; turn < 12; turn += 1) await Promise.resolve();
 };
 
@@ -44,7 +44,7 @@ async function outage(down: number): Promise<{ attempts: number[]; opened: numbe
     if (!path.endsWith("/watch")) return Promise.resolve(answer({ events: [], next: null }));
     count(attempts);
     if (!up) return Promise.reject(new TypeError("network"));
-    return Promise.resolve(answer({ channel: {}, topics: [], ticket: "t", websocket_url: "wss://live" }));
+    return Promise.resolve(answer({ channel: {}, topics: [], topics_version: 1, ticket: "t", websocket_url: "wss://live" }));
   });
   const openWebSocket = (url: string): FakeSocket => {
     const socket = new FakeSocket(url);
@@ -60,8 +60,8 @@ async function outage(down: number): Promise<{ attempts: number[]; opened: numbe
     return new LiveConnection("marlowe", environment, (state) => (statuses[viewer] = state.status));
   });
   for (const viewer of viewers) viewer.start();
-  await settle();
-  await clock.pass(2 * MINUTE, settled);
+  await runPending();
+  await clock.pass(2 * MINUTE, runMore);
   expect(new Set(statuses)).toEqual(new Set(["live"]));
 
   brokeAt = clock.now();
@@ -69,8 +69,8 @@ async function outage(down: number): Promise<{ attempts: number[]; opened: numbe
   for (const socket of sockets) socket.onclose?.();
   for (let second = 0; second < down + 150; second += 1) {
     if (second === down) up = true;
-    await clock.pass(SECOND, settled);
-    await settle();
+    await clock.pass(SECOND, runMore);
+    await runPending();
   }
   expect(new Set(statuses)).toEqual(new Set(["live"]));
   for (const viewer of viewers) viewer.stop();

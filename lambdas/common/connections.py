@@ -1,5 +1,8 @@
 """The registry of open WebSocket connections: which viewers watch which channel right now.
 
+A channel's connections are sorted by a hash of their ids. So a range of the hashes holds a part of the
+audience that is as large as the range, and the first hundred connections show how many there are.
+
 ``$disconnect`` is best effort, so an entry lives 15 minutes unless a ping renews it, and every reader skips
 expired ones: DynamoDB's TTL may remove them days later.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-route-keys-connect-disconnect.html
@@ -7,6 +10,7 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocke
 
 import collections
 import dataclasses
+import zlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -18,13 +22,22 @@ LIFETIME = timedelta(minutes=15)
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
 _BATCH = 25
 
+# A place is the hash in so many hexadecimal digits, "#" and the id.
+HASH_DIGITS = 8
+# Before and after all places.
+FIRST_PLACE, LAST_PLACE = "", "~"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Connection:
-    """One viewer's open WebSocket; ``renewed_at`` (Unix time, seconds) is when it was last stored."""
+    """One viewer's open WebSocket; ``renewed_at`` (Unix time, seconds) is when it was last stored.
+
+    ``place`` is where it stands among the channel's connections.
+    """
 
     id: str
     renewed_at: int
+    place: str = ""
 
 
 def put(
@@ -64,33 +77,48 @@ def remove_all(client: Client, table: str, streamer_id: str, connection_ids: Seq
 
 
 def read(
-    client: Client, table: str, streamer_id: str, now: datetime, *, after: str = "", limit: int
+    client: Client,
+    table: str,
+    streamer_id: str,
+    now: datetime,
+    *,
+    after: str = FIRST_PLACE,
+    until: str = LAST_PLACE,
+    limit: int,
 ) -> tuple[list[Connection], str]:
-    """Read one page: the channel's unexpired connections among the next ``limit`` that come after ``after``.
+    """Read one page: the channel's unexpired connections among the next ``limit`` between two places.
 
     Returns them with the place after which the next page begins, which is "" at the end. The order is that of
-    the connections' ids, so whoever is there from the first page to the last is read exactly once, whatever
+    the places, so a connection that is there from the first page to the last is read exactly once, whatever
     comes and goes in between.
     """
-    query = {
-        "TableName": table,
-        "KeyConditionExpression": "streamer_id = :streamer_id",
-        "ProjectionExpression": "connection_id, expires_at",
-        "ExpressionAttributeValues": {":streamer_id": {"S": streamer_id}},
-        # A viewer fetches the newest events right after connecting. A connection that an eventually
-        # consistent read does not show yet would miss an event recorded just after that fetch.
-        "ConsistentRead": True,
-        "Limit": limit,
-    }
-    if after:
-        query["ExclusiveStartKey"] = _key(streamer_id, after)
-    answer = client.call("Query", query)
+    answer = client.call(
+        "Query",
+        {
+            "TableName": table,
+            "KeyConditionExpression": (
+                "streamer_id = :streamer_id AND connection_id BETWEEN :after AND :until"
+            ),
+            "ProjectionExpression": "connection_id, expires_at",
+            "ExpressionAttributeValues": {
+                ":streamer_id": {"S": streamer_id},
+                # The least string after it: no id has a space.
+                ":after": {"S": f"{after} "},
+                ":until": {"S": until},
+            },
+            # A viewer fetches the newest events right after connecting. A connection that an eventually
+            # consistent read does not show yet would miss an event recorded just after that fetch.
+            "ConsistentRead": True,
+            "Limit": limit,
+        },
+    )
     # A filter in the query would cost as many units.
     lifetime, last_moment = int(LIFETIME.total_seconds()), int(now.timestamp())
     found = [
-        Connection(item["connection_id"]["S"], expires_at - lifetime)
+        Connection(place.rpartition("#")[2], expires_at - lifetime, place)
         for item in answer["Items"]
         if (expires_at := int(item["expires_at"]["N"])) > last_moment
+        and (place := item["connection_id"]["S"])
     ]
     return found, answer.get("LastEvaluatedKey", {}).get("connection_id", {}).get("S", "")
 
@@ -109,4 +137,5 @@ def count_by_channel(client: Client, table: str, now: datetime) -> dict[str, int
 
 
 def _key(streamer_id: str, connection_id: str) -> dict[str, dict[str, str]]:
-    return {"streamer_id": {"S": streamer_id}, "connection_id": {"S": connection_id}}
+    place = f"{zlib.crc32(connection_id.encode()):0{HASH_DIGITS}x}#{connection_id}"
+    return {"streamer_id": {"S": streamer_id}, "connection_id": {"S": place}}

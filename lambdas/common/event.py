@@ -2,10 +2,15 @@
 
 import dataclasses
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any, Self
 
 Payload = dict[str, Any]
+
+# What SNS and SQS refuse of the characters that JSON may contain; lone surrogates have no encoding at all.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+_REFUSED = re.compile("[\ud800-\udfff\ufffe\uffff]")
 
 
 class MalformedEventError(ValueError):
@@ -72,13 +77,12 @@ class Event:
 
 
 def format_json(fields: dict[str, Any]) -> str:
-    """Compact JSON in ASCII. Raises ValueError for NaN and infinity, which JSON does not have.
+    """Compact JSON that SNS and SQS take: characters that they refuse are escaped, no others.
 
-    ASCII because SNS and SQS refuse some characters that a chat message may contain (U+FFFF), and because a
-    lone surrogate, which JSON can carry as an escape, has no encoding at all.
-    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+    Raises ValueError for NaN and infinity, which JSON does not have, and RecursionError for deep nesting.
     """
-    return json.dumps(fields, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(fields, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return text if text.isascii() else _REFUSED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def format_time(time: datetime) -> str:

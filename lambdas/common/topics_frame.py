@@ -13,23 +13,31 @@ from lambdas.common.event import format_json
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TopicsFrame:
-    """The states of all event types of a channel: ``topics`` as in a watch's answer."""
+    """The states of all event types of a channel: ``topics`` as in a watch's answer.
+
+    Frames may overtake each other: one with a lower ``version`` is older.
+    """
 
     streamer_id: str
     topics: Sequence[Mapping[str, Any]]
+    version: int
 
     def to_json(self) -> str:
         """The message as one compact JSON object."""
-        return format_json({"type": "topics", "streamer_id": self.streamer_id, "topics": self.topics})
+        return format_json({"streamer_id": self.streamer_id, **self._frame()})
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read the message that ``to_json`` wrote. Raises KeyError if it is none."""
-        return cls(content["streamer_id"], content["topics"])
+        # A message of the release before has no version.
+        return cls(content["streamer_id"], content["topics"], content.get("version", 0))
 
     def frame(self) -> bytes:
         """The WebSocket frame for the channel's viewers."""
-        return format_json({"type": "topics", "topics": self.topics}).encode()
+        return format_json(self._frame()).encode()
+
+    def _frame(self) -> dict[str, Any]:
+        return {"type": "topics", "topics": self.topics, "version": self.version}
 
 
 def send(sqs: Client, queue_url: str, message: TopicsFrame, delay_seconds: int = 0) -> None:

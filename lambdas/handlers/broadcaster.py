@@ -1,4 +1,4 @@
-"""Events to every viewer of their channel."""
+"""Sends events to every viewer of their channel (docs/live.md)."""
 
 import dataclasses
 import time
@@ -9,32 +9,35 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from lambdas.common.aws import Client
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
-from lambdas.live.batch import Batch, sort_out
-from lambdas.live.broadcaster import Broadcaster
+from lambdas.live.broadcaster import Broadcaster, Report
 from lambdas.live.posting import Outcome, Poster
+from lambdas.live.transport import CurlTransport
 
-# What handing back and removing take at the end, when AWS is slow.
-RESERVE_SECONDS = 4
+# So much of the time is kept for the last calls, each of which may take two seconds when AWS is slow.
+RESERVE_SECONDS = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The registry of connections, the base URL of @connections, and the queues that lead back here."""
+    """The tables of connections and inboxes, the base URL of @connections, and the function's queues."""
 
     connections_table: str
+    inboxes_table: str
     connections_endpoint: str
-    gather_queue_url: str
+    broadcast_queue_url: str
     fan_out_queue_url: str
 
 
 SETTINGS = from_environment(Settings)
 
+POSTER = Poster(CurlTransport(SETTINGS.connections_endpoint))
 BROADCASTER = Broadcaster(
     Client("dynamodb"),
     Client("sqs"),
-    Poster(SETTINGS.connections_endpoint),
-    table=SETTINGS.connections_table,
-    gather_queue_url=SETTINGS.gather_queue_url,
+    POSTER,
+    connections_table=SETTINGS.connections_table,
+    inboxes_table=SETTINGS.inboxes_table,
+    broadcast_queue_url=SETTINGS.broadcast_queue_url,
     fan_out_queue_url=SETTINGS.fan_out_queue_url,
 )
 
@@ -42,38 +45,30 @@ BROADCASTER = Broadcaster(
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Broadcast a batch of queue messages (SQS): events, topics, and what another invocation handed over.
-
-    A message that comes again reaches its viewers again. Browsers merge by event id, so that is harmless.
-    """
+    """Broadcast a batch of queue messages (SQS): events, topics, and requests to serve a part."""
     until = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
-    batch = sort_out(event["Records"])
-    for message_id, problem in batch.refused.items():
+    report = BROADCASTER.broadcast(event["Records"], until)
+    _log(report, POSTER.outcome)
+    _measure(report, POSTER.outcome)
+    return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in [*report.refused, *report.failed]]}
+
+
+def _log(report: Report, outcome: Outcome) -> None:
+    for message_id, problem in report.refused.items():
         logger.error("The message is refused: %s", problem, extra={"message_id": message_id})
-    outcome, failed = BROADCASTER.broadcast(batch, until)
-    _report(batch, outcome)
-    return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in [*batch.refused, *failed]]}
+    counts = {"posted": outcome.posted, "gone": outcome.gone, "given_up": outcome.given_up}
+    logger.info("broadcast", extra={"correlation_ids": report.event_ids, **counts})
+    if outcome.given_up:
+        problem = outcome.problem or "no answer"
+        logger.warning("%d connections were given up for now: %s", outcome.given_up, problem)
 
 
-def _report(batch: Batch, outcome: Outcome) -> None:
-    left = sum(len(delivery.frames) - delivery.posted for delivery in outcome.left)
-    counts = {"posted": outcome.posted, "gone": len(outcome.gone), "left": left}
-    logger.info("broadcast", extra={"correlation_ids": batch.event_ids(), **counts})
-    if outcome.forbidden:
-        logger.error("API Gateway refuses the broadcaster's posts: %s", outcome.forbidden)
-    if outcome.left:
-        delivery = outcome.left[-1]
-        logger.error(
-            "%d connections could not be served: %s",
-            len(outcome.left),
-            outcome.problem or "no time was left",
-            extra={"connection_id": delivery.connection.id, "streamer_id": delivery.streamer_id},
-        )
+def _measure(report: Report, outcome: Outcome) -> None:
     metrics.add_metric("FramesDelivered", MetricUnit.Count, outcome.posted)
     metrics.add_metric("FramesRetried", MetricUnit.Count, outcome.retried)
     metrics.add_metric("FramesThrottled", MetricUnit.Count, outcome.throttled)
-    metrics.add_metric("FramesFailed", MetricUnit.Count, left + len(batch.refused))
-    metrics.add_metric("ConnectionsGone", MetricUnit.Count, len(outcome.gone))
+    metrics.add_metric("FramesFailed", MetricUnit.Count, outcome.given_up + len(report.refused))
+    metrics.add_metric("ConnectionsGone", MetricUnit.Count, outcome.gone)
     for frame, arrived in outcome.arrived.items():
         if frame.oldest:
             # From Twitch's clock to the last viewer; p50 and p99 are CloudWatch's to make.

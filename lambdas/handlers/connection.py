@@ -9,25 +9,43 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from lambdas.common.aws import Client
 from lambdas.common.observability import logger
 from lambdas.common.settings import from_environment
+from lambdas.common.viewers import ViewersTable
 from lambdas.live import connection_events
+from lambdas.live.connection_limits import ConnectionLimits
+from lambdas.live.posting import Poster
+from lambdas.live.transport import CurlTransport
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The registry of connections."""
+    """The registry of connections, the base URL of @connections, and how many a viewer may have."""
 
     connections_table: str
+    connections_endpoint: str
+    viewers_table: str
+    connections_per_viewer: int
+    connections_per_channel: int
 
 
 SETTINGS = from_environment(Settings)
 
 _DYNAMODB = Client("dynamodb")
+_LIMITS = ConnectionLimits(
+    _DYNAMODB,
+    ViewersTable(_DYNAMODB, SETTINGS.viewers_table),
+    Poster(CurlTransport(SETTINGS.connections_endpoint)),
+    connections_table=SETTINGS.connections_table,
+    most=SETTINGS.connections_per_viewer,
+    most_per_channel=SETTINGS.connections_per_channel,
+)
 
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Serve one event of a connection (WebSocket proxy integration)."""
     request = event["requestContext"]
-    frame = connection_events.answer(_DYNAMODB, SETTINGS.connections_table, request, datetime.now(UTC))
+    frame = connection_events.answer(
+        _DYNAMODB, SETTINGS.connections_table, _LIMITS, request, datetime.now(UTC)
+    )
     logger.info(request["eventType"].lower(), extra={"connection_id": request["connectionId"]})
     return connection_events.response(frame)

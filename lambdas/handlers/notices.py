@@ -10,15 +10,12 @@ from lambdas.common.aws import Client
 from lambdas.common.event import parse_time
 from lambdas.common.observability import logger, metrics
 from lambdas.common.settings import from_environment
-from lambdas.common.topics_frame import TopicsFrame, send
+from lambdas.common.topics_frame import TopicsFrame
 from lambdas.subscriptions.channels import ChannelsTable
 from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.notices import Notice, apply_notice
-from lambdas.subscriptions.subscription_status import StatusUpdater, count_status
+from lambdas.subscriptions.subscription_status import StatusUpdater, count_status, send_to_viewers
 from lambdas.subscriptions.subscription_types import summarize
-
-# A viewer's WebSocket opens a moment after the watch that created the subscriptions.
-DELAY_SECONDS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +44,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
         notice = Notice(message["subscription"], int(parse_time(message["sent_at"]).timestamp()))
         change = apply_notice(STATUSES, GRANTS, notice)
         if change is not None:
-            streamer_id, states = change
-            frame = TopicsFrame(streamer_id, summarize(states))
-            send(SQS, SETTINGS.broadcast_queue_url, frame, DELAY_SECONDS)
+            streamer_id, states, revision = change
+            frame = TopicsFrame(streamer_id, summarize(states), revision)
+            send_to_viewers(SQS, SETTINGS.broadcast_queue_url, frame)

@@ -12,8 +12,8 @@ from lambdas.common import connections
 from lambdas.common.aws import Client
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
-from lambdas.subscriptions.configuration import SubscriberSettings, make_subscriber
 from lambdas.subscriptions.reconciler import Reconciler
+from lambdas.subscriptions.subscriber_factory import SubscriberSettings, make_subscriber
 from lambdas.subscriptions.subscription_status import send_if_changed
 
 # A run ends by itself this long before Lambda would end it.
@@ -30,11 +30,17 @@ class Settings(SubscriberSettings):
 
 SETTINGS = from_environment(Settings)
 DYNAMODB = Client("dynamodb")
+SUBSCRIBER = make_subscriber(SETTINGS, DYNAMODB)
 RECONCILER = Reconciler(
-    make_subscriber(SETTINGS, DYNAMODB),
+    SUBSCRIBER,
     lambda: connections.count_by_channel(DYNAMODB, SETTINGS.connections_table, datetime.now(UTC)),
     SETTINGS.grace_period_seconds,
-    functools.partial(send_if_changed, Client("sqs"), SETTINGS.broadcast_queue_url),
+    functools.partial(
+        send_if_changed,
+        table=SUBSCRIBER.statuses.table,
+        sqs=Client("sqs"),
+        queue_url=SETTINGS.broadcast_queue_url,
+    ),
     clock=time.time,
     sleep=time.sleep,
 )

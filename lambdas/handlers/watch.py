@@ -4,7 +4,8 @@ Overlays use ``POST /api/overlays/{login}/watch``, with their key instead of a v
 """
 
 import dataclasses
-from datetime import UTC, datetime
+import math
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -14,7 +15,7 @@ from lambdas.common.aws import Client
 from lambdas.common.event import format_time
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
-from lambdas.subscriptions.configuration import SubscriberSettings, make_subscriber
+from lambdas.common.viewers import ViewersTable
 from lambdas.subscriptions.grants import grant_of
 from lambdas.subscriptions.helix import (
     BudgetExceededError,
@@ -25,12 +26,15 @@ from lambdas.subscriptions.helix import (
 from lambdas.subscriptions.login import parse_login
 from lambdas.subscriptions.overlay_keys import OverlayKeysTable
 from lambdas.subscriptions.responses import INVALID_LOGIN, answer, error_answer
+from lambdas.subscriptions.subscriber_factory import SubscriberSettings, make_subscriber
 from lambdas.subscriptions.subscription_status import send_if_changed
 from lambdas.subscriptions.subscription_types import summarize
 from lambdas.subscriptions.watching import resolve_login, watch_channel
 
 # The reconciler makes room at its next run.
 BUDGET_RETRY_SECONDS = 5 * 60
+# A viewer may close another page any moment.
+CHANNELS_RETRY_SECONDS = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +43,28 @@ class Settings(SubscriberSettings):
 
     tickets_table: str
     overlays_table: str
+    viewers_table: str
     streamer_provider: str
     websocket_url: str
+    channels_per_viewer: int
+    grace_period_seconds: int
 
 
 SETTINGS = from_environment(Settings)
 DYNAMODB = Client("dynamodb")
 SQS = Client("sqs")
 OVERLAY_KEYS = OverlayKeysTable(DYNAMODB, SETTINGS.overlays_table)
+VIEWERS = ViewersTable(DYNAMODB, SETTINGS.viewers_table)
 SUBSCRIBER = make_subscriber(SETTINGS, DYNAMODB)
+# A channel stays subscribed for so long after a watch, and a ticket opens a connection.
+FOLLOWED = max(timedelta(seconds=SETTINGS.grace_period_seconds), tickets.LIFETIME)
+TOO_MANY_CHANNELS = error_answer(
+    429,
+    "too_many_channels",
+    f"You follow {SETTINGS.channels_per_viewer} channels already, which is the most. Close one, and wait: "
+    f"a channel counts for {math.ceil(FOLLOWED / timedelta(minutes=1))} minutes after it was opened.",
+    {"Retry-After": str(CHANNELS_RETRY_SECONDS)},
+)
 
 
 @logger.inject_lambda_context
@@ -81,21 +98,33 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def _claims(event: dict[str, Any], login: str) -> dict[str, str] | None:
-    """The claims of a viewer's token, or of an overlay key's owner; None if the key is not valid."""
+    """The claims of a viewer's token, or of an overlay; None if its key is not valid.
+
+    Overlays of a viewer have the limits of a viewer of their own.
+    """
     if authorizer := event["requestContext"].get("authorizer"):
         claims: dict[str, str] = authorizer["jwt"]["claims"]
         return claims
     _, _, key = event["headers"].get("authorization", "").partition(" ")
     owner = OVERLAY_KEYS.owner(key, parse_login(login) or "")
-    return None if owner is None else {"sub": owner}
+    return None if owner is None else {"sub": f"overlay/{owner}"}
 
 
 def _watch(text: str, claims: dict[str, str]) -> dict[str, Any]:
     login = parse_login(text)
     if login is None:
         return INVALID_LOGIN
-    now = int(datetime.now(UTC).timestamp())
-    resolution = resolve_login(SUBSCRIBER.helix, SUBSCRIBER.statuses.table, login, now)
+    began = datetime.now(UTC)
+    viewer_id, most = claims["sub"], SETTINGS.channels_per_viewer
+    if not VIEWERS.follow(viewer_id, login, most=most, now=began, keep=FOLLOWED):
+        logger.warning("The viewer follows too many channels", extra={"viewer": viewer_id})
+        return TOO_MANY_CHANNELS
+    now = int(began.timestamp())
+    try:
+        resolution = resolve_login(SUBSCRIBER.helix, SUBSCRIBER.statuses.table, login, now)
+    except NoSuchChannelError:
+        VIEWERS.unfollow(viewer_id, login)
+        raise
     channel = resolution.channel
     grant = grant_of(claims, SETTINGS.streamer_provider, channel.id)
     result = watch_channel(SUBSCRIBER, resolution, grant, now)
@@ -103,11 +132,18 @@ def _watch(text: str, claims: dict[str, str]) -> dict[str, Any]:
         metrics.add_metric("SubscriptionsCreated", MetricUnit.Count, result.created)
     # Without states from before, this is the first viewer, who gets the states in the answer.
     if result.before:
-        send_if_changed(SQS, SETTINGS.broadcast_queue_url, channel.id, result.before, result.states)
+        send_if_changed(
+            channel.id,
+            result.before,
+            result.states,
+            table=SUBSCRIBER.statuses.table,
+            sqs=SQS,
+            queue_url=SETTINGS.broadcast_queue_url,
+        )
     ticket = tickets.issue(
         DYNAMODB,
         SETTINGS.tickets_table,
-        viewer_id=claims["sub"],
+        viewer_id=viewer_id,
         streamer_id=channel.id,
         streamer_name=channel.login,
         # The ticket's minute begins now, not before the calls to Twitch.
@@ -118,6 +154,7 @@ def _watch(text: str, claims: dict[str, str]) -> dict[str, Any]:
         {
             "channel": dataclasses.asdict(channel),
             "topics": summarize(result.states),
+            "topics_version": result.revision,
             "ticket": ticket.value,
             "websocket_url": SETTINGS.websocket_url,
             "expires_at": format_time(ticket.expires_at),

@@ -15,8 +15,8 @@ from lambdas.common.webhook_secret import WebhookSecretSource
 from lambdas.ingest import eventsub_signature, message, publisher
 from lambdas.ingest.refusal import RefusedError
 
-# SNS takes no larger messages.
-MAX_BODY_BYTES = 256 * 1024
+# What is published is smaller if the body has many escapes. Whether SNS takes it is seen then.
+MAX_BODY_BYTES = 1024 * 1024
 # After a wrong signature the secret is read again, since it may have been rotated; but not more often than
 # this, or anybody could make the function call Secrets Manager.
 FRESH_SECONDS = 5
@@ -58,7 +58,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Response:
 
 def _accept(headers: dict[str, str], body: bytes) -> Response:
     if len(body) > MAX_BODY_BYTES:
-        raise RefusedError(413, "too_large", "The body is larger than 256 KiB.")
+        raise RefusedError(413, "too_large", "The body is larger than 1 MiB.")
     now = datetime.now(UTC)
     sent_at = _verify(headers, body, now)
     read = message.read(headers, body, sent_at, now)
@@ -77,7 +77,7 @@ def _publish_verification(notice: message.Message) -> None:
     """Publish that Twitch verifies a callback; Twitch gets the challenge even if this fails."""
     try:
         publisher.publish(_SNS, SETTINGS.events_topic_arn, notice)
-    except AwsError:
+    except (AwsError, RefusedError):
         # The reconciler will find the subscription enabled in Twitch's list.
         logger.exception("The verification could not be published.")
 

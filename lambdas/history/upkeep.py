@@ -10,7 +10,8 @@ from lambdas.history import partitions
 from lambdas.history.database import Connection
 from lambdas.history.named_queries import fetch_one, query
 
-#: Twitch redelivers for hours, the queue for a day (its visibility timeout times its greatest receive count).
+#: Longer than an event can be delivered again: Twitch retries for hours, and the queue for about a day (the
+#: visibility timeout, three minutes, times the receive count, 480).
 SEEN_EVENTS_AGE: Final = timedelta(days=2)
 
 
@@ -30,9 +31,9 @@ def ensure_partitions(connection: Connection, seconds: int) -> int:
 
 
 def forget_seen_events(connection: Connection) -> bool:
-    """Forget the IDs that are not delivered again any more, if it is time; return whether it did.
+    """Forget the IDs of events that will not be delivered again, if it is time; return whether it did.
 
-    It did not, either, if a transaction that records stays open: the next run tries again.
+    It also returns False if a transaction that records stays open; then the next run tries again.
     """
     try:
         return bool(fetch_one(connection, "forget_seen_events", {"age": SEEN_EVENTS_AGE})["forgotten"])

@@ -15,6 +15,10 @@ from lambdas.ingest.refusal import RefusedError
 
 MESSAGE_TYPE = "twitch-eventsub-message-type"
 
+# Objects and arrays within each other. Twitch's have fewer than ten; whoever reads them again comes to an end
+# of its stack at several hundred.
+MAX_DEPTH = 100
+
 # The fields of a condition that name the channel: the first of these that has a value. Twitch sends both
 # fields of a raid's condition, the unused one empty. A moderator's id is never the channel.
 # https://dev.twitch.tv/docs/eventsub/eventsub-subscription-types/
@@ -63,7 +67,7 @@ def read(headers: Mapping[str, str], body: bytes, sent_at: datetime, now: dateti
                 # Twitch gets its challenge whatever the rest of the body is.
                 return Challenge(text, None)
         case "notification":
-            event = _event(headers[MESSAGE_ID], content, sent_at, now)
+            event = _event(_text(headers, MESSAGE_ID), content, sent_at, now)
             return Message(message_type, event.event_type, _publishable(event.to_dict()))
         case "revocation":
             return _notice(message_type, headers, content, sent_at)
@@ -75,7 +79,7 @@ def _notice(
     message_type: str, headers: Mapping[str, str], content: dict[str, Any], sent_at: datetime
 ) -> Message:
     subscription = _object(content, "subscription")
-    fields = {"id": headers[MESSAGE_ID], "sent_at": format_time(sent_at), "subscription": subscription}
+    fields = {"id": _text(headers, MESSAGE_ID), "sent_at": format_time(sent_at), "subscription": subscription}
     return Message(message_type, _text(subscription, "type"), _publishable(fields))
 
 
@@ -112,7 +116,23 @@ def _parse(body: bytes) -> dict[str, Any]:
         raise RefusedError(400, "unparsable", f"The body is not JSON: {error}.") from None
     if not isinstance(content, dict):
         raise RefusedError(400, "unparsable", "The body is not a JSON object.")
+    if _is_deep(content):
+        raise RefusedError(400, "unparsable", f"The body is nested more than {MAX_DEPTH} times.")
     return content
+
+
+def _is_deep(content: dict[str, Any]) -> bool:
+    level: list[Any] = [content]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for value in level
+            if isinstance(value, dict | list)
+            for child in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _publishable(fields: dict[str, Any]) -> str:
@@ -129,8 +149,11 @@ def _object(content: dict[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def _text(content: dict[str, Any], name: str) -> str:
+def _text(content: Mapping[str, Any], name: str) -> str:
     value = content.get(name)
     if not isinstance(value, str) or not value:
         raise RefusedError(400, "unparsable", f"{name!r} is not a non-empty string.")
+    if not value.isprintable():
+        # Lone surrogates, for example, and NUL, which PostgreSQL does not store.
+        raise RefusedError(400, "unparsable", f"{name!r} has unprintable characters.")
     return value

@@ -1,82 +1,80 @@
-"""A batch of queue messages, sorted out: what goes to which channel, and which messages make no sense."""
+"""The messages of a batch by kind: updates for channels, and requests to serve a part of an audience."""
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lambdas.common.event import Event, MalformedEventError, format_json
 from lambdas.common.topics_frame import TopicsFrame
-from lambdas.live import frames
-from lambdas.live.fanout import Chunk, Remainder
-from lambdas.live.frames import Frame
+from lambdas.live.frames import EncodedEvent
+from lambdas.live.parts import Part
+from lambdas.live.update import Update
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Message:
-    """A queue message that holds an event."""
+class ServePart:
+    """A request to serve a part of an audience, sent through the queue ``fan-out``.
 
-    id: str
-    event: Event
+    ``token`` is that of the part's lease, which was taken for this request; if it is empty, the invocation
+    that receives the request takes the lease first. An invocation whose time is up hands over two more
+    things: ``rotation``, how far it came, and ``per_second``, the rate of posts that it found (0: none).
+    """
+
+    part: Part
+    token: str = ""
+    rotation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    per_second: float = 0.0
+
+    def to_json(self) -> str:
+        """The queue message."""
+        fields = {"type": "part", "part": dataclasses.asdict(self.part), "token": self.token}
+        return format_json({**fields, "rotation": self.rotation, "per_second": self.per_second})
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "ServePart":
+        """Read what ``to_json`` wrote. Raises KeyError or TypeError if it is something else."""
+        return cls(Part(**content["part"]), content["token"], content["rotation"], content["per_second"])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Batch:
-    """What is in a batch's messages, in the order received.
+    """What is in a batch's messages.
 
-    ``channels`` are new events and ``gathered`` those that have waited for company, by streamer id. The rest
-    is by message id: ``chunks`` and ``remainders`` are to be sent as they are (what another invocation handed
-    over, news of topics), ``refused`` is what is wrong.
+    ``updates`` and the ids of their messages are by streamer id, in the order received. ``requests``, and
+    ``refused`` with what is wrong with each message, are by message id.
     """
 
-    channels: dict[str, list[Message]] = dataclasses.field(default_factory=dict)
-    gathered: dict[str, list[Message]] = dataclasses.field(default_factory=dict)
-    chunks: dict[str, Chunk] = dataclasses.field(default_factory=dict)
-    remainders: dict[str, Remainder] = dataclasses.field(default_factory=dict)
+    updates: dict[str, list[Update]] = dataclasses.field(default_factory=dict)
+    message_ids: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    requests: dict[str, ServePart] = dataclasses.field(default_factory=dict)
     refused: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def event_ids(self) -> list[str]:
-        """The ids of all events in the batch."""
-        messages = [*self.channels.values(), *self.gathered.values()]
-        handed_over: list[Chunk | Remainder] = [*self.chunks.values(), *self.remainders.values()]
-        return [message.event.id for each in messages for message in each] + [
-            event_id for each in handed_over for frame in each.frames for event_id in frame.event_ids
-        ]
 
-
-def sort_out(records: Iterable[dict[str, Any]]) -> Batch:
-    """Sort an SQS event's records, so that a bad one fails alone."""
+def parse_batch(records: Iterable[dict[str, Any]]) -> Batch:
+    """Parse an SQS event's records. A message that cannot be parsed is refused, the others are not."""
     batch = Batch()
     for record in records:
         message_id = record["messageId"]
         try:
-            _sort(batch, message_id, json.loads(record["body"]))
+            _add(batch, message_id, json.loads(record["body"]))
         except MalformedEventError as error:
             batch.refused[message_id] = str(error)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             batch.refused[message_id] = f"not a message: {error!r}"
     return batch
 
 
-def _sort(batch: Batch, message_id: str, content: Any) -> None:
-    match content.get("type") if isinstance(content, dict) else None:
-        case "chunk":
-            batch.chunks[message_id] = Chunk.from_dict(content)
-        case "remainder":
-            batch.remainders[message_id] = Remainder.from_dict(content)
+def _add(batch: Batch, message_id: str, content: Any) -> None:
+    match content.get("type"):
+        case "part":
+            batch.requests[message_id] = ServePart.from_dict(content)
+            return
         case "topics":
-            change = TopicsFrame.from_dict(content)
-            batch.remainders[message_id] = Remainder(change.streamer_id, [Frame(change.frame())], after="")
-        case "gathered":
-            for event in [Event.from_dict(fields) for fields in content["events"]]:
-                batch.gathered.setdefault(event.streamer_id, []).append(Message(message_id, event))
+            topics = TopicsFrame.from_dict(content)
+            streamer_id, update = topics.streamer_id, Update(topics=json.loads(topics.frame()))
         case _:
             event = Event.from_dict(content)
-            if not frames.fits(event):
-                raise MalformedEventError("the event is too large for a frame")
-            batch.channels.setdefault(event.streamer_id, []).append(Message(message_id, event))
-
-
-def gathered(events: Iterable[Event]) -> str:
-    """The queue message by which events of busy channels wait for company."""
-    return format_json({"type": "gathered", "events": [event.to_dict() for event in events]})
+            streamer_id, update = event.streamer_id, Update([EncodedEvent.of(event)])
+    batch.updates.setdefault(streamer_id, []).append(update)
+    batch.message_ids.setdefault(streamer_id, []).append(message_id)

@@ -1,26 +1,52 @@
-"""Who gets which frames now, who gets them from another invocation, and what is done about the rest."""
+"""Broadcasting a batch of messages.
 
+If a channel is quiet and has few viewers, this invocation posts its update to them at once. Otherwise it puts
+the update into the inbox of each part of the audience, and requests that the parts are served.
+"""
+
+import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from lambdas.common import connections
 from lambdas.common.aws import AwsError, Client
 from lambdas.common.observability import logger
-from lambdas.live import frames
-from lambdas.live.batch import Batch, Message, gathered
-from lambdas.live.coalescing import Coalescer
-from lambdas.live.fanout import CHUNK_CONNECTIONS, Chunk, Remainder
-from lambdas.live.posting import Outcome, Poster, Posting
+from lambdas.live.batch import Batch, ServePart, parse_batch
+from lambdas.live.clock import Clock
+from lambdas.live.inboxes import Inboxes
+from lambdas.live.parts import SMALL_AUDIENCE, number_of_parts, parts
+from lambdas.live.posting import ForbiddenError, Poster, Posting
+from lambdas.live.quiet_channels import QuietChannels
+from lambdas.live.serving import Serving
+from lambdas.live.unserved import Unserved
+from lambdas.live.update import Update, combine, frames
 
-# Connections that are hard to reach do not hold up new events for longer: they are handed over.
-PATIENCE_SECONDS = 5.0
-# What is left waits so long in the queue: whatever is wrong has been wrong for seconds already.
-LEFT_DELAY_SECONDS = 2
+# The number of parts of an audience is remembered for so long, so that not every event reads the registry.
+REMEMBERED_SECONDS = 5.0
+REMEMBERED = 10_000
+# All events of a batch fit into fewer frames.
+FRAMES_AT_ONCE = 10
+# A message that failed is received again after 2 seconds, 4, 8, and from then on after this many.
+MOST_SECONDS_BEFORE_NEXT_TRY = 16
+# How long the last posts may take after the time is up.
+LAST_POSTS_SECONDS = 1.0
+
+
+@dataclasses.dataclass(slots=True)
+class Report:
+    """What became of a batch, by message id: ``failed`` messages must be received again, ``refused`` ones are
+    malformed, for the reason given. ``event_ids`` are those of its events.
+    """
+
+    failed: list[str] = dataclasses.field(default_factory=list)
+    refused: dict[str, str] = dataclasses.field(default_factory=dict)
+    event_ids: list[str] = dataclasses.field(default_factory=list)
 
 
 class Broadcaster:
-    """Sends frames to the connections in the registry, directly or by way of the fan-out queue."""
+    """Sends what the queues ``broadcast`` and ``fan-out`` bring to the connections in the registry."""
 
     def __init__(
         self,
@@ -28,169 +54,176 @@ class Broadcaster:
         sqs: Client,
         poster: Poster,
         *,
-        table: str,
-        gather_queue_url: str,
+        connections_table: str,
+        inboxes_table: str,
+        broadcast_queue_url: str,
         fan_out_queue_url: str,
+        clock: Clock = time,
     ) -> None:
         self._dynamodb = dynamodb
         self._sqs = sqs
-        self._courier = poster
-        self._table = table
-        self._gather_queue_url = gather_queue_url
+        self._poster = poster
+        self._table = connections_table
         self._fan_out_queue_url = fan_out_queue_url
-        self._pace = Coalescer()
+        self._queue_urls = {url.rpartition("/")[2]: url for url in (broadcast_queue_url, fan_out_queue_url)}
+        self._clock = clock
+        self._inboxes = Inboxes(dynamodb, inboxes_table, clock)
+        self._unserved = Unserved(
+            dynamodb,
+            poster,
+            self._inboxes,
+            self._send_request,
+            connections_table=connections_table,
+            clock=clock,
+        )
+        self._quiet_channels = QuietChannels()
+        # For each channel the number of its audience's parts (0: a small audience), and until when to use it.
+        self._parts: dict[str, tuple[int, float]] = {}
 
-    def broadcast(self, batch: Batch, until: float) -> tuple[Outcome, list[str]]:
-        """Send what is in the batch, until ``until`` (``time.monotonic``) at the latest.
+    def broadcast(self, records: list[dict[str, Any]], until: float) -> Report:
+        """Broadcast an SQS event's records, until ``until`` (``time.monotonic``) or a little longer.
 
-        Returns what came of it, and the ids of the messages that must come again as they are. Whatever else
-        could not be sent has been handed to another invocation.
+        A message that is received twice is sent to the viewers twice; browsers merge events by their ids.
         """
-        if not batch.chunks:
-            until = min(until, time.monotonic() + PATIENCE_SECONDS)
-        failed: list[str] = []
-        deliveries = [
-            delivery
-            for message_id, chunk in batch.chunks.items()
-            for delivery in _deliveries([message_id], chunk)
-        ]
-        for message_ids, audience in self._audiences(batch, failed):
-            try:
-                deliveries += self._reach(message_ids, audience, until)
-            except AwsError:
-                # One channel's trouble is not the others'.
-                logger.exception("Viewers were not reached.", extra={"streamer_id": audience.streamer_id})
-                failed += self._put_off(message_ids, audience, batch.remainders)
-        outcome = self._courier.deliver(deliveries, until)
-        for streamer_id in {delivery.streamer_id for delivery in deliveries}:
-            self._pace.served(streamer_id, time.monotonic())
-        self._forget(outcome.gone)
-        failed += self._hand_back(outcome.left, batch.chunks)
-        return outcome, list(dict.fromkeys(failed))
-
-    def _audiences(self, batch: Batch, failed: list[str]) -> Iterator[tuple[list[str], Remainder]]:
-        """What is to be sent now, with the ids of its messages. Events of busy channels are put off."""
-        busy: list[Message] = []
-        for streamer_id, messages in batch.channels.items():
-            if self._pace.is_quiet(streamer_id, time.monotonic()):
-                yield _everybody(streamer_id, messages)
-            else:
-                busy += messages
-        if busy:
-            try:
-                self._send(self._gather_queue_url, gathered(message.event for message in busy))
-            except AwsError:
-                logger.exception("Events could not be gathered.")
-                failed += [message.id for message in busy]
-        for streamer_id, messages in batch.gathered.items():
-            yield _everybody(streamer_id, messages)
-        for message_id, remainder in batch.remainders.items():
-            yield [message_id], remainder
-
-    def _reach(self, message_ids: list[str], audience: Remainder, until: float) -> list[Posting]:
-        """The deliveries to a small audience; a large one is handed over, chunk by chunk while it is read.
-
-        Raises AwsError if that is not possible.
-        """
-        chunk, after = self._read(audience)
-        if not after:
-            return _deliveries(message_ids, chunk)
-        self._hand_over(chunk)
-        while after and time.monotonic() < until:
-            try:
-                chunk, after = self._read(Remainder(audience.streamer_id, audience.frames, after))
-            except AwsError:
-                logger.exception(
-                    "Another invocation is to read on.", extra={"streamer_id": audience.streamer_id}
-                )
-                break
-            self._hand_over(chunk)
-        if after:
-            self._hand_over(Remainder(audience.streamer_id, audience.frames, after))
-        return []
-
-    def _put_off(
-        self, message_ids: list[str], audience: Remainder, remainders: dict[str, Remainder]
-    ) -> list[str]:
-        """Hand an audience over that was not reached: the queue would bring the message again much later.
-
-        Returns the ids of the messages that must come again: what has been put off before does, so that the
-        queue counts how often that happens.
-        """
-        if message_ids[0] in remainders:
-            return message_ids
+        self._poster.begin()
+        batch = parse_batch(records)
+        report = Report(refused=batch.refused)
         try:
-            self._hand_over(audience, LEFT_DELAY_SECONDS)
-        except AwsError:
-            logger.exception("What was not reached comes again.", extra={"streamer_id": audience.streamer_id})
-            return message_ids
-        return []
+            self._send_updates(batch, until, report)
+            for message_id, request in batch.requests.items():
+                self._serve(message_id, request, until, report)
+        except ForbiddenError as error:
+            logger.exception("API Gateway refuses the broadcaster's posts.", extra={"problem": str(error)})
+            report.failed = [
+                record["messageId"] for record in records if record["messageId"] not in batch.refused
+            ]
+        self._retry_soon([record for record in records if record["messageId"] in report.failed])
+        return report
 
-    def _read(self, audience: Remainder) -> tuple[Chunk, str]:
-        """The next connections of an audience, and the place in the registry after which there are more."""
-        found, after = connections.read(
-            self._dynamodb,
-            self._table,
-            audience.streamer_id,
-            datetime.now(UTC),
-            after=audience.after,
-            limit=CHUNK_CONNECTIONS,
-        )
-        return Chunk(audience.streamer_id, audience.frames, found), after
+    def _send_updates(self, batch: Batch, until: float, report: Report) -> None:
+        """Send the updates of all channels.
 
-    def _forget(self, gone: list[Posting]) -> None:
-        """Remove connections from the registry. One that stays is found gone again, or expires."""
-        by_channel: dict[str, list[str]] = {}
-        for delivery in gone:
-            by_channel.setdefault(delivery.streamer_id, []).append(delivery.connection.id)
-        for streamer_id, ids in by_channel.items():
-            try:
-                connections.remove_all(self._dynamodb, self._table, streamer_id, ids)
-            except AwsError:
-                logger.exception("Connections that are gone stay.", extra={"streamer_id": streamer_id})
-
-    def _hand_back(self, left: list[Posting], chunks: dict[str, Chunk]) -> list[str]:
-        """Hand over what is left: these connections, with the frames that they have not got yet.
-
-        Returns the ids of the messages that must come again instead: those of chunks of which nothing has
-        arrived, so that the queue counts how often that happens and puts them aside in the end.
+        A channel that fails does not stop the others, but if DynamoDB does not answer, the rest fails.
         """
-        groups: dict[tuple[int, int], list[Posting]] = {}
-        for delivery in left:
-            groups.setdefault((id(delivery.frames), delivery.posted), []).append(delivery)
-        failed: list[str] = []
-        for (_, posted), deliveries in groups.items():
-            first = deliveries[0]
-            origin = chunks.get(first.message_ids[0])
-            if origin and not posted and len(deliveries) == len(origin.connections):
-                failed += first.message_ids
+        is_silent = False
+        for streamer_id, received in batch.updates.items():
+            message_ids = batch.message_ids[streamer_id]
+            report.event_ids += [event.id for update in received for event in update.events]
+            if is_silent or self._clock.monotonic() >= until:
+                report.failed += message_ids
                 continue
-            chunk = Chunk(
-                first.streamer_id, first.frames[posted:], [delivery.connection for delivery in deliveries]
-            )
             try:
-                self._hand_over(chunk, LEFT_DELAY_SECONDS)
+                update = combine(received, self._clock.time())
+                self._send_update(streamer_id, update, token=message_ids[0], until=until)
+            except AwsError as error:
+                logger.exception("Viewers were not reached.", extra={"streamer_id": streamer_id})
+                report.failed += message_ids
+                is_silent = error.code == "Unreachable"
+        self._poster.finish(max(until, self._clock.monotonic() + LAST_POSTS_SECONDS))
+        try:
+            self._handle_unserved()
+        except AwsError:
+            logger.exception("Viewers who were not served could not be noted; the batch is sent again.")
+            report.failed = [id_ for message_ids in batch.message_ids.values() for id_ in message_ids]
+
+    def _send_update(self, streamer_id: str, update: Update, *, token: str, until: float) -> None:
+        """Post to a small audience; otherwise fill the parts' inboxes and request that they are served.
+
+        ``token`` is for the leases. It is the same when a message is received again, which then holds the
+        leases that it took before.
+        """
+        now = self._clock.monotonic()
+        is_quiet = self._quiet_channels.is_quiet(streamer_id, now)
+        number, known_until = self._parts.get(streamer_id, (0, 0.0))
+        if now >= known_until or (is_quiet and number == 0):
+            found, after = connections.read(
+                self._dynamodb,
+                self._table,
+                streamer_id,
+                datetime.fromtimestamp(self._clock.time(), UTC),
+                limit=SMALL_AUDIENCE + 1,
+            )
+            number = number_of_parts(SMALL_AUDIENCE + 1, after) if after else 0
+            self._remember(streamer_id, number, now)
+            if is_quiet and number == 0:
+                to_post = frames(update, FRAMES_AT_ONCE)
+                postings = [Posting(streamer_id, connection, to_post) for connection in found]
+                self._poster.give_up(postings[self._poster.deliver(postings, until) :])
+                return
+        audience = parts(streamer_id, max(number, 1))
+        self._inboxes.put(audience, update.to_dict())
+        for part in audience:
+            if self._inboxes.take(part, token):
+                self._send_request(ServePart(part, token))
+
+    def _serve(self, message_id: str, request: ServePart, until: float, report: Report) -> None:
+        """Serve a part of an audience, as requested."""
+        serving = Serving(
+            request,
+            dynamodb=self._dynamodb,
+            poster=self._poster,
+            inboxes=self._inboxes,
+            unserved=self._unserved,
+            send_request=self._send_request,
+            connections_table=self._table,
+            clock=self._clock,
+        )
+        try:
+            serving.serve(request.token or message_id, until)
+            # Finish closing connections.
+            self._poster.finish(self._clock.monotonic() + LAST_POSTS_SECONDS)
+            self._handle_unserved()
+        except AwsError:
+            logger.exception("The part is not served.", extra={"streamer_id": request.part.streamer_id})
+            report.failed.append(message_id)
+        report.event_ids += serving.event_ids
+
+    def _handle_unserved(self) -> None:
+        """Handle connections that were not served; if that closes some, wait for it and handle these, too."""
+        until = self._clock.monotonic() + LAST_POSTS_SECONDS
+        self._unserved.handle(until)
+        if self._poster.under_way():
+            self._poster.finish(until)
+            self._unserved.handle(until)
+
+    def _remember(self, streamer_id: str, number_of_parts: int, now: float) -> None:
+        if len(self._parts) >= REMEMBERED:
+            self._parts = {id_: known for id_, known in self._parts.items() if known[1] > now}
+        self._parts[streamer_id] = number_of_parts, now + REMEMBERED_SECONDS
+
+    def _retry_soon(self, records: Iterable[dict[str, Any]]) -> None:
+        """Shorten the visibility timeout of messages that failed, so that they are received again soon."""
+        by_queue: dict[str, list[dict[str, Any]]] = {}
+        for record in records:
+            by_queue.setdefault(record["eventSourceARN"].rpartition(":")[2], []).append(record)
+        for queue, failed in by_queue.items():
+            entries = [
+                {
+                    "Id": str(number),
+                    "ReceiptHandle": record["receiptHandle"],
+                    "VisibilityTimeout": _seconds_before_next_try(record),
+                }
+                for number, record in enumerate(failed)
+            ]
+            try:
+                self._sqs.call(
+                    "ChangeMessageVisibilityBatch", {"QueueUrl": self._queue_urls[queue], "Entries": entries}
+                )
             except AwsError:
-                logger.exception("What is left comes again.", extra={"streamer_id": first.streamer_id})
-                failed += first.message_ids
-        return failed
+                logger.exception("Messages are received again only after the queue's visibility timeout.")
 
-    def _hand_over(self, work: Chunk | Remainder, delay_seconds: int = 0) -> None:
-        for message in work.messages():
-            self._send(self._fan_out_queue_url, message, delay_seconds)
-
-    def _send(self, queue_url: str, message: str, delay_seconds: int = 0) -> None:
+    def _send_request(self, request: ServePart, delay_seconds: int = 0) -> None:
+        """Request that a part is served."""
         self._sqs.call(
-            "SendMessage", {"QueueUrl": queue_url, "MessageBody": message, "DelaySeconds": delay_seconds}
+            "SendMessage",
+            {
+                "QueueUrl": self._fan_out_queue_url,
+                "MessageBody": request.to_json(),
+                "DelaySeconds": delay_seconds,
+            },
         )
 
 
-def _everybody(streamer_id: str, messages: list[Message]) -> tuple[list[str], Remainder]:
-    packed = list(frames.pack(message.event for message in messages))
-    return [message.id for message in messages], Remainder(streamer_id, packed, after="")
-
-
-def _deliveries(message_ids: Sequence[str], chunk: Chunk) -> list[Posting]:
-    return [
-        Posting(message_ids, chunk.streamer_id, connection, chunk.frames) for connection in chunk.connections
-    ]
+def _seconds_before_next_try(record: dict[str, Any]) -> int:
+    received = int(record["attributes"]["ApproximateReceiveCount"])
+    return min(int(2**received), MOST_SECONDS_BEFORE_NEXT_TRY)

@@ -6,6 +6,8 @@ from typing import Any
 
 from lambdas.common import connections
 from lambdas.common.aws import Client
+from lambdas.common.tickets import Claim
+from lambdas.live.connection_limits import ConnectionLimits
 
 PONG = {"type": "pong"}
 UNKNOWN_ACTION = {
@@ -15,22 +17,27 @@ UNKNOWN_ACTION = {
 }
 
 
-def answer(client: Client, table: str, request: dict[str, Any], now: datetime) -> dict[str, Any] | None:
-    """Keep the registry up to date and return the frame to answer with, if any.
+def answer(
+    client: Client, table: str, limits: ConnectionLimits, request: dict[str, Any], now: datetime
+) -> dict[str, Any] | None:
+    """Keep the registry up to date and the viewer within the limits; return the frame to answer with, if any.
 
     ``request`` is API Gateway's ``requestContext``. The event type decides, not the route: a viewer may send
     ``{"action": "$disconnect"}``, and that is no disconnection.
     """
+    connection_id = request["connectionId"]
+    claim = Claim(*(request["authorizer"][name] for name in ("viewer_id", "streamer_id", "streamer_name")))
     match request["eventType"], request["routeKey"]:
         case "CONNECT", _:
-            _store(client, table, request, now)
+            _store(client, table, claim, connection_id, now)
+            limits.connected(claim, connection_id, now)
             return None
         case "DISCONNECT", _:
-            streamer_id = request["authorizer"]["streamer_id"]
-            connections.remove(client, table, streamer_id=streamer_id, connection_id=request["connectionId"])
+            connections.remove(client, table, streamer_id=claim.streamer_id, connection_id=connection_id)
+            limits.disconnected(claim.viewer_id, connection_id)
             return None
         case "MESSAGE", "ping":
-            _store(client, table, request, now)
+            _store(client, table, claim, connection_id, now)
             return PONG
         case _:
             return UNKNOWN_ACTION
@@ -41,13 +48,12 @@ def response(frame: dict[str, Any] | None) -> dict[str, Any]:
     return {"statusCode": 200} if frame is None else {"statusCode": 200, "body": json.dumps(frame)}
 
 
-def _store(client: Client, table: str, request: dict[str, Any], now: datetime) -> None:
-    claim = request["authorizer"]
+def _store(client: Client, table: str, claim: Claim, connection_id: str, now: datetime) -> None:
     connections.put(
         client,
         table,
-        streamer_id=claim["streamer_id"],
-        connection_id=request["connectionId"],
-        viewer_id=claim["viewer_id"],
+        streamer_id=claim.streamer_id,
+        connection_id=connection_id,
+        viewer_id=claim.viewer_id,
         now=now,
     )

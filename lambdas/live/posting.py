@@ -1,281 +1,309 @@
-"""Posting frames to connections: signed ``@connections`` calls over few, kept-alive, multiplexed connections.
+"""Posting frames to connections: how fast, what follows from each answer, and when to give up.
 
-libcurl does what costs time: it encrypts and speaks HTTP/2 (HTTP/1.1 where the server does not).
-https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-how-to-call-websocket-api-connections.html
+Who is gone, or was given up, is only noted here; ``unserved.py`` does what follows.
 """
 
 import dataclasses
 import heapq
 import itertools
+import math
 import random
-import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from urllib.parse import quote, urlsplit
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
-import pycurl
-
-from lambdas.common.aws import Credentials, new_handle
 from lambdas.common.connections import Connection
+from lambdas.live.clock import Clock
 from lambdas.live.frames import Frame
 from lambdas.live.rate_limiter import RateLimiter
-from lambdas.live.sigv4 import Signer
 
 # A connection is stored while its handshake still runs, and until that is over @connections says 410 for it.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-route-keys-connect-disconnect.html
 HANDSHAKE_SECONDS = 5
 # Enough to keep API Gateway busy for the time that an answer takes, few enough to notice a 429 early.
 POSTS_AT_ONCE = 200
-# They are sent after so many, so that the other side works while more are made.
+# Posts are started so many at a time, so that API Gateway works on them while more are made.
 POSTS_IN_A_GO = 16
-# Sockets. HTTP/2 needs two of them for that many streams; without it there is one post at a time on each.
-SOCKETS = 64
-# A post that is not answered is given up after this, and twice as long each time: an API that is slow gets
-# more time rather than more posts.
-PATIENCE_MS = 2_000
+# After so long without an answer a post is cancelled and tried again.
+ANSWER_SECONDS = 2.0
+# After so long a connection that could not be served is given up, whatever the reason.
+POSTING_SECONDS = 5.0
+# When all others are served, the rest is given up after the first of these; after the second while a
+# connection has not answered at all.
+GRACE_SECONDS, ANSWER_GRACE_SECONDS = 0.2, 1.0
+# API Gateway answers 429 when the account's limit is reached, and when one client's buffer is full. It is
+# assumed to be the buffer when so many 429 in a row are less probable than this by the account's limit.
+BY_CHANCE = 0.0001
 # Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
 BACKOFF_SECONDS = 0.02
 MOST_BACKOFF_SECONDS = 2.0
-# A header without a value is one that libcurl is not to send.
-HEADERS = [b"Content-Type: application/json", b"Accept:"]
-# A connection's id as it stands in a path; ids are ASCII, and this is faster than ``quote``.
-QUOTED = {code: quote(chr(code), safe="") for code in range(128)}
 
-OK, FORBIDDEN, GONE, TOO_MANY_REQUESTS, INTERNAL_SERVER_ERROR = 200, 403, 410, 429, 500
+# Posting this instead of a frame closes the connection.
+CLOSE = Frame(b"")
+
+# A post that was not answered: the socket broke, or there was silence.
+BROKEN, SILENT = 0, 408
+FORBIDDEN, GONE, TOO_MANY_REQUESTS, INTERNAL_SERVER_ERROR = 403, 410, 429, 500
+
+
+class ForbiddenError(Exception):
+    """API Gateway refuses every call of this function; no connection is the reason."""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Posting:
-    """The frames that one connection is to get, in this order, and how far that is.
+    """The frames that one connection is to get, in this order, and how many it has got.
 
-    ``message_ids`` are those of the queue messages that it comes from. ``posted`` frames have arrived; the
-    next one has failed ``failures`` times, ``timeouts`` of them unanswered.
+    ``posted`` frames have arrived; the next one has failed ``failures`` times in a row, the last time with
+    ``status``; ``chance`` is how probable its 429 are if the account's limit is the reason. ``page`` is the
+    number of the page of connections that it belongs to. ``full_since`` (Unix time, or 0) is since when the
+    connection has taken nothing. ``overtaken`` means that there were newer frames meanwhile, which the
+    connection did not get.
     """
 
-    message_ids: Sequence[str]
     streamer_id: str
     connection: Connection
     frames: Sequence[Frame]
+    page: int = 0
+    full_since: float = 0.0
+    overtaken: bool = False
     posted: int = 0
     failures: int = 0
-    timeouts: int = 0
+    chance: float = 1.0
+    tried_at: float = 0.0
+    status: int = 0
+
+    def is_refused(self) -> bool:
+        """Whether API Gateway has answered that this connection cannot take the frame."""
+        return 400 <= self.status < INTERNAL_SERVER_ERROR and self.status not in (SILENT, GONE)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """The result of a post: API Gateway's status and the beginning of its text, or why it has none."""
+
+    posting: Posting
+    status: int
+    text: str = ""
+
+
+class Transport(Protocol):
+    """Sends posts to API Gateway; each posting has at most one post under way."""
+
+    def start(self, posting: Posting, frame: Frame, seconds: float) -> None:
+        """Begin to post the frame to the posting's connection, or to close that if the frame is ``CLOSE``.
+
+        If there is no answer within ``seconds``, its answer is ``SILENT``.
+        """
+
+    def answers(self, seconds: float) -> list[Answer]:
+        """The answers since the last call; if there are none, wait up to ``seconds`` for some."""
+
+    def cancel(self, posting: Posting) -> None:
+        """Cancel the post: there will be no answer."""
 
 
 @dataclasses.dataclass(slots=True)
 class Outcome:
-    """What became of deliveries: those served in full are counted, ``gone`` connections are to be removed.
+    """What became of an invocation's postings.
 
-    ``left`` could not be served in time or were refused; ``problem`` is what was wrong with the last of
-    them, and ``forbidden`` what API Gateway said when it refused to be called at all.
-    ``arrived`` is when (Unix time) a frame reached the last of its viewers.
+    Frames were ``posted``, posts ``retried`` and ``throttled``; connections are ``gone`` or ``given_up``.
+    ``arrived`` is when (Unix time) a frame reached the last of its viewers; ``problem`` is what was wrong
+    with the last post that was refused.
     """
 
-    served: int = 0
     posted: int = 0
     retried: int = 0
     throttled: int = 0
-    gone: list[Posting] = dataclasses.field(default_factory=list)
-    left: list[Posting] = dataclasses.field(default_factory=list)
+    gone: int = 0
+    given_up: int = 0
     arrived: dict[Frame, float] = dataclasses.field(default_factory=dict)
     problem: str = ""
-    forbidden: str = ""
 
 
 class Poster:
-    """Posts to the connections of one WebSocket API; its sockets and its rate outlive an invocation."""
+    """Posts to the connections of one WebSocket API; its rate outlives an invocation.
 
-    def __init__(self, endpoint: str) -> None:
-        """Post below ``endpoint`` (``https://…/<stage>``); the environment has the credentials."""
-        parts = urlsplit(endpoint)
-        self._origin = f"{parts.scheme}://{parts.netloc}"
-        self._path = f"{parts.path}/@connections/"
-        self._signer = Signer(parts.netloc, Credentials.from_environment())
-        self._rate = RateLimiter(time.monotonic())
-        self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_MAX_HOST_CONNECTIONS, SOCKETS)
-        self._multi.setopt(pycurl.M_MAX_CONCURRENT_STREAMS, POSTS_AT_ONCE)
-        self._multiplexes: bool | None = None
-        self._idle: list[pycurl.Curl] = []
-        self._busy: dict[pycurl.Curl, Posting] = {}
-        self._answers: dict[pycurl.Curl, list[bytes]] = {}
+    A posting is under way from its start until its connection is served, gone or given up.
+    """
 
-    def deliver(self, deliveries: Iterable[Posting], until: float) -> Outcome:
-        """Serve the deliveries side by side, until ``until`` (``time.monotonic``) at the latest.
-
-        A connection gets the next frame when it has got the one before. 410 means that it is gone, unless
-        its handshake may still be under way. 429, 5xx, resets and silence are tried again, ever more
-        rarely; 429 and silence slow all posts down. 403 stops everything: it is about us, not a connection.
-        """
-        run = _Run(deliveries)
-        while (now := time.monotonic()) < until and not run.outcome.forbidden:
-            room = min(POSTS_AT_ONCE - len(self._busy), POSTS_IN_A_GO, self._rate.available(now))
-            started = 0
-            while started < room and (delivery := run.next(now)):
-                self._post(delivery)
-                started += 1
-            self._rate.spend(started)
-            self._multi.perform()
-            self._settle(run)
-            if not self._busy and run.is_over():
-                break
-            self._wait(run, until)
-        unanswered = [self._release(handle)[0] for handle in list(self._busy)]
-        run.outcome.left += [*unanswered, *run.rest()]
-        return run.outcome
-
-    def _post(self, delivery: Posting) -> None:
-        handle = self._idle.pop() if self._idle and not delivery.timeouts else self._handle(delivery.timeouts)
-        frame = delivery.frames[delivery.posted]
-        path = self._path + delivery.connection.id.translate(QUOTED)
-        headers = self._signer.headers(path, frame.sha256, time.time())
-        handle.setopt(pycurl.URL, self._origin + path)
-        handle.setopt(pycurl.HTTPHEADER, headers + HEADERS)
-        handle.setopt(pycurl.POSTFIELDS, frame.data)
-        if not self._multiplexes:
-            # Rather a stream of a socket that is being opened than one more socket, unless there are none.
-            handle.setopt(pycurl.PIPEWAIT, self._multiplexes is None)
-        self._busy[handle] = delivery
-        self._multi.add_handle(handle)
-
-    def _handle(self, timeouts: int) -> pycurl.Curl:
-        """A handle for posts to connections with which there was silence so many times."""
-        handle = new_handle()
-        handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
-        handle.setopt(pycurl.TIMEOUT_MS, PATIENCE_MS << timeouts)
-        # The silence may have been that of a dead socket.
-        handle.setopt(pycurl.FRESH_CONNECT, timeouts > 0)
-        answer: list[bytes] = []
-        handle.setopt(pycurl.WRITEFUNCTION, answer.append)
-        self._answers[handle] = answer
-        return handle
-
-    def _settle(self, run: "_Run") -> None:
-        """Take what has been answered."""
-        queued = 1
-        while queued:
-            queued, answered, broken = self._multi.info_read()
-            for handle in answered:
-                delivery, answer = self._release(handle)
-                status = handle.getinfo(pycurl.RESPONSE_CODE)
-                if self._multiplexes is None:
-                    self._multiplexes = (
-                        handle.getinfo(pycurl.INFO_HTTP_VERSION) != pycurl.CURL_HTTP_VERSION_1_1
-                    )
-                self._rate.answered(throttled=status == TOO_MANY_REQUESTS)
-                if status == OK:
-                    run.arrived(delivery)
-                else:
-                    run.refused(delivery, status, answer)
-            for handle, code, message in broken:
-                delivery, _ = self._release(handle)
-                if code == pycurl.E_OPERATION_TIMEDOUT:
-                    delivery.timeouts += 1
-                    # An API that has too much to do may fall silent before it says so.
-                    self._rate.answered(throttled=True)
-                run.retry(delivery, message)
-
-    def _release(self, handle: pycurl.Curl) -> tuple[Posting, bytes]:
-        """The handle is free again: whom it posted to, and the answer's body as far as it has come."""
-        self._multi.remove_handle(handle)
-        delivery, answer = self._busy.pop(handle), self._answers[handle]
-        text = b"".join(answer)
-        if delivery.timeouts:
-            # It is more patient than most deserve.
-            del self._answers[handle]
-        else:
-            answer.clear()
-            self._idle.append(handle)
-        return delivery, text
-
-    def _wait(self, run: "_Run", until: float) -> None:
-        """Wait for an answer, for the time of the next try, or for the rate to let another post go."""
-        now = time.monotonic()
-        seconds = until - now
-        if len(self._busy) < POSTS_AT_ONCE:
-            seconds = min(seconds, max(run.next_at() - now, self._rate.wait()))
-        if seconds <= 0:
-            return
-        if not self._busy:
-            time.sleep(seconds)
-        else:
-            libcurls = self._multi.timeout() / 1000
-            self._multi.select(min(seconds, libcurls) if libcurls >= 0 else seconds)
-
-
-class _Run:
-    """What is still to be done of a run, and what has come of it."""
-
-    def __init__(self, deliveries: Iterable[Posting]) -> None:
+    def __init__(self, transport: Transport, clock: Clock = time) -> None:
         self.outcome = Outcome()
-        self._fresh: Iterator[Posting] = iter(deliveries)
-        self._all_begun = False
+        self._transport = transport
+        self._clock = clock
+        self.rate = RateLimiter(clock.monotonic())
+        self._posted: dict[Posting, None] = {}
         # By the time (monotonic) of the next post; the number keeps those of one time in order.
         self._later: list[tuple[float, int, Posting]] = []
         self._numbers = itertools.count()
+        self._served_at = -math.inf
+        self._gone: list[Posting] = []
+        self._given_up: list[Posting] = []
 
-    def next(self, now: float) -> Posting | None:
-        """Who is to be posted to now: those first whose time has come again."""
-        if self._later and self._later[0][0] <= now:
-            return heapq.heappop(self._later)[2]
-        delivery = next(self._fresh, None)
-        self._all_begun = delivery is None
-        return delivery
+    def begin(self) -> None:
+        """Begin an invocation: with a new ``outcome``, and nothing under way."""
+        self._give_up_all()
+        self.take_unserved()
+        self.outcome = Outcome()
 
-    def next_at(self) -> float:
-        """When (monotonic) there may be somebody to post to."""
-        if not self._all_begun:
-            return 0.0
-        return self._later[0][0] if self._later else float("inf")
+    def take_unserved(self) -> tuple[list[Posting], list[Posting]]:
+        """The postings whose connections are gone, and those given up, since the last call of this."""
+        gone, given_up = self._gone, self._given_up
+        self._gone, self._given_up = [], []
+        return gone, given_up
 
-    def is_over(self) -> bool:
-        """Whether nobody is left to post to."""
-        return self._all_begun and not self._later
+    def under_way(self) -> list[Posting]:
+        """The postings that were started and are neither served nor gone nor given up."""
+        return [*self._posted, *(posting for _, _, posting in self._later)]
 
-    def rest(self) -> Iterator[Posting]:
-        """Those who are still to be posted to."""
-        yield from (delivery for _, _, delivery in self._later)
-        yield from self._fresh
+    def deliver(self, postings: Sequence[Posting], until: float) -> int:
+        """Start the postings, and continue those that are under way.
 
-    def arrived(self, delivery: Posting) -> None:
-        """The connection has got its next frame."""
-        self.outcome.arrived[delivery.frames[delivery.posted]] = time.time()
-        self.outcome.posted += 1
-        delivery.posted += 1
-        delivery.failures = delivery.timeouts = 0
-        if delivery.posted == len(delivery.frames):
-            self.outcome.served += 1
-        else:
-            self._push(0.0, delivery)
+        Returns how many were started by ``until`` (``monotonic``), when it ends at the latest. It does not
+        wait for the last answers: the next call of a method continues. Raises ForbiddenError.
+        """
+        fresh, started = iter(postings), 0
+        while started < len(postings) and (now := self._clock.monotonic()) < until:
+            started += self._start_some(now, fresh)
+            self._take_answers(self._pause(now, until, now) if started < len(postings) else 0.0)
+        return started
 
-    def refused(self, delivery: Posting, status: int, answer: bytes) -> None:
-        """The post was answered by something else than 200."""
-        # Its first line: those of a refused signature repeat the signed headers, the session token included.
-        said = re.split(r"\\n|\n", answer.decode(errors="replace"))[0][:200]
-        problem = f"HTTP {status} {said}".rstrip()
-        if status == GONE:
-            if time.time() - delivery.connection.renewed_at > HANDSHAKE_SECONDS:
-                self.outcome.gone.append(delivery)
+    def give_up(self, postings: Sequence[Posting]) -> None:
+        """Give up postings that could not be started in time."""
+        for posting in postings:
+            self._give_up(posting)
+
+    def wait(self, until: float) -> None:
+        """Continue what is under way until ``until`` (``monotonic``), or until nothing is."""
+        while (self._posted or self._later) and (now := self._clock.monotonic()) < until:
+            self._start_some(now, iter(()))
+            again_at = self._later[0][0] if self._later else math.inf
+            self._take_answers(self._pause(now, until, again_at))
+
+    def finish(self, until: float) -> None:
+        """Wait for the last answers; give up those that are still not served some time after all others.
+
+        It ends at ``until`` (``monotonic``) at the latest. Raises ForbiddenError.
+        """
+        began = self._clock.monotonic()
+        while (self._posted or self._later) and (now := self._clock.monotonic()) < until:
+            grace = ANSWER_GRACE_SECONDS if self._awaits_first_answer() else GRACE_SECONDS
+            if now >= max(began, self._served_at) + grace:
+                break
+            self.wait(min(until, now + GRACE_SECONDS / 10))
+        self._give_up_all()
+
+    def _awaits_first_answer(self) -> bool:
+        """Whether a connection's first post is still waiting for its answer."""
+        return any(not posting.failures for posting in self._posted)
+
+    def _start_some(self, now: float, fresh: Iterator[Posting]) -> int:
+        """Start posts, first the retries that are due; returns how many of ``fresh`` were started."""
+        room = min(POSTS_AT_ONCE - len(self._posted), POSTS_IN_A_GO, self.rate.available(now))
+        posts = started = 0
+        while posts < room:
+            if self._later and self._later[0][0] <= now:
+                posting = heapq.heappop(self._later)[2]
+            elif following := next(fresh, None):
+                posting = following
+                posting.tried_at = now
+                started += 1
             else:
-                self.retry(delivery, problem)
-        elif status == TOO_MANY_REQUESTS:
-            self.outcome.throttled += 1
-            self.retry(delivery, problem)
-        elif status >= INTERNAL_SERVER_ERROR:
-            self.retry(delivery, problem)
-        else:
-            self.outcome.left.append(delivery)
-            self.outcome.problem = problem
-            if status == FORBIDDEN:
-                self.outcome.forbidden = problem
+                break
+            self._posted[posting] = None
+            self._transport.start(posting, posting.frames[posting.posted], ANSWER_SECONDS)
+            posts += 1
+        self.rate.spend(posts)
+        return started
 
-    def retry(self, delivery: Posting, problem: str) -> None:
-        """Post the frame again, after a while."""
+    def _pause(self, now: float, until: float, next_at: float) -> float:
+        """Seconds to wait for answers: until the next post is due (``next_at``) and may start."""
+        if len(self._posted) < POSTS_AT_ONCE:
+            until = min(until, max(next_at, now + self.rate.wait()))
+        return max(until - now, 0.0)
+
+    def _take_answers(self, seconds: float) -> None:
+        if not self._posted:
+            self._clock.sleep(seconds)
+            return
+        for answer in self._transport.answers(seconds):
+            self._handle(answer)
+
+    def _handle(self, answer: Answer) -> None:
+        """Decide what follows from an answer.
+
+        410 means that the connection is gone, unless its handshake may still be under way. 429 and silence
+        slow all posts down if many connections answer so. 403 stops everything. 429, 5xx, resets and silence
+        are tried again, with growing pauses.
+        """
+        posting, status = answer.posting, answer.status
+        self._posted.pop(posting, None)
+        posting.status = status
+        throttled = status in (TOO_MANY_REQUESTS, SILENT)
+        self.rate.answered(throttled=throttled, again=posting.failures > 0)
+        if 200 <= status < 300:
+            self._arrived(posting)
+            return
+        problem = f"HTTP {status} {answer.text}".rstrip() if status not in (BROKEN, SILENT) else answer.text
+        if status == FORBIDDEN:
+            self._give_up_all()
+            raise ForbiddenError(problem)
+        if status == GONE and self._clock.time() - posting.connection.renewed_at > HANDSHAKE_SECONDS:
+            self._is_gone(posting)
+            return
         self.outcome.problem = problem
-        self.outcome.retried += 1
-        delivery.failures += 1
-        backoff = min(MOST_BACKOFF_SECONDS, BACKOFF_SECONDS * 2 ** (delivery.failures - 1))
-        # Spread over the time, not kept from anybody who might guess it.
-        self._push(time.monotonic() + random.uniform(0, backoff), delivery)  # noqa: S311
+        self.outcome.throttled += status == TOO_MANY_REQUESTS
+        posting.failures += 1
+        if self._is_hopeless(posting):
+            self._give_up(posting)
+        else:
+            self.outcome.retried += 1
+            backoff = min(MOST_BACKOFF_SECONDS, BACKOFF_SECONDS * 2 ** (posting.failures - 1))
+            # Random numbers that spread the retries; they need not be hard to guess.
+            self._push(self._clock.monotonic() + random.uniform(0, backoff), posting)  # noqa: S311
 
-    def _push(self, at: float, delivery: Posting) -> None:
-        heapq.heappush(self._later, (at, next(self._numbers), delivery))
+    def _arrived(self, posting: Posting) -> None:
+        """The connection has got its next frame."""
+        frame = posting.frames[posting.posted]
+        if frame is CLOSE:
+            self._is_gone(posting)
+            return
+        self.outcome.arrived[frame] = self._clock.time()
+        self.outcome.posted += 1
+        posting.posted += 1
+        posting.failures, posting.chance = 0, 1.0
+        self._served_at = self._clock.monotonic()
+        if posting.posted < len(posting.frames):
+            self._push(0.0, posting)
+        elif posting.overtaken:
+            # It missed the newer frames, so it is to get the mark.
+            self._give_up(posting)
+
+    def _is_gone(self, posting: Posting) -> None:
+        self.outcome.gone += 1
+        self._gone.append(posting)
+
+    def _give_up(self, posting: Posting) -> None:
+        self.outcome.given_up += 1
+        self._given_up.append(posting)
+
+    def _is_hopeless(self, posting: Posting) -> bool:
+        """Whether there is no use in trying again."""
+        if self._clock.monotonic() - posting.tried_at > POSTING_SECONDS:
+            return True
+        if posting.status == TOO_MANY_REQUESTS:
+            # By the account's limit each post is throttled with this probability.
+            posting.chance *= self.rate.throttled_part()
+            return posting.chance < BY_CHANCE
+        return posting.is_refused()
+
+    def _push(self, at: float, posting: Posting) -> None:
+        heapq.heappush(self._later, (at, next(self._numbers), posting))
+
+    def _give_up_all(self) -> None:
+        for posting in self._posted:
+            self._transport.cancel(posting)
+        for posting in self.under_way():
+            self._give_up(posting)
+        self._posted.clear()
+        self._later.clear()

@@ -11,14 +11,24 @@ MOST = 10_000.0
 LEAST = 50.0
 # What may be sent at one moment, in seconds' worth: the default burst is half of the default rate.
 BURST_SECONDS = 0.5
+# The shortest time that is waited for a token.
+MOMENT = 0.0005
 # Posts per second that are added each second.
 STEP = 1_000.0
 # Answers are judged together that come within this time.
 WINDOW_SECONDS = 0.1
+# After such a pause the answers before it say nothing of the present.
+IDLE_SECONDS = 1.0
 # Being refused now and then is how the limit is known; from this part on it is exceeded.
 TOLERATED = 0.05
+# Up to this part there may be more: some clients are always full.
+FEW = 0.02
+# Fewer refusals say more about those who were posted to than about the limit.
+MANY = 5
 # A little below what was accepted, so that what was refused finds room, too.
 FACTOR = 0.9
+# But no further at once: there may have been few posts for another reason.
+AT_ONCE = 0.5
 
 
 class RateLimiter:
@@ -27,13 +37,15 @@ class RateLimiter:
     def __init__(self, now: float) -> None:
         self.per_second = MOST
         self._tokens = MOST * BURST_SECONDS
-        self._filled = self._opened = now
-        self._accepted = self._throttled = 0
+        self._filled = now
+        self._open(now)
 
     def available(self, now: float) -> int:
         """How many posts may be sent at this moment."""
         passed, self._filled = now - self._filled, now
-        if now - self._opened >= WINDOW_SECONDS:
+        if passed >= IDLE_SECONDS:
+            self._open(now)
+        elif now - self._opened >= WINDOW_SECONDS:
             self._judge(now)
         self._tokens = min(self._tokens + self.per_second * passed, self.per_second * BURST_SECONDS)
         return max(int(self._tokens), 0)
@@ -42,22 +54,48 @@ class RateLimiter:
         """Take the tokens of as many posts, no more than are available."""
         self._tokens -= posts
 
+    def go_on(self, per_second: float) -> None:
+        """Go on at the rate that another has found, with no more in store than it had."""
+        self.per_second = min(max(per_second, LEAST), MOST)
+        self._tokens = 0.0
+
     def wait(self) -> float:
         """Seconds, from the last look on, until a post may be sent."""
-        return max(1.0 - self._tokens, 0.0) / self.per_second
+        # Not less than a moment, which rounding would leave of a token that is all but there.
+        return max((1.0 - self._tokens) / self.per_second, MOMENT) if self._tokens < 1.0 else 0.0
 
-    def answered(self, *, throttled: bool) -> None:
-        """A post was answered, by 429 or otherwise."""
-        if throttled:
-            self._throttled += 1
-        else:
+    def answered(self, *, throttled: bool, again: bool = False) -> None:
+        """A connection answered by 429 or otherwise; ``again`` if it was 429 before, too."""
+        if not throttled:
             self._accepted += 1
+        elif again:
+            self._throttled_again += 1
+        else:
+            self._throttled += 1
+
+    def throttled_part(self) -> float:
+        """What part of the answers are 429 at present: of the last two windows the greater."""
+        return max(TOLERATED, self._part_before, self._part())
+
+    def _part(self) -> float:
+        throttled = self._throttled + self._throttled_again
+        return throttled / (throttled + self._accepted) if throttled else 0.0
+
+    def _open(self, now: float, part_before: float = 0.0) -> None:
+        """Open a window."""
+        self._opened, self._part_before = now, part_before
+        self._accepted = self._throttled = self._throttled_again = 0
 
     def _judge(self, now: float) -> None:
-        seconds, self._opened = now - self._opened, now
-        if self._throttled > TOLERATED * (self._accepted + self._throttled):
-            self.per_second = max(min(self._accepted / seconds, self.per_second) * FACTOR, LEAST)
+        """A full client answers 429 again and again: only what is throttled at first lowers the rate."""
+        seconds = now - self._opened
+        answered = self._accepted + self._throttled
+        if self._throttled >= MANY and self._throttled > TOLERATED * answered:
+            accepted = min(self._accepted / seconds, self.per_second) * FACTOR
+            self.per_second = max(accepted, self.per_second * AT_ONCE, LEAST)
             self._tokens = min(self._tokens, 0.0)
-        elif not self._throttled:
+        elif (
+            self._throttled <= MANY + FEW * answered and self._throttled_again <= MANY + TOLERATED * answered
+        ):
             self.per_second = min(self.per_second + STEP * seconds, MOST)
-        self._accepted = self._throttled = 0
+        self._open(now, self._part())

@@ -18,7 +18,7 @@ QUOTED = {code: quote(chr(code), safe="/~") for code in range(128)}
 
 
 class Signer:
-    """Signs POST requests to one host."""
+    """Signs requests to one host."""
 
     def __init__(self, host: str, credentials: Credentials) -> None:
         """``host`` is what stands in the header Host, the port included unless it is the protocol's own."""
@@ -26,12 +26,12 @@ class Signer:
         self._credentials = credentials
         self._second = 0
 
-    def headers(self, path: str, sha256: str, now: float) -> list[bytes]:
-        """The headers that sign a post to ``path`` (as it is sent) whose body has this SHA-256 (hex)."""
+    def headers(self, method: str, path: str, sha256: str, now: float) -> list[bytes]:
+        """The headers that sign a request to ``path`` (as it is sent) whose body has this SHA-256 (hex)."""
         if int(now) != self._second:
             self._prepare(int(now))
         # The path is encoded once more than it is when it is sent.
-        canonical = f"POST\n{path.translate(QUOTED)}\n\n{self._canonical_headers}{sha256}"
+        canonical = f"{method}\n{path.translate(QUOTED)}\n\n{self._canonical_headers}{sha256}"
         to_sign = self._to_sign + hashlib.sha256(canonical.encode()).hexdigest()
         return [f"{self._authorization}{self._hmac(to_sign)}".encode(), *self._others]
 

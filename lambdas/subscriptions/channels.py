@@ -2,8 +2,9 @@
 
 An item is ``streamer_id`` (key), ``login`` (key of the index ``login``), ``display_name``, ``avatar_url``,
 ``resolved_at`` (when Twitch last said that this is the login's channel), ``watched_at`` (when somebody last
-watched), ``verified_at`` (when the states were last compared with Twitch's list; all in epoch seconds) and
-``subscriptions``, a map from a subscription type's key to ``{id, status, reason, attempts, retry_at}``.
+watched), ``verified_at`` (when the states were last compared with Twitch's list; all in epoch seconds),
+``subscriptions``, a map from a subscription type's key to ``{id, status, reason, attempts, retry_at}``, and
+``revision``, which grows by one with every change of ``subscriptions``.
 
 Several functions change a channel at the same time. So a change never writes back a whole item: it is one
 update of single attributes or map entries, with a condition where a newer entry must not be overwritten.
@@ -24,12 +25,14 @@ from lambdas.subscriptions.subscription_types import Status, SubscriptionState
 class ChannelRecord:
     """What is known of a channel's subscriptions.
 
-    ``states`` are by the subscription type's key; times are in epoch seconds, 0 for never.
+    ``states`` are by the subscription type's key, as they are since ``revision``; times are in epoch seconds,
+    0 for never.
     """
 
     watched_at: int
     verified_at: int
     states: Mapping[str, SubscriptionState]
+    revision: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,7 +100,8 @@ class ChannelsTable:
                 "UpdateExpression": (
                     "SET login = :login, display_name = :display_name, avatar_url = :avatar_url, "
                     "resolved_at = :resolved_at, watched_at = :now, "
-                    "subscriptions = if_not_exists(subscriptions, :none)"
+                    "subscriptions = if_not_exists(subscriptions, :none), "
+                    "revision = if_not_exists(revision, :first_revision)"
                 ),
                 "ExpressionAttributeValues": {
                     ":login": {"S": channel.login},
@@ -106,6 +110,8 @@ class ChannelsTable:
                     ":resolved_at": _number(resolution.resolved_at),
                     ":now": _number(now),
                     ":none": {"M": {}},
+                    # More than the channel has come to that was deleted before.
+                    ":first_revision": _number(now * 1000),
                 },
                 "ReturnValues": "ALL_NEW",
             },
@@ -120,14 +126,14 @@ class ChannelsTable:
         It is not set if the table has another subscription than ``expected_id`` by now (None: has any).
         Then another function has subscribed anew, and ``state`` is about a subscription that is out of use.
         """
-        values: dict[str, Any] = {":state": _map(state)}
+        values: dict[str, Any] = {":state": _map(state), ":one": _number(1)}
         condition = "attribute_exists(subscriptions) AND attribute_not_exists(subscriptions.#type.id)"
         if expected_id is not None:
             condition = "subscriptions.#type.id = :expected_id"
             values[":expected_id"] = {"S": expected_id}
         request = {
             **self._key(streamer_id),
-            "UpdateExpression": "SET subscriptions.#type = :state",
+            "UpdateExpression": "SET subscriptions.#type = :state ADD revision :one",
             "ConditionExpression": condition,
             "ExpressionAttributeNames": {"#type": key},
             "ExpressionAttributeValues": values,
@@ -165,6 +171,7 @@ def _record(item: Item) -> ChannelRecord:
         watched_at=int(item["watched_at"]["N"]),
         verified_at=int(item["verified_at"]["N"]) if "verified_at" in item else 0,
         states={key: _state(value["M"]) for key, value in item["subscriptions"]["M"].items()},
+        revision=int(item["revision"]["N"]) if "revision" in item else 0,
     )
 
 

@@ -28,8 +28,8 @@ class Notice:
 
 def apply_notice(
     statuses: StatusUpdater, grants: GrantsTable, notice: Notice
-) -> tuple[str, Mapping[str, SubscriptionState]] | None:
-    """Store what a notice says. Returns the channel's id and states if its viewers are to get them.
+) -> tuple[str, Mapping[str, SubscriptionState], int] | None:
+    """Store what a notice says. Returns the channel's id, states and revision if viewers are to get them.
 
     When many challenges are answered at once, viewers get only the last states: the table has them all then.
     A notice is late if the table has another subscription of that type by now: it changes nothing. It is
@@ -59,7 +59,8 @@ def apply_notice(
     record = statuses.table.get(streamer_id) or record
     if why == VERIFIED and any(state.status == "pending" for state in record.states.values()):
         return None
-    return streamer_id, apply_consent(record.states, streamer_id, grants.for_channel(streamer_id))
+    states = apply_consent(record.states, streamer_id, grants.for_channel(streamer_id))
+    return streamer_id, states, record.revision
 
 
 def _change(

@@ -9,6 +9,10 @@ from lambdas.common.topics_frame import TopicsFrame, send
 from lambdas.subscriptions.channels import ChannelsTable
 from lambdas.subscriptions.subscription_types import Status, SubscriptionState, summarize
 
+# When viewers are sent changed states: once the WebSocket has opened that follows a watch, and once no ticket
+# is left (lambdas/common/tickets.py) with whose answer a viewer got older states.
+DELAYS_SECONDS = (2, 70)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StatusUpdater:
@@ -49,14 +53,25 @@ def count_status(status: Status) -> None:
     metrics.add_metric(f"Topics{status.capitalize()}", MetricUnit.Count, 1)
 
 
+def send_to_viewers(sqs: Client, queue_url: str, frame: TopicsFrame) -> None:
+    """Send a channel's viewers the states, also those who are about to connect. Raises AwsError."""
+    for delay in DELAYS_SECONDS:
+        send(sqs, queue_url, frame, delay)
+
+
 def send_if_changed(
-    sqs: Client,
-    queue_url: str,
     streamer_id: str,
     before: Mapping[str, SubscriptionState],
     after: Mapping[str, SubscriptionState],
+    *,
+    table: ChannelsTable,
+    sqs: Client,
+    queue_url: str,
 ) -> None:
-    """Send a channel's viewers the states, by type key, if they see a difference. Raises AwsError."""
-    topics = summarize(after)
-    if topics != summarize(before):
-        send(sqs, queue_url, TopicsFrame(streamer_id, topics))
+    """Send a channel's viewers the states, by type key, if they see a difference. Raises AwsError.
+
+    What the table has by now comes first: another function may have changed it meanwhile.
+    """
+    if summarize(after) != summarize(before) and (record := table.get(streamer_id)):
+        frame = TopicsFrame(streamer_id, summarize({**after, **record.states}), record.revision)
+        send_to_viewers(sqs, queue_url, frame)

@@ -19,11 +19,15 @@ ESSENTIAL = 1
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WatchResult:
-    """The states of a channel's subscriptions now and before, by type key, and how many were created."""
+    """The states of a channel's subscriptions now and before, by type key, and how many were created.
+
+    ``states`` are those since ``revision``.
+    """
 
     states: Mapping[str, SubscriptionState]
     before: Mapping[str, SubscriptionState]
     created: int
+    revision: int
 
 
 def resolve_login(helix: Helix, table: ChannelsTable, login: str, now: int) -> Resolution:
@@ -59,7 +63,7 @@ def watch_channel(
     if grant is not None and subscriber.grants.record(streamer_id, grant):
         logger.info("A grant was given", extra={"channel": streamer_id, "grantor": grant.grantor_id})
     grants = subscriber.grants.for_channel(streamer_id)
-    known = _known_states(subscriber, streamer_id, record, grants, now)
+    known, corrected = _known_states(subscriber, streamer_id, record, grants, now)
 
     wanted = list(to_create(known, streamer_id, grants, now))
     essential = [one for one in wanted if _is_essential(one)]
@@ -79,13 +83,20 @@ def watch_channel(
     created = len(outcome.created) + len(rest.created)
     if created:
         table.record_verified(streamer_id, now, watched=True)
-    return WatchResult(states, record.states, created)
+    if not wanted and not corrected:
+        return WatchResult(states, record.states, created, record.revision)
+    # The table knows of challenges that were answered meanwhile.
+    latest = table.get(streamer_id) or record
+    return WatchResult({**states, **latest.states}, record.states, created, latest.revision)
 
 
 def _known_states(
     subscriber: Subscriber, streamer_id: str, record: ChannelRecord, grants: Sequence[Grant], now: int
-) -> Mapping[str, SubscriptionState]:
-    """The states before anything is created; compared with Twitch's list if the table may be out of date."""
+) -> tuple[Mapping[str, SubscriptionState], bool]:
+    """The states before anything is created; compared with Twitch's list if the table may be out of date.
+
+    Returns them with whether the table was corrected.
+    """
     known = dict(record.states)
     if needs_verification(known, record.verified_at, now):
         try:
@@ -98,11 +109,15 @@ def _known_states(
             known = merge_states(known, classify(listed, callback, known, now).states)
             subscriber.statuses.table.record_verified(streamer_id, now, watched=True)
     states = apply_consent(known, streamer_id, grants)
-    for key, state in states.items():
-        if key in record.states or state.live:
-            why = state.reason or "found"
-            subscriber.statuses.update(streamer_id, key, record.states.get(key), state, why)
-    return states
+    corrections = {
+        key: state
+        for key, state in states.items()
+        if (key in record.states or state.live) and state != record.states.get(key)
+    }
+    for key, state in corrections.items():
+        why = state.reason or "found"
+        subscriber.statuses.update(streamer_id, key, record.states.get(key), state, why)
+    return states, bool(corrections)
 
 
 def _undo(subscriber: Subscriber, streamer_id: str, outcome: Outcome, now: int) -> None:

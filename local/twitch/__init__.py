@@ -1,5 +1,5 @@
-"""A simulated Twitch for the local cloud: sign-in, Helix, EventSub webhooks and stand-ins for the embeds.
+"""A simulated Twitch for the local cloud: sign-in, Helix, EventSub webhooks, and a stand-in player and chat.
 
-It keeps everything in memory and answers as Twitch documents itself (status codes, costs, limits, headers),
-so that what works against it has a fair chance against the real one. ``python -m local.twitch --help``.
+It keeps everything in memory and answers as Twitch's documentation says (status codes, costs, limits,
+headers). ``python -m local.twitch --help`` shows its options.
 """

@@ -14,14 +14,14 @@ def main() -> None:
     """Read the command line and serve."""
     parser = argparse.ArgumentParser(
         prog="python -m local.twitch",
-        description=f"A simulated Twitch. {CLIENT_SECRET} must be set to the application's client secret.",
+        description=f"A simulated Twitch. The environment variable {CLIENT_SECRET} is the client secret.",
     )
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--client-id", required=True, help="of the one registered application")
+    parser.add_argument("--client-id", required=True, help="the client id of the only registered application")
     parser.add_argument(
         "--cognito-callback-base",
         required=True,
-        help="where sign-ins return whose redirect URI is at a Cognito domain, e.g. http://127.0.0.1:4566",
+        help="replaces a Cognito domain in redirect URIs, e.g. http://127.0.0.1:4566",
     )
     arguments = parser.parse_args()
     settings = Settings(

@@ -1,4 +1,4 @@
-"""What Twitch does not have: levers for tests and for the control page, at ``/simulator``."""
+"""The routes at ``/simulator``, with which tests and the control page make things happen."""
 
 import asyncio
 import dataclasses
@@ -28,8 +28,8 @@ MOST_EVENTS = 100_000
 _T = TypeVar("_T", bound=int | float | str)
 
 
-class BadOrderError(Exception):
-    """An order that makes no sense; the message says why."""
+class BadRequestError(Exception):
+    """The body of a request is wrong; the message says why."""
 
 
 class Control:
@@ -54,23 +54,19 @@ class Control:
                 web.post("/delete", self._delete_user),
                 web.post("/limits", self._set_limits),
                 web.post("/faults", self._add_fault),
-                web.delete("/faults", self._clear_faults),
+                web.delete("/faults", self._delete_faults),
             ]
         )
         return app
 
     async def _show(self, _request: web.Request) -> web.Response:
-        """Everything there is to see, newest deliveries first."""
+        """The state, with the newest deliveries first."""
         state = self._state
         return web.json_response(
             {
                 "topics": [
-                    {
-                        "type": subscription_type.name,
-                        "version": subscription_type.version,
-                        "scope": subscription_type.scope,
-                    }
-                    for subscription_type in SUBSCRIPTION_TYPES
+                    {"type": each.name, "version": each.version, "scope": each.scope}
+                    for each in SUBSCRIPTION_TYPES
                 ],
                 "channels": [
                     {"id": user.id, "login": user.login, "display_name": user.display_name}
@@ -96,19 +92,19 @@ class Control:
         )
 
     async def _send_events(self, request: web.Request) -> web.Response:
-        """Send made-up events to every enabled, matching subscription; answer when all are settled.
+        """Send example events to the enabled, matching subscriptions; answer after the last retries.
 
-        The same ``message_id`` for several messages makes them redeliveries of each other.
+        With a ``message_id``, all messages have the same id, as redeliveries have.
         """
-        order = await _read_order(request)
-        subscription_type = _read_subscription_type(order)
-        channel = self._read_user(order)
-        count = _read(order, "count", int, 1, least=1, most=MOST_EVENTS)
-        per_second = _read(order, "per_second", float, 0.0, most=1e6)
-        message_id = _read(order, "message_id", str, "")
-        overrides = order.get("event", {})
+        body = await _read_body(request)
+        subscription_type = _read_subscription_type(body)
+        channel = self._read_user(body)
+        count = _read(body, "count", int, 1, least=1, most=MOST_EVENTS)
+        per_second = _read(body, "per_second", float, 0.0, most=1e6)
+        message_id = _read(body, "message_id", str, "")
+        overrides = body.get("event", {})
         if not isinstance(overrides, dict):
-            raise BadOrderError("event must be an object")
+            raise BadRequestError("event must be an object")
 
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -121,20 +117,20 @@ class Control:
         return _answer([delivery for batch in await asyncio.gather(*tasks) for delivery in batch])
 
     async def _revoke(self, request: web.Request) -> web.Response:
-        """Revoke one subscription, or a channel's live ones of a type.
+        """Revoke one subscription, or a channel's live subscriptions of a type.
 
-        With ``authorization_revoked`` the users concerned disconnect the application, which ends everything
-        else that rested on their grants, too.
+        With ``authorization_revoked`` their users disconnect the application, which also ends the other
+        subscriptions that need these users' grants.
         """
-        order = await _read_order(request)
-        reason = _read(order, "reason", str, AUTHORIZATION_REVOKED)
+        body = await _read_body(request)
+        reason = _read(body, "reason", str, AUTHORIZATION_REVOKED)
         if reason not in REVOCATION_REASONS:
-            raise BadOrderError(f"reason must be one of {', '.join(REVOCATION_REASONS)}")
-        if "subscription_id" in order:
-            subscription = self._state.subscriptions.get(_read(order, "subscription_id", str, ""))
+            raise BadRequestError(f"reason must be one of {', '.join(REVOCATION_REASONS)}")
+        if "subscription_id" in body:
+            subscription = self._state.subscriptions.get(_read(body, "subscription_id", str, ""))
             revoked = [subscription] if subscription is not None else []
         else:
-            subscription_type, channel = _read_subscription_type(order), self._read_user(order)
+            subscription_type, channel = _read_subscription_type(body), self._read_user(body)
             revoked = [
                 entry
                 for entry in self._state.of_user(channel.id)
@@ -142,7 +138,7 @@ class Control:
             ]
         revoked = [subscription for subscription in revoked if subscription.live]
         if not revoked:
-            raise BadOrderError("no live subscription matches")
+            raise BadRequestError("no live subscription matches")
         self._simulator.revoke(revoked, reason)
         if reason == AUTHORIZATION_REVOKED:
             for user in {user for subscription in revoked for user in self._users_of(subscription)}:
@@ -150,82 +146,82 @@ class Control:
         return _answer(await self._sender.start())
 
     async def _disconnect(self, request: web.Request) -> web.Response:
-        """Let a user take back everything that the application may."""
-        self._simulator.disconnect(self._read_user(await _read_order(request)))
+        """Let a user disconnect the application: ``{"login"}``."""
+        self._simulator.disconnect(self._read_user(await _read_body(request)))
         return _answer(await self._sender.start())
 
     async def _set_moderators(self, request: web.Request) -> web.Response:
-        """Say who moderates a channel: ``{"login", "moderators": [login, …]}``."""
-        order = await _read_order(request)
-        moderators = order.get("moderators")
+        """Set a channel's moderators: ``{"login", "moderators": [login, …]}``."""
+        body = await _read_body(request)
+        moderators = body.get("moderators")
         if not isinstance(moderators, list):
-            raise BadOrderError("moderators must be a list of logins")
+            raise BadRequestError("moderators must be a list of logins")
         self._simulator.set_moderators(
-            self._read_user(order), [self._read_user({"login": login}) for login in moderators]
+            self._read_user(body), [self._read_user({"login": login}) for login in moderators]
         )
         return _answer(await self._sender.start())
 
     async def _rename(self, request: web.Request) -> web.Response:
-        """Give a user another login: ``{"login", "to"}``."""
-        order = await _read_order(request)
+        """Change a user's login: ``{"login", "to"}``."""
+        body = await _read_body(request)
         try:
-            self._simulator.rename(self._read_user(order), _read(order, "to", str, "").lower())
+            self._simulator.rename(self._read_user(body), _read(body, "to", str, "").lower())
         except ValueError as error:
-            raise BadOrderError(str(error)) from None
+            raise BadRequestError(str(error)) from None
         return _answer(await self._sender.start())
 
     async def _delete_user(self, request: web.Request) -> web.Response:
-        """Close a user's account."""
-        self._simulator.delete_user(self._read_user(await _read_order(request)))
+        """Delete a user: ``{"login"}``."""
+        self._simulator.delete_user(self._read_user(await _read_body(request)))
         return _answer(await self._sender.start())
 
     async def _set_limits(self, request: web.Request) -> web.Response:
-        """Give the application another budget of subscriptions' costs."""
-        order = await _read_order(request)
+        """Change the application's cost limit: ``{"max_total_cost"}``."""
+        body = await _read_body(request)
         state = self._state
-        state.max_total_cost = _read(order, "max_total_cost", int, state.max_total_cost, most=1_000_000)
+        state.max_total_cost = _read(body, "max_total_cost", int, state.max_total_cost, most=1_000_000)
         return web.json_response({"total_cost": state.total_cost, "max_total_cost": state.max_total_cost})
 
     async def _add_fault(self, request: web.Request) -> web.Response:
-        """Add a fault; without ``count`` it strikes until the faults are cleared with DELETE."""
-        order = await _read_order(request)
-        status = _read(order, "status", int, 0, least=400, most=599)
+        """Add a fault, which applies ``count`` times, or until the faults are deleted."""
+        body = await _read_body(request)
+        status = _read(body, "status", int, 0, least=400, most=599)
         fault = Fault(
-            path=_read(order, "path", str, "/helix"),
-            method=_read(order, "method", str, "") or None,
+            path=_read(body, "path", str, "/helix"),
+            method=_read(body, "method", str, "") or None,
             status=status or None,
-            latency_ms=_read(order, "latency_ms", int, 0, most=600_000),
-            lost=next((lost for lost in LOST if lost == order.get("lost")), None),
-            duplicates=_read(order, "duplicates", int, 0, most=100),
-            remaining=_read(order, "count", int, 0, least=1, most=1_000_000) or None,
+            latency_ms=_read(body, "latency_ms", int, 0, most=600_000),
+            lost=next((lost for lost in LOST if lost == body.get("lost")), None),
+            duplicates=_read(body, "duplicates", int, 0, most=100),
+            remaining=_read(body, "count", int, 0, least=1, most=1_000_000) or None,
         )
         if not fault.path.startswith(FAULT_PATHS):
-            raise BadOrderError(f"path must begin with one of {', '.join(FAULT_PATHS)}")
+            raise BadRequestError(f"path must begin with one of {', '.join(FAULT_PATHS)}")
         if fault.method not in (None, *FAULT_METHODS):
-            raise BadOrderError(f"method must be one of {', '.join(FAULT_METHODS)}")
-        if order.get("lost") != fault.lost:
-            raise BadOrderError(f"lost must be one of {', '.join(LOST)}")
+            raise BadRequestError(f"method must be one of {', '.join(FAULT_METHODS)}")
+        if body.get("lost") != fault.lost:
+            raise BadRequestError(f"lost must be one of {', '.join(LOST)}")
         if not (fault.status or fault.latency_ms or fault.lost or fault.duplicates):
-            raise BadOrderError("a fault needs a status, latency_ms, lost or duplicates")
+            raise BadRequestError("a fault needs a status, latency_ms, lost or duplicates")
         self._state.faults.append(fault)
         return self._show_faults()
 
-    async def _clear_faults(self, _request: web.Request) -> web.Response:
+    async def _delete_faults(self, _request: web.Request) -> web.Response:
         self._state.faults.clear()
         return self._show_faults()
 
     def _show_faults(self) -> web.Response:
         return web.json_response({"faults": [dataclasses.asdict(fault) for fault in self._state.faults]})
 
-    def _read_user(self, order: Mapping[str, Any]) -> User:
-        login = order.get("login")
+    def _read_user(self, body: Mapping[str, Any]) -> User:
+        login = body.get("login")
         user = self._state.users.by_login(login) if isinstance(login, str) else None
         if user is None:
-            raise BadOrderError(f"nobody has the login {login!r}")
+            raise BadRequestError(f"nobody has the login {login!r}")
         return user
 
     def _login(self, user_id: str) -> str:
-        """A user's login, or the id of somebody who is gone."""
+        """A user's login, or the id of a deleted user."""
         user = self._state.users.by_id(user_id)
         return user_id if user is None else user.login
 
@@ -234,13 +230,8 @@ class Control:
         return [user for user in found if user is not None]
 
     def _subscribed_users(self) -> list[User]:
-        return list(
-            dict.fromkeys(
-                user
-                for subscription in self._state.subscriptions.values()
-                for user in self._users_of(subscription)
-            )
-        )
+        subscriptions = self._state.subscriptions.values()
+        return list(dict.fromkeys(user for each in subscriptions for user in self._users_of(each)))
 
 
 def _answer(deliveries: list[Delivery]) -> web.Response:
@@ -250,38 +241,38 @@ def _answer(deliveries: list[Delivery]) -> web.Response:
     )
 
 
-async def _read_order(request: web.Request) -> dict[str, Any]:
+async def _read_body(request: web.Request) -> dict[str, Any]:
     try:
-        order = await request.json()
+        body = await request.json()
     except ValueError as error:
-        raise BadOrderError(f"the body is not JSON: {error}") from error
-    if not isinstance(order, dict):
-        raise BadOrderError("the body must be a JSON object")
-    return order
+        raise BadRequestError(f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise BadRequestError("the body must be a JSON object")
+    return body
 
 
-def _read_subscription_type(order: Mapping[str, Any]) -> SubscriptionType:
-    subscription_type = SUBSCRIPTION_TYPE_BY_NAME.get(str(order.get("event_type")))
+def _read_subscription_type(body: Mapping[str, Any]) -> SubscriptionType:
+    subscription_type = SUBSCRIPTION_TYPE_BY_NAME.get(str(body.get("event_type")))
     if subscription_type is None:
-        raise BadOrderError(
-            f"no such event_type: {order.get('event_type')!r}; "
+        raise BadRequestError(
+            f"no such event_type: {body.get('event_type')!r}; "
             f"there are {', '.join(SUBSCRIPTION_TYPE_BY_NAME)}"
         )
     return subscription_type
 
 
 def _read(
-    order: Mapping[str, Any], name: str, kind: type[_T], default: _T, *, least: float = 0, most: float = 0
+    body: Mapping[str, Any], name: str, kind: type[_T], default: _T, *, least: float = 0, most: float = 0
 ) -> _T:
-    """A field of an order, between ``least`` and ``most`` if it is a number."""
-    value = order.get(name)
+    """A field of a body, between ``least`` and ``most`` if it is a number."""
+    value = body.get(name)
     if value is None:
         return default
     is_right = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
     if not is_right:
-        raise BadOrderError(f"{name} must be a {'string' if kind is str else 'number'}")
+        raise BadRequestError(f"{name} must be a {'string' if kind is str else 'number'}")
     if not isinstance(value, str) and not least <= value <= most:
-        raise BadOrderError(f"{name} must be between {least:g} and {most:g}")
+        raise BadRequestError(f"{name} must be between {least:g} and {most:g}")
     return kind(value)
 
 
@@ -289,5 +280,5 @@ def _read(
 async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except BadOrderError as error:
-        return web.json_response({"error": {"code": "bad_order", "message": str(error)}}, status=400)
+    except BadRequestError as error:
+        return web.json_response({"error": {"code": "bad_request", "message": str(error)}}, status=400)

@@ -1,4 +1,4 @@
-"""Made-up ``event`` objects, one maker for each subscription type, with the fields that Twitch documents.
+"""Example ``event`` objects for each subscription type, with the fields that Twitch documents.
 
 https://dev.twitch.tv/docs/eventsub/eventsub-reference/#events
 """
@@ -37,14 +37,14 @@ REWARDS = (("Hydrate!", 300), ("Choose the next song", 1_000), ("Posture check",
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scene:
-    """Where and when an event happens: the channel, and somebody who does something there."""
+    """An event's channel, the viewer who acts in it, and the time."""
 
     channel: User
     viewer: User
     now: datetime
 
     def after(self, seconds: float) -> str:
-        """A time relative to now, as Twitch writes times in events."""
+        """The time so many seconds after now, in the format of Twitch's events."""
         moment = self.now.astimezone(UTC) + timedelta(seconds=seconds)
         return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
@@ -91,7 +91,7 @@ def channel_update(scene: Scene) -> Event:
 
 
 def raid(scene: Scene) -> Event:
-    """The viewer brings an audience to the channel."""
+    """The viewer raids the channel."""
     return {
         **scene.viewer.fields("from_broadcaster_"),
         **scene.channel.fields("to_broadcaster_"),
@@ -115,7 +115,7 @@ def subscribe(scene: Scene) -> Event:
 
 
 def subscription_gift(scene: Scene) -> Event:
-    """The viewer gives subscriptions away."""
+    """The viewer gives subscriptions to others."""
     total = _random.choice((1, 5, 10, 20))
     return {
         **scene.user,
@@ -128,7 +128,7 @@ def subscription_gift(scene: Scene) -> Event:
 
 
 def subscription_message(scene: Scene) -> Event:
-    """The viewer resubscribes and says something."""
+    """The viewer resubscribes with a message."""
     months = _random.randrange(2, 60)
     return {
         **scene.user,
@@ -145,7 +145,7 @@ def subscription_message(scene: Scene) -> Event:
 
 
 def cheer(scene: Scene) -> Event:
-    """The viewer sends bits."""
+    """The viewer cheers with bits."""
     bits = _random.choice((1, 50, 100, 500, 1_000, 5_000))
     return {
         "is_anonymous": False,
@@ -180,19 +180,19 @@ def _hype_train(scene: Scene) -> Event:
 
 
 def hype_train_begin(scene: Scene) -> Event:
-    """A hype train departs."""
+    """A hype train begins."""
     train = _hype_train(scene) | {"level": 1, "progress": 500, "goal": 1_800}
     return train | {"started_at": scene.after(-5), "expires_at": scene.after(295)}
 
 
 def hype_train_progress(scene: Scene) -> Event:
-    """A hype train moves on."""
+    """A hype train makes progress."""
     train = _hype_train(scene) | {"progress": 900, "goal": 2_100}
     return train | {"started_at": scene.after(-60), "expires_at": scene.after(240)}
 
 
 def hype_train_end(scene: Scene) -> Event:
-    """A hype train arrives."""
+    """A hype train ends."""
     times = {"started_at": -300, "ended_at": 0, "cooldown_ends_at": 3_600}
     return _hype_train(scene) | {name: scene.after(seconds) for name, seconds in times.items()}
 
@@ -214,12 +214,12 @@ def _poll(scene: Scene, votes: Sequence[int | None]) -> Event:
 
 
 def poll_begin(scene: Scene) -> Event:
-    """A poll opens."""
+    """A poll begins."""
     return _poll(scene, (None, None)) | {"started_at": scene.after(0), "ends_at": scene.after(120)}
 
 
 def poll_end(scene: Scene) -> Event:
-    """A poll closes with its votes."""
+    """A poll ends, with its votes."""
     poll = _poll(scene, (_random.randrange(400), _random.randrange(400)))
     return poll | {"status": "completed", "started_at": scene.after(-120), "ended_at": scene.after(0)}
 
@@ -234,21 +234,23 @@ def _prediction(scene: Scene, tallies: Mapping[str, int] | None) -> Event:
     return {"id": _id(), **scene.broadcaster, "title": "Will we beat the boss?", "outcomes": outcomes}
 
 
+def _tallies() -> dict[str, int]:
+    return {"users": _random.randrange(1, 90), "channel_points": _random.randrange(500, 90_000)}
+
+
 def prediction_begin(scene: Scene) -> Event:
-    """A prediction opens."""
+    """A prediction begins."""
     return _prediction(scene, None) | {"started_at": scene.after(0), "locks_at": scene.after(60)}
 
 
 def prediction_lock(scene: Scene) -> Event:
-    """A prediction takes no more bets."""
-    tallies = {"users": _random.randrange(1, 90), "channel_points": _random.randrange(500, 90_000)}
-    return _prediction(scene, tallies) | {"started_at": scene.after(-60), "locked_at": scene.after(0)}
+    """A prediction is locked: nobody can predict any more."""
+    return _prediction(scene, _tallies()) | {"started_at": scene.after(-60), "locked_at": scene.after(0)}
 
 
 def prediction_end(scene: Scene) -> Event:
-    """A prediction is resolved."""
-    tallies = {"users": _random.randrange(1, 90), "channel_points": _random.randrange(500, 90_000)}
-    prediction = _prediction(scene, tallies)
+    """A prediction ends, with its outcome."""
+    prediction = _prediction(scene, _tallies())
     return prediction | {
         "winning_outcome_id": prediction["outcomes"][0]["id"],
         "status": "resolved",
@@ -272,7 +274,7 @@ def reward_redemption(scene: Scene) -> Event:
 
 
 def shoutout_create(scene: Scene) -> Event:
-    """The channel recommends somebody else's."""
+    """The channel gives a shoutout to another channel."""
     return {
         **scene.broadcaster,
         **scene.viewer.fields("to_broadcaster_"),
@@ -285,7 +287,7 @@ def shoutout_create(scene: Scene) -> Event:
 
 
 def shoutout_receive(scene: Scene) -> Event:
-    """Somebody else recommends the channel."""
+    """The channel gets a shoutout from another channel."""
     return {
         **scene.broadcaster,
         **scene.viewer.fields("from_broadcaster_"),
@@ -295,7 +297,7 @@ def shoutout_receive(scene: Scene) -> Event:
 
 
 def ad_break(scene: Scene) -> Event:
-    """A mid-roll break begins."""
+    """An ad break begins."""
     return {
         "duration_seconds": _random.choice((30, 60, 90)),
         "started_at": scene.after(0),

@@ -3,8 +3,6 @@
 https://dev.twitch.tv/docs/api/reference/#create-eventsub-subscription
 """
 
-import base64
-import binascii
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +25,7 @@ FILTERS = ("status", "type", "user_id", "subscription_id")
 
 
 class EventSub:
-    """The application's webhook subscriptions. ``send`` takes the messages that they cause."""
+    """The application's webhook subscriptions. ``send`` is called with each message to a callback."""
 
     def __init__(self, state: State, clock: Clock, send: Callable[[Message], None]) -> None:
         self._state = state
@@ -35,7 +33,7 @@ class EventSub:
         self._send = send
 
     def create(self, content: bytes) -> Response:
-        """202, and the callback is challenged meanwhile. Raises RefusedError: 400, 403, 409 or 429."""
+        """Create a subscription and send the challenge: 202. Raises RefusedError: 400, 403, 409 or 429."""
         body = _json_object(content)
         subscription_type, condition = self._read_subscription_type(body)
         callback, secret = _read_transport(body)
@@ -65,22 +63,25 @@ class EventSub:
         return Response(202, {"data": [subscription.to_dict()], **self._totals()})
 
     def list(self, query: Mapping[str, str]) -> Response:
-        """A page of subscriptions, oldest first, dead ones included. Raises RefusedError (400)."""
+        """A page of subscriptions, oldest first, also those that have ended. Raises RefusedError (400)."""
         filters = {name: query[name] for name in FILTERS if name in query}
         if len(filters) > 1:
             raise RefusedError(400, "status, type, user_id and subscription_id exclude each other")
-        after = _decode_cursor(query["after"]) if "after" in query else 0
-        self._state.forget_dead(self._clock())
+        try:
+            after = int(query.get("after", "0"))
+        except ValueError:
+            raise RefusedError(400, "invalid cursor") from None
+        self._state.delete_old(self._clock())
         matching = (entry for entry in self._filtered(filters) if entry.number > after)
         page = list(itertools.islice(matching, PAGE_SIZE + 1))
         more, page = page[PAGE_SIZE:], page[:PAGE_SIZE]
-        pagination = {"cursor": _encode_cursor(page[-1].number)} if more else {}
+        pagination = {"cursor": str(page[-1].number)} if more else {}
         return Response(
             200, {"data": [entry.to_dict() for entry in page], **self._totals(), "pagination": pagination}
         )
 
     def delete(self, query: Mapping[str, str]) -> Response:
-        """204. Raises RefusedError: 404 if there is no such subscription."""
+        """Delete a subscription: 204. Raises RefusedError (400 or 404)."""
         if "id" not in query:
             raise RefusedError(400, "The id query parameter is required")
         if not self._state.delete(query["id"]):
@@ -114,9 +115,9 @@ class EventSub:
         return subscription_type, condition
 
     def _check_grant(self, subscription_type: SubscriptionType, condition: Mapping[str, str]) -> None:
-        """The grant sticks to the application and the user; no token of theirs is asked for.
+        """Check that the user has granted the scope to the application, and, if asked for, is a moderator.
 
-        Who is named as moderator must be one; streamers moderate their own channel.
+        Streamers are moderators of their own channel. No user token is needed.
         """
         if subscription_type.scope is None:
             return
@@ -135,7 +136,7 @@ class EventSub:
 
 
 def _read_transport(body: Mapping[str, Any]) -> tuple[str, str]:
-    """The callback and its secret. Unlike Twitch, plain http is fine: the local cloud speaks nothing else."""
+    """The callback and its secret. Unlike Twitch, this accepts http: the local cloud has no TLS."""
     transport = body.get("transport")
     if not isinstance(transport, dict) or transport.get("method") != "webhook":
         raise RefusedError(400, "invalid transport: only the method webhook is simulated")
@@ -159,14 +160,3 @@ def _json_object(content: bytes) -> dict[str, Any]:
 
 def _is_strings(value: Any) -> TypeGuard[dict[str, str]]:
     return isinstance(value, dict) and all(isinstance(entry, str) for entry in value.values())
-
-
-def _encode_cursor(number: int) -> str:
-    return base64.urlsafe_b64encode(str(number).encode()).decode()
-
-
-def _decode_cursor(cursor: str) -> int:
-    try:
-        return int(base64.urlsafe_b64decode(cursor))
-    except (ValueError, binascii.Error):
-        raise RefusedError(400, "invalid cursor") from None

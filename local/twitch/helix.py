@@ -1,4 +1,4 @@
-"""The part of the Helix API that Fanfare uses: tokens, the rate limit, users and subscriptions.
+"""The part of the Helix API that Fanfare uses: authentication, the rate limit, users and subscriptions.
 
 https://dev.twitch.tv/docs/api/guide/
 """
@@ -13,73 +13,67 @@ from multidict import MultiMapping
 from local.twitch.eventsub import EventSub
 from local.twitch.responses import RefusedError, Response, helix_error
 from local.twitch.settings import Clock, Settings
-from local.twitch.state import State
-from local.twitch.users import LOGIN, USER_ID, User
+from local.twitch.tokens import Tokens
+from local.twitch.users import LOGIN, USER_ID, User, Users
 
 USERS_PER_REQUEST = 100
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Request:
-    """A request to Helix; ``path`` is what follows ``/helix``, ``headers`` are found in any case."""
-
-    method: str
-    path: str
-    query: MultiMapping[str]
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Helix:
     """Answers the registered application's requests."""
 
-    def __init__(self, settings: Settings, state: State, eventsub: EventSub, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, users: Users, tokens: Tokens, eventsub: EventSub, clock: Clock
+    ) -> None:
         self._settings = settings
-        self._state = state
+        self._users = users
+        self._tokens = tokens
         self._eventsub = eventsub
         self._clock = clock
         self._bucket = Bucket(settings.rate_limit, settings.rate_limit, self._now())
 
-    def answer(self, request: Request) -> Response:
-        """Check the token, take a point from the bucket, answer; every answer says what the bucket holds."""
+    def answer(
+        self, method: str, path: str, query: MultiMapping[str], headers: Mapping[str, str], body: bytes
+    ) -> Response:
+        """Answer a request for the ``path`` below ``/helix``; the names of its headers ignore case."""
         now = self._now()
         try:
-            self._authenticate(request)
+            self._authenticate(path, headers)
             self._bucket.take(now)
-            answer = self._route(request)
+            answer = self._route(method, path, query, body)
         except RefusedError as error:
             answer = helix_error(error)
         return dataclasses.replace(answer, headers=self._bucket.headers(now))
 
-    def _route(self, request: Request) -> Response:
-        match request.method, request.path:
+    def _route(self, method: str, path: str, query: MultiMapping[str], body: bytes) -> Response:
+        match method, path:
             case "GET", "/users":
-                return self._users(request.query)
+                return self._get_users(query)
             case "POST", "/eventsub/subscriptions":
-                return self._eventsub.create(request.body)
+                return self._eventsub.create(body)
             case "GET", "/eventsub/subscriptions":
-                return self._eventsub.list(request.query)
+                return self._eventsub.list(query)
             case "DELETE", "/eventsub/subscriptions":
-                return self._eventsub.delete(request.query)
-        raise RefusedError(404, f"{request.method} {request.path} is not simulated")
+                return self._eventsub.delete(query)
+        raise RefusedError(404, f"{method} {path} is not simulated")
 
-    def _authenticate(self, request: Request) -> None:
-        scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    def _authenticate(self, path: str, headers: Mapping[str, str]) -> None:
+        scheme, _, value = headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not value:
             raise RefusedError(401, "OAuth token is missing")
-        token = self._state.tokens.get(value)
-        if token is None or token.expires_at < self._now():
+        token = self._tokens.find(value)
+        if token is None:
             raise RefusedError(401, "Invalid OAuth token")
-        client_id = request.headers.get("Client-Id")
+        client_id = headers.get("Client-Id")
         if client_id is None:
             raise RefusedError(401, "Client ID is missing")
         if client_id != self._settings.client_id:
             raise RefusedError(401, "Client ID and OAuth token do not match")
-        # Webhook subscriptions belong to the application, so a user's token is not enough.
-        if token.user_id is not None and request.path.startswith("/eventsub"):
+        # Webhook subscriptions belong to the application: a user's token is refused.
+        if token.user_id is not None and path.startswith("/eventsub"):
             raise RefusedError(400, "invalid transport and auth combination")
 
-    def _users(self, query: MultiMapping[str]) -> Response:
+    def _get_users(self, query: MultiMapping[str]) -> Response:
         """https://dev.twitch.tv/docs/api/reference/#get-users"""
         logins = [login.lower() for login in query.getall("login", [])]
         ids = query.getall("id", [])
@@ -87,8 +81,8 @@ class Helix:
             raise RefusedError(400, "The number of id and login query parameters must be between 1 and 100")
         if not all(map(LOGIN.fullmatch, logins)) or not all(map(USER_ID.fullmatch, ids)):
             raise RefusedError(400, "Invalid login names, emails or IDs in request")
-        found = [self._state.users.by_login(login) for login in logins]
-        found += [self._state.users.by_id(user_id) for user_id in ids]
+        found = [self._users.by_login(login) for login in logins]
+        found += [self._users.by_id(user_id) for user_id in ids]
         users = dict.fromkeys(user for user in found if user is not None)
         return Response(200, {"data": [self._describe(user) for user in users]})
 
@@ -112,21 +106,21 @@ class Helix:
 
 @dataclasses.dataclass(slots=True)
 class Bucket:
-    """A token bucket that refills evenly within a minute; times are in epoch seconds."""
+    """The rate limit: a bucket of points that is refilled evenly within a minute. Times are epoch seconds."""
 
     capacity: int
     points: float
     filled_at: float
 
     def take(self, now: float) -> None:
-        """Spend a point. Raises RefusedError (429) if there is none."""
+        """Take a point. Raises RefusedError (429) if there is none."""
         self._fill(now)
         if self.points < 1:
             raise RefusedError(429, "Too Many Requests")
         self.points -= 1
 
     def headers(self, now: float) -> dict[str, str]:
-        """Twitch's rate-limit headers; ``Ratelimit-Reset`` is when the bucket will be full."""
+        """Twitch's rate-limit headers; ``Ratelimit-Reset`` is the time at which the bucket is full."""
         self._fill(now)
         reset = now + (self.capacity - self.points) * 60 / self.capacity
         return {

@@ -1,4 +1,4 @@
-"""The simulator behind urllib3, without a network: for what makes thousands of requests."""
+"""urllib3 connected to a simulator in the same process, for tests and benchmarks with many requests."""
 
 import io
 import json
@@ -12,10 +12,10 @@ from local.twitch.simulator import Simulator
 
 
 class InProcessPool(urllib3.PoolManager):
-    """Connections to a simulator in this process.
+    """Sends requests to a simulator in this process, also from several threads.
 
-    It may be used from several threads. Latency does not pass; what would be later than ``read_timeout``
-    (seconds) is not waited for, and takes its effect all the same. Requests are not repeated.
+    It does not wait for latency. A request whose latency exceeds ``read_timeout`` (seconds) is handled, and
+    then fails with urllib3's timeout. Requests are not retried.
     """
 
     def __init__(self, simulator: Simulator, read_timeout: float = 3.0) -> None:
@@ -24,7 +24,7 @@ class InProcessPool(urllib3.PoolManager):
         self._read_timeout = read_timeout
         self._lock = threading.Lock()
         self.requests: list[tuple[str, str]] = []
-        """Method and path of every request so far."""
+        """Method and path of every request."""
 
     def urlopen(  # type: ignore[override]
         self,
@@ -33,16 +33,16 @@ class InProcessPool(urllib3.PoolManager):
         redirect: bool = True,  # noqa: ARG002
         **options: Any,
     ) -> urllib3.BaseHTTPResponse:
-        """Ask the simulator. Raises urllib3's errors for what the faults keep from being answered."""
+        """Send a request to the simulator. Faults raise urllib3's errors."""
         target = URL(url)
         body = options.get("body") or b""
         with self._lock:
             self.requests.append((method, target.path))
-            trouble = self._simulator.state.trouble(method, target.path)
-            if trouble.lost == "request":
+            effect = self._simulator.state.use_faults(method, target.path)
+            if effect.lost == "request":
                 raise urllib3.exceptions.ProtocolError("Connection aborted.")
-            if trouble.status is not None:
-                answer = self._simulator.refusal(trouble.status)
+            if effect.status is not None:
+                answer = self._simulator.refusal(effect.status)
             else:
                 answer = self._simulator.answer(
                     method,
@@ -50,9 +50,9 @@ class InProcessPool(urllib3.PoolManager):
                     options.get("headers") or {},
                     body.encode() if isinstance(body, str) else body,
                 )
-        if trouble.lost is not None:
+        if effect.lost is not None:
             raise urllib3.exceptions.ProtocolError("Connection aborted.")
-        if trouble.latency > self._read_timeout:
+        if effect.latency > self._read_timeout:
             raise urllib3.exceptions.TimeoutError("Read timed out.")
         return urllib3.HTTPResponse(
             body=io.BytesIO(b"" if answer.body is None else json.dumps(answer.body).encode()),

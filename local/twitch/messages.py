@@ -19,51 +19,39 @@ MessageType = Literal["webhook_callback_verification", "notification", "revocati
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Message:
-    """A message to a subscription's callback; it is the same one however often it is sent."""
+    """A message to a subscription's callback; each retry sends the same one."""
 
     subscription: Subscription
     type: MessageType
-    id: str
     sent_at: str
     body: str
+    id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
     challenge: str | None = None
 
     @classmethod
     def verification(cls, subscription: Subscription, now: int) -> Self:
-        """Asks the callback to prove, by repeating the challenge, that it wants the subscription."""
+        """The challenge, which the callback must repeat to confirm the subscription."""
         challenge = secrets.token_urlsafe(32)
-        body = {"challenge": challenge, "subscription": subscription.to_dict()}
-        return cls._make(subscription, "webhook_callback_verification", body, now, challenge=challenge)
+        body = json.dumps({"challenge": challenge, "subscription": subscription.to_dict()})
+        type_: MessageType = "webhook_callback_verification"
+        return cls(subscription, type_, timestamp(now), body, challenge=challenge)
 
     @classmethod
     def notification(
         cls, subscription: Subscription, event: Event, now: int, message_id: str | None = None
     ) -> Self:
-        """Tells an event."""
-        body = {"subscription": subscription.to_dict(), "event": event}
-        return cls._make(subscription, "notification", body, now, message_id=message_id)
+        """A message with an event."""
+        body = json.dumps({"subscription": subscription.to_dict(), "event": event})
+        return cls(subscription, "notification", timestamp(now), body, message_id or str(uuid.uuid4()))
 
     @classmethod
     def revocation(cls, subscription: Subscription, now: int) -> Self:
-        """Tells that the subscription is over; its status says why."""
-        return cls._make(subscription, "revocation", {"subscription": subscription.to_dict()}, now)
-
-    @classmethod
-    def _make(
-        cls,
-        subscription: Subscription,
-        type_: MessageType,
-        body: Event,
-        now: int,
-        *,
-        message_id: str | None = None,
-        challenge: str | None = None,
-    ) -> Self:
-        message_id = message_id or str(uuid.uuid4())
-        return cls(subscription, type_, message_id, timestamp(now), json.dumps(body), challenge)
+        """A message that the subscription has ended; its status is the reason."""
+        body = json.dumps({"subscription": subscription.to_dict()})
+        return cls(subscription, "revocation", timestamp(now), body)
 
     def headers(self, retry: int = 0) -> dict[str, str]:
-        """The headers it is sent with, ``retry`` times after the first."""
+        """The headers of the attempt number ``retry``; the first is 0."""
         subscription = self.subscription
         return {
             "Content-Type": "application/json",
@@ -76,8 +64,8 @@ class Message:
             "Twitch-Eventsub-Subscription-Version": subscription.subscription_type.version,
         }
 
-    def proven_by(self, status: int | None, answer: str, content_type: str) -> bool:
-        """Whether an answer to a verification is the challenge, raw and as plain text."""
+    def is_confirmed_by(self, status: int | None, answer: str, content_type: str) -> bool:
+        """Whether an answer to a verification is the challenge as plain text."""
         return status == 200 and answer == self.challenge and content_type == "text/plain"
 
 

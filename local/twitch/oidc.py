@@ -18,7 +18,7 @@ from local.twitch.state import Token
 from local.twitch.users import User
 
 COGNITO_DOMAIN = re.compile(r"[a-z0-9-]+\.auth\.[a-z0-9-]+\.amazoncognito\.com")
-# Fields of the sign-in page's own forms, which are no part of the authorization request.
+# Parameters of the sign-in page's forms, which are not part of the authorization request.
 PAGE_FIELDS = ("auto", "deny")
 
 
@@ -79,7 +79,7 @@ class OidcProvider:
         scopes = tuple(query.get("scope", "").split())
         if "deny" in query:
             denied = {"error": "access_denied", "error_description": "The user denied you access"}
-            raise web.HTTPFound(self._way_back(target, denied, query))
+            raise web.HTTPFound(self._redirect(target, denied, query))
         login = query.get("auto")
         user = None if login is None else self._users.by_login(login.strip())
         if user is None:
@@ -87,10 +87,10 @@ class OidcProvider:
             return pages.sign_in(asked, scopes, self._users.seen(), refused_login=login)
         code = self._tokens.authorize(user, scopes, redirect_uri, query.get("nonce"))
         answer = {"code": code, "scope": " ".join(scopes)}
-        raise web.HTTPFound(self._way_back(target, answer, query))
+        raise web.HTTPFound(self._redirect(target, answer, query))
 
-    def _way_back(self, target: URL, answer: dict[str, str], query: Mapping[str, str]) -> URL:
-        """Where the browser goes after the page, at the emulator if that is where Cognito lives."""
+    def _redirect(self, target: URL, answer: dict[str, str], query: Mapping[str, str]) -> URL:
+        """Where the browser is redirected to; a Cognito domain is replaced by the emulator's address."""
         if target.host and COGNITO_DOMAIN.fullmatch(target.host):
             target = URL(self._settings.cognito_callback_base).join(target.relative())
         if "state" in query:
@@ -105,7 +105,7 @@ class OidcProvider:
         return web.json_response(self._tokens.claims(user))
 
     async def _validate(self, request: web.Request) -> web.Response:
-        """https://dev.twitch.tv/docs/authentication/validate-tokens/"""
+        """Client libraries use it: https://dev.twitch.tv/docs/authentication/validate-tokens/"""
         token = self._token_of(request)
         user = self._user_of(token)
         return web.json_response(
@@ -118,7 +118,7 @@ class OidcProvider:
         )
 
     def _token_of(self, request: web.Request) -> Token:
-        """The token that a request carries. Raises RefusedError (401) if it is none of ours."""
+        """The token of a request. Raises RefusedError (401) if it is not valid."""
         _scheme, _, value = request.headers.get("Authorization", "").partition(" ")
         token = self._tokens.find(value)
         if token is None:

@@ -1,4 +1,4 @@
-"""Pages for people: sign-in, the control page, avatars, and stand-ins for Twitch's player and chat."""
+"""The pages: sign-in, the control page, avatars, and stand-ins for Twitch's player and chat."""
 
 import hashlib
 import re
@@ -13,13 +13,13 @@ from local.twitch.users import LOGIN, User
 
 FOLDER = Path(__file__).parent / "pages"
 HOST = re.compile(r"[A-Za-z0-9.-]+")
-# Offered on the sign-in page while nobody else is known.
+# The sign-in page always offers these.
 SUGGESTED_LOGINS = ("viewer_vera", "streamer_stella")
 SUGGESTIONS = 6
 
 
 def routes() -> list[web.RouteDef]:
-    """The pages that need to know nothing but their address."""
+    """The pages that do not depend on the simulator's state."""
     return [
         web.get("/", _control),
         web.get("/player/", _player),
@@ -31,7 +31,7 @@ def routes() -> list[web.RouteDef]:
 def sign_in(
     asked: Mapping[str, str], scopes: Iterable[str], known: Iterable[User], refused_login: str | None
 ) -> web.Response:
-    """The page that asks who signs in; ``asked`` are the parameters of the authorization request."""
+    """The page that asks for a login; ``asked`` are the parameters of the authorization request."""
     hidden = "".join(
         f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
         for name, value in asked.items()
@@ -65,7 +65,7 @@ async def _chat(request: web.Request) -> web.Response:
 
 
 def _embed(request: web.Request, name: str, channel: str) -> web.Response:
-    """A stand-in that, like Twitch's embeds, may only be framed by the hosts named as ``parent``."""
+    """A stand-in that only the hosts in ``parent`` may put into a frame, as with Twitch's embeds."""
     parents = request.query.getall("parent", [])
     if not LOGIN.fullmatch(channel.lower()):
         return web.Response(status=400, text="The channel is missing or malformed.")
@@ -91,11 +91,11 @@ async def _avatar(request: web.Request) -> web.Response:
 
 
 def _page(name: str, **fields: str) -> web.Response:
-    """A page from its template; the fields are HTML."""
+    """A page made from a template; the fields are HTML."""
     text = Template((FOLDER / name).read_text("utf-8")).substitute(fields)
     return web.Response(text=text, content_type="text/html", headers={"Cache-Control": "no-store"})
 
 
 def _hue(login: str) -> int:
-    """The channel's colour, the same wherever it is shown."""
+    """The channel's colour."""
     return hashlib.sha256(login.encode()).digest()[0] * 360 // 256

@@ -1,4 +1,4 @@
-"""What both of Twitch's APIs need: answers, errors in the two shapes they have, and URLs."""
+"""Responses and errors of Twitch's two APIs, id.twitch.tv and api.twitch.tv, and a check of URLs."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from yarl import URL
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Response:
-    """An answer, as yet without a network: ``body`` is sent as JSON, None as nothing."""
+    """A response; ``body`` is sent as JSON, None as an empty body."""
 
     status: int
     body: Any = None
@@ -18,7 +18,7 @@ class Response:
 
 
 class RefusedError(Exception):
-    """A request that Twitch would refuse, with its status and message."""
+    """Twitch would refuse the request with this status and message."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -27,18 +27,18 @@ class RefusedError(Exception):
 
 
 def oauth_error(error: RefusedError) -> Response:
-    """As id.twitch.tv answers."""
+    """The error as id.twitch.tv sends it."""
     return Response(error.status, {"status": error.status, "message": error.message})
 
 
 def helix_error(error: RefusedError) -> Response:
-    """As api.twitch.tv answers."""
+    """The error as api.twitch.tv sends it."""
     phrase = HTTPStatus(error.status).phrase
     return Response(error.status, {"error": phrase, "status": error.status, "message": error.message})
 
 
 def web_url(text: object) -> URL | None:
-    """What was given as a URL that can be called, or None if it is not one."""
+    """The text as an http or https URL; None if it is not one."""
     try:
         url = URL(text) if isinstance(text, str) else URL()
     except ValueError:

@@ -1,41 +1,40 @@
-"""Takes messages to webhooks, again and again if need be, as Twitch does.
+"""Sends messages to webhooks, with retries as Twitch makes them.
 
 https://dev.twitch.tv/docs/eventsub/handling-webhook-events/
 """
 
 import asyncio
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterable
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from local.twitch.messages import Message
 from local.twitch.simulator import Simulator
 from local.twitch.state import Delivery
 
 CONCURRENT_DELIVERIES = 16
+# Challenges come many at once, when functions have not started: each would start further processes.
+CONCURRENT_CHALLENGES = 3
 ANSWER_CHARACTERS_KEPT = 500
 
 
 class Sender:
-    """Sends messages to callbacks and remembers how each went."""
+    """Sends messages to callbacks and logs the answers."""
 
     def __init__(self, simulator: Simulator, tls: ssl.SSLContext | bool) -> None:
         self._simulator = simulator
         self._settings = simulator.settings
         self._tls = tls
-        self._slots = asyncio.Semaphore(CONCURRENT_DELIVERIES)
+        self._delivery_slots = asyncio.Semaphore(CONCURRENT_DELIVERIES)
+        self._challenge_slots = asyncio.Semaphore(CONCURRENT_CHALLENGES)
         self._under_way: set[asyncio.Task[list[Delivery]]] = set()
         self._session: aiohttp.ClientSession
 
     async def running(self, _app: object) -> AsyncIterator[None]:
-        """Hold connections open while the server runs; what is under way at its end is dropped."""
-        connector = aiohttp.TCPConnector(
-            ssl=self._tls, resolver=LocalhostResolver(), family=socket.AF_INET, limit=0
-        )
+        """Keep an HTTP client while the server runs; at the end, cancel the deliveries that are under way."""
+        connector = aiohttp.TCPConnector(ssl=self._tls, limit=0)
         timeout = aiohttp.ClientTimeout(total=self._settings.delivery_timeout)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as self._session:
             yield
@@ -44,7 +43,7 @@ class Sender:
             await asyncio.gather(*self._under_way, return_exceptions=True)
 
     def start(self) -> asyncio.Task[list[Delivery]]:
-        """Send what the simulator has to tell; the task ends, with what was sent, when all is settled."""
+        """Send the simulator's messages. The task returns the deliveries, after the last retries."""
         task = asyncio.create_task(self._deliver_all(self._simulator.take_messages()))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -54,21 +53,22 @@ class Sender:
         return list(await asyncio.gather(*(self._deliver(message) for message in messages)))
 
     async def _deliver(self, message: Message) -> Delivery:
-        """Try until the callback takes the message, the delays are used up or the subscription is deleted."""
+        """Try until the callback accepts the message, no retry is left or the subscription is deleted."""
         delivery = self._log(message)
-        async with self._slots:
+        slots = self._challenge_slots if message.challenge else self._delivery_slots
+        async with slots:
             content_type = await self._attempt(message, delivery)
-        # A challenge is sent once.
+        # A challenge is not retried.
         for delay in () if message.challenge else self._settings.retry_delays:
             if delivery.succeeded:
                 break
             await asyncio.sleep(delay)
             if message.subscription.id not in self._simulator.state.subscriptions:
                 break
-            async with self._slots:
+            async with slots:
                 content_type = await self._attempt(message, delivery)
         self._simulator.answered(message, delivery.status, delivery.answer, content_type)
-        # Giving a subscription up is told, too.
+        # The failure may have caused a revocation.
         await self._deliver_all(self._simulator.take_messages())
         return delivery
 
@@ -85,7 +85,7 @@ class Sender:
         return delivery
 
     async def _attempt(self, message: Message, delivery: Delivery) -> str:
-        """Post the message once, note the answer, and return its content type."""
+        """Post the message once, log the answer, and return its content type."""
         content_type = ""
         headers = message.headers(retry=delivery.attempts)
         delivery.attempts += 1
@@ -101,21 +101,3 @@ class Sender:
         delivery.answer = answer[:ANSWER_CHARACTERS_KEPT]
         delivery.milliseconds = round((time.perf_counter() - started) * 1000, 1)
         return content_type
-
-
-class LocalhostResolver(AbstractResolver):
-    """Resolves ``*.localhost`` to this machine (RFC 6761), which not every C library does."""
-
-    def __init__(self) -> None:
-        self._others = aiohttp.ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """The addresses of a host."""
-        here = host == "localhost" or host.endswith(".localhost")
-        return await self._others.resolve("127.0.0.1" if here else host, port, family)
-
-    async def close(self) -> None:
-        """Nothing is held open."""
-        await self._others.close()

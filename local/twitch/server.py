@@ -19,14 +19,14 @@ from local.twitch.simulator import Simulator
 def create_app(
     settings: Settings, *, clock: Clock = time.time_ns, callback_tls: ssl.SSLContext | bool = True
 ) -> web.Application:
-    """The whole simulator, with a state of its own, to be served at ``settings.base_url``.
+    """A new simulator, to be served at ``settings.base_url``.
 
-    ``callback_tls`` says which certificates callbacks may have; True is those that the system trusts.
+    ``callback_tls`` verifies the callbacks' certificates; True trusts those that the system trusts.
     """
     simulator = Simulator(settings, clock)
     sender = Sender(simulator, callback_tls)
     api = Api(simulator, sender)
-    app = web.Application(middlewares=[api.make_trouble])
+    app = web.Application(middlewares=[api.apply_faults])
     app.cleanup_ctx.append(sender.running)
     app.add_routes(pages.routes())
     app.add_routes([web.route("*", "/helix/{path:.*}", api.answer), web.post("/oauth2/token", api.answer)])
@@ -36,29 +36,29 @@ def create_app(
 
 
 class Api:
-    """What programs ask: Helix and tokens."""
+    """The routes for programs: Helix and the token endpoint."""
 
     def __init__(self, simulator: Simulator, sender: Sender) -> None:
         self._simulator = simulator
         self._sender = sender
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Answer, and send meanwhile what the request caused."""
+        """Answer, and send the messages that the request has caused."""
         answer = self._simulator.answer(request.method, request.url, request.headers, await request.read())
         self._sender.start()
         return _response(answer)
 
     @web.middleware
-    async def make_trouble(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Strike requests with the faults that were ordered for them."""
-        trouble = self._simulator.state.trouble(request.method, request.path)
+    async def apply_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Handle a request with the faults that apply to it."""
+        effect = self._simulator.state.use_faults(request.method, request.path)
         response: web.StreamResponse = web.Response()
-        if trouble.status is not None:
-            response = _response(self._simulator.refusal(trouble.status))
-        elif trouble.lost != "request":
+        if effect.status is not None:
+            response = _response(self._simulator.refusal(effect.status))
+        elif effect.lost != "request":
             response = await handler(request)
-        await asyncio.sleep(trouble.latency)
-        if trouble.lost is not None and request.transport is not None:
+        await asyncio.sleep(effect.latency)
+        if effect.lost is not None and request.transport is not None:
             request.transport.abort()
         return response
 

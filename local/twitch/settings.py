@@ -1,11 +1,11 @@
-"""What the simulated Twitch is told when it starts."""
+"""The settings of the simulated Twitch."""
 
 import dataclasses
 from collections.abc import Callable
 
-# Nanoseconds since the epoch, like time.time_ns: Twitch's timestamps are that fine.
+# Nanoseconds since the epoch, like time.time_ns: Twitch's timestamps have nanoseconds.
 Clock = Callable[[], int]
-# The variable with the client secret: everybody on the machine can read a command line.
+# The environment variable with the client secret. Every user of the machine can read command lines.
 CLIENT_SECRET = "FANFARE_TWITCH_CLIENT_SECRET"  # noqa: S105 (the variable's name)
 
 
@@ -13,10 +13,9 @@ CLIENT_SECRET = "FANFARE_TWITCH_CLIENT_SECRET"  # noqa: S105 (the variable's nam
 class Settings:
     """One registered application, and the limits that Twitch would apply to it.
 
-    ``base_url`` is where the simulator is reached, without a trailing slash; the OIDC issuer is
-    ``<base_url>/oauth2``. Sign-ins that should return to a Cognito pool's domain return to
-    ``cognito_callback_base`` instead, because nothing listens at the domain of an emulated pool.
-    Times are in seconds; Twitch itself retries for longer than the delays given here.
+    ``base_url`` is the simulator's address without a trailing slash. ``cognito_callback_base`` replaces the
+    domain of a Cognito user pool in redirect URIs, because an emulated pool has none. Times are in seconds.
+    Twitch retries for longer than these delays.
     """
 
     base_url: str

@@ -1,7 +1,7 @@
-"""The simulated Twitch without a network: what it answers, what it sends, and levers to pull.
+"""The simulated Twitch without a network: its answers, its messages, and what can be made to happen.
 
-The web server in front of it is ``local.twitch.server``; a test that needs thousands of requests, or time at
-its command, uses this directly, with ``local.twitch.in_process`` between it and a client.
+``local.twitch.server`` serves it. Tests with many requests or a clock of their own use it directly, through
+``local.twitch.in_process``.
 """
 
 import collections
@@ -16,7 +16,7 @@ from yarl import URL
 
 from local.twitch.events import Event, Scene
 from local.twitch.eventsub import EventSub
-from local.twitch.helix import Helix, Request
+from local.twitch.helix import Helix
 from local.twitch.messages import Message
 from local.twitch.responses import RefusedError, Response, oauth_error
 from local.twitch.settings import Clock, Settings
@@ -36,7 +36,7 @@ from local.twitch.subscription_types import MODERATOR, SUBSCRIPTION_TYPE_BY_NAME
 from local.twitch.tokens import Tokens
 from local.twitch.users import User
 
-# Who raids, follows and cheers when an order does not say.
+# The users who raid, follow and cheer, unless others are given.
 VIEWERS = ("nightowl_nina", "pixelpaul", "chessmaster_cleo", "speedy_sam", "cozy_kim")
 LOST_AS: Mapping[str, Lost] = {
     "webhook_callback_verification": "challenge",
@@ -46,10 +46,10 @@ LOST_AS: Mapping[str, Lost] = {
 
 
 class Simulator:
-    """Twitch. ``clock`` tells its time; nothing happens by itself.
+    """Twitch. Nothing happens by itself.
 
-    Whatever it has to tell a callback waits for ``take_messages``; how that went, ``answered`` wants to know.
-    It is not made for several threads at once.
+    Messages to callbacks wait until ``take_messages`` is called; the callbacks' answers are given to
+    ``answered``. It must not be used from several threads at once.
     """
 
     def __init__(self, settings: Settings, clock: Clock = time.time_ns) -> None:
@@ -57,17 +57,18 @@ class Simulator:
         self.state = State(settings.max_total_cost)
         self.tokens = Tokens(settings, self.state, clock)
         self._clock = clock
-        self._helix = Helix(settings, self.state, EventSub(self.state, clock, self._send), clock)
+        eventsub = EventSub(self.state, clock, self._send)
+        self._helix = Helix(settings, self.state.users, self.tokens, eventsub, clock)
         self._outbox: collections.deque[Message] = collections.deque()
         self._events_made = 0
 
     def answer(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> Response:
-        """Answer a request to Helix or for a token, whatever the faults say."""
+        """Answer a request to Helix or the token endpoint, without faults."""
         if url.path.startswith("/helix/"):
             path = url.path.removeprefix("/helix")
-            return self._helix.answer(Request(method, path, url.query, CIMultiDict(headers), body))
+            return self._helix.answer(method, path, url.query, CIMultiDict(headers), body)
         if (method, url.path) == ("POST", "/oauth2/token"):
-            # Twitch takes the parameters in the body or in the query.
+            # Twitch accepts the parameters in the body or in the query.
             given = {**url.query, **dict(parse_qsl(body.decode(errors="replace")))}
             try:
                 return Response(200, self.tokens.issue(given))
@@ -76,8 +77,8 @@ class Simulator:
         return Response(404)
 
     def refusal(self, status: int) -> Response:
-        """The answer that a fault orders."""
-        body = {"error": "Injected fault", "status": status, "message": "ordered at /simulator/faults"}
+        """The answer of a fault with this status."""
+        body = {"error": "Injected fault", "status": status, "message": "added with /simulator/faults"}
         if status != 429:
             return Response(status, body)
         headers = {
@@ -90,38 +91,38 @@ class Simulator:
     # -- messages to callbacks ---------------------------------------------------------------------
 
     def take_messages(self) -> list[Message]:
-        """What is to be sent now, oldest first; each message is given out once."""
+        """The messages to send, oldest first; each is returned once."""
         messages = list(self._outbox)
         self._outbox.clear()
         return messages
 
     def answered(self, message: Message, status: int | None, text: str = "", content_type: str = "") -> None:
-        """What came of a message in the end: the callback's last answer, with None for no answer at all.
+        """Handle a callback's last answer to a message; ``status`` None is no answer.
 
-        A subscription with too many failed notifications in a row is given up, and told so. One that was
-        deleted meanwhile is past caring.
+        After too many failed notifications in a row, the subscription is revoked. Answers for a deleted
+        subscription are ignored.
         """
         subscription = message.subscription
         if subscription.id not in self.state.subscriptions:
             return
         if message.challenge is not None:
             if subscription.status == PENDING:
-                if message.proven_by(status, text, content_type):
+                if message.is_confirmed_by(status, text, content_type):
                     subscription.status = ENABLED
                 else:
                     self.state.end(subscription, VERIFICATION_FAILED, self._clock())
         elif message.type == "notification":
             failed = status is None or not 200 <= status < 300
             subscription.failures = subscription.failures + 1 if failed else 0
-            given_up = subscription.failures >= self.settings.failures_before_revocation
-            if subscription.status == ENABLED and given_up:
+            too_many = subscription.failures >= self.settings.failures_before_revocation
+            if subscription.status == ENABLED and too_many:
                 self.revoke([subscription], FAILURES_EXCEEDED)
 
     def _send(self, message: Message) -> None:
         if not self.state.loses(LOST_AS[message.type]):
             self._outbox.append(message)
 
-    # -- levers --------------------------------------------------------------------------------------
+    # -- what can be made to happen ------------------------------------------------------------------
 
     def notify(
         self,
@@ -130,38 +131,38 @@ class Simulator:
         overrides: Mapping[str, Any],
         message_id: str | None = None,
     ) -> None:
-        """Tell a made-up event to every enabled, matching subscription.
+        """Send an example event, with ``overrides``, to every enabled, matching subscription.
 
-        A login among the ``overrides`` brings its id and name along. A raid goes to the channel, unless the
-        overrides say where it goes: then the channel raids.
+        A login in the overrides also sets the id and the name of that user. The channel of a raid is its
+        target, or its source if the overrides name a target.
         """
         event = self._make_event(subscription_type, channel, overrides)
         named = {value for name, value in event.items() if name.endswith("user_id") and value}
-        told = {entry.id: entry for user_id in named for entry in self.state.of_user(user_id)}
-        for subscription in sorted(told.values(), key=lambda entry: entry.number):
-            if _wants(subscription, subscription_type, event):
+        naming = {entry.id: entry for user_id in named for entry in self.state.of_user(user_id)}
+        for subscription in sorted(naming.values(), key=lambda entry: entry.number):
+            if _matches(subscription, subscription_type, event):
                 message = Message.notification(subscription, event, self._clock(), message_id)
                 for _ in range(1 + self.state.duplicates()):
                     self._send(message)
 
     def revoke(self, subscriptions: Iterable[Subscription], reason: str) -> None:
-        """End live subscriptions for Twitch's reason, which becomes their status, and tell the callbacks."""
+        """End live subscriptions with the reason as their status, and send revocations."""
         for subscription in subscriptions:
             if subscription.live:
                 self.state.end(subscription, reason, self._clock())
                 self._send(Message.revocation(subscription, self._clock()))
 
     def disconnect(self, user: User) -> None:
-        """The user disconnects the application: what rested on the grant ends.
+        """The user disconnects the application: subscriptions that need the user's grant end.
 
         https://dev.twitch.tv/docs/eventsub/handling-webhook-events/#revoking-your-subscription
         """
-        self.state.withdraw(user.id)
-        rested = [entry for entry in self.state.of_user(user.id) if entry.granted_by == user.id]
-        self.revoke(rested, AUTHORIZATION_REVOKED)
+        self.state.withdraw_grant(user.id)
+        granted = [entry for entry in self.state.of_user(user.id) if entry.granted_by == user.id]
+        self.revoke(granted, AUTHORIZATION_REVOKED)
 
     def set_moderators(self, channel: User, moderators: Collection[User]) -> None:
-        """Say who moderates a channel; what rested on the grant of somebody who no longer does ends."""
+        """Set a channel's moderators; subscriptions that need the grant of a former moderator end."""
         ids = {moderator.id for moderator in moderators}
         self.state.moderators[channel.id] = ids
         self.revoke(
@@ -174,15 +175,15 @@ class Simulator:
         )
 
     def rename(self, user: User, login: str) -> User:
-        """Give a user another login, and tell it. Raises ValueError if it is malformed or taken."""
+        """Change a user's login and send ``user.update``. Raises ValueError if it is malformed or taken."""
         renamed = self.state.users.rename(user, login)
         self.notify(SUBSCRIPTION_TYPE_BY_NAME["user.update"], renamed, {})
         return renamed
 
     def delete_user(self, user: User) -> None:
-        """Close an account: every subscription that names the user ends."""
+        """Delete a user: every subscription that names the user ends."""
         self.state.users.delete(user)
-        self.state.withdraw(user.id)
+        self.state.withdraw_grant(user.id)
         self.revoke(self.state.of_user(user.id), USER_REMOVED)
 
     def _make_event(
@@ -191,7 +192,7 @@ class Simulator:
         self._events_made += 1
         viewer = self.state.users.by_login(VIEWERS[self._events_made % len(VIEWERS)])
         if viewer is None:
-            raise LookupError("the made-up viewers exist")
+            raise LookupError("the example viewers exist")
         now = datetime.fromtimestamp(self._clock() / 10**9, tz=UTC)
         target = {"to_broadcaster_user_login", "to_broadcaster_user_id"}
         if subscription_type.name == "channel.raid" and target & overrides.keys():
@@ -209,8 +210,8 @@ class Simulator:
         return event | dict(overrides)
 
 
-def _wants(subscription: Subscription, subscription_type: SubscriptionType, event: Event) -> bool:
-    """Whether the event fulfils the condition; which moderator asked says nothing about the event."""
+def _matches(subscription: Subscription, subscription_type: SubscriptionType, event: Event) -> bool:
+    """Whether the event matches the condition; the moderator in it is not part of the event."""
     return (
         subscription.subscription_type is subscription_type
         and subscription.status == ENABLED

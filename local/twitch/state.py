@@ -1,4 +1,4 @@
-"""What the simulator remembers while it runs; nothing outlives the process."""
+"""The simulator's state, in memory."""
 
 import collections
 import dataclasses
@@ -27,8 +27,8 @@ REVOCATION_REASONS = (
 )
 
 DELIVERIES_KEPT = 500
-# "At least": https://dev.twitch.tv/docs/eventsub/manage-subscriptions/#getting-the-list-of-events-you-subscribe-to
-DEAD_LISTED_NANOSECONDS = 10 * 24 * 3600 * 10**9
+# "At least" ten days: https://dev.twitch.tv/docs/eventsub/manage-subscriptions/#getting-the-list-of-events-you-subscribe-to
+ENDED_LISTED_NANOSECONDS = 10 * 24 * 3600 * 10**9
 
 
 @dataclasses.dataclass(slots=True)
@@ -48,7 +48,7 @@ class Subscription:
 
     @property
     def live(self) -> bool:
-        """Whether it counts: dead subscriptions stay listed, but cost and hinder nothing."""
+        """Whether it has not ended. Ended ones are still listed, cost nothing and do not conflict."""
         return self.status in (PENDING, ENABLED)
 
     def user_ids(self) -> set[str]:
@@ -57,15 +57,12 @@ class Subscription:
 
     @property
     def granted_by(self) -> str | None:
-        """The user whose consent it rests on; None if it needs nobody's."""
-        return (
-            None
-            if self.subscription_type.scope is None
-            else self.condition[self.subscription_type.granted_by]
-        )
+        """The user whose grant it needs; None if it needs none."""
+        type_ = self.subscription_type
+        return None if type_.scope is None else self.condition[type_.granted_by]
 
     def to_dict(self) -> dict[str, Any]:
-        """The subscription as Twitch shows it: everything but the secret."""
+        """The subscription as Twitch's API shows it, without the secret."""
         return {
             "id": self.id,
             "status": self.status,
@@ -80,7 +77,7 @@ class Subscription:
 
 @dataclasses.dataclass(slots=True)
 class Delivery:
-    """One message to one callback, with how it went; ``status`` is None while nothing has answered."""
+    """One message to one callback and the last answer; ``status`` is None if there was no answer."""
 
     subscription_id: str
     message_id: str
@@ -95,7 +92,7 @@ class Delivery:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the callback took the message."""
+        """Whether the callback has accepted the message."""
         return self.status is not None and 200 <= self.status < 300
 
 
@@ -105,13 +102,13 @@ LOST: tuple[Lost, ...] = get_args(Lost)
 
 @dataclasses.dataclass(slots=True)
 class Fault:
-    """Trouble to make.
+    """Something that goes wrong.
 
-    Requests of ``method`` (None is any) whose path begins with ``path`` are answered ``latency_ms`` late, and
-    refused with ``status``. What is ``lost`` never arrives: a request before anything was done, the answer
-    after everything was done, or a message of that type to a callback. With ``duplicates``, notifications are
-    sent that many times more. ``remaining`` is how many more requests (or messages) it strikes; None is until
-    the faults are cleared.
+    It applies to requests of ``method`` (None is any) whose path begins with ``path``: they are answered
+    after ``latency_ms``, and refused with ``status``. ``lost`` is what does not arrive: a request before it
+    is handled, the answer afterwards, or a message of that type to a callback. ``duplicates`` is the number
+    of extra copies of each notification. The fault applies ``remaining`` times; None is until the faults are
+    deleted.
     """
 
     path: str
@@ -122,8 +119,8 @@ class Fault:
     duplicates: int = 0
     remaining: int | None = None
 
-    def strike(self) -> bool:
-        """Use the fault up once; False if there is nothing left of it."""
+    def use(self) -> bool:
+        """Count one use; False if none is left."""
         if self.remaining is None:
             return True
         self.remaining -= 1
@@ -131,8 +128,8 @@ class Fault:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Trouble:
-    """What the faults make of one request; ``latency`` is in seconds."""
+class FaultEffect:
+    """The effect of the faults on one request; ``latency`` is in seconds."""
 
     latency: float = 0.0
     status: int | None = None
@@ -151,8 +148,7 @@ class Token:
 class State:
     """Users, grants, moderators, tokens, subscriptions, faults and the log of deliveries.
 
-    ``grants`` are the scopes by user, of the one registered application; ``moderators`` the users' ids by the
-    channel's.
+    ``grants`` has the scopes by user id, ``moderators`` the moderators' ids by channel id.
     """
 
     def __init__(self, max_total_cost: int) -> None:
@@ -167,18 +163,18 @@ class State:
         self.deliveries: collections.deque[Delivery] = collections.deque(maxlen=DELIVERIES_KEPT)
         self._numbers = itertools.count(1)
         self._by_user: collections.defaultdict[str, dict[str, Subscription]] = collections.defaultdict(dict)
-        self._dead: collections.deque[tuple[int, str]] = collections.deque()
+        self._ended: collections.deque[tuple[int, str]] = collections.deque()
 
     def grant(self, user_id: str, scopes: Iterable[str]) -> None:
-        """The user lets the application do what the scopes say, on top of what it already may."""
+        """Add scopes to the user's grant."""
         self.grants.setdefault(user_id, set()).update(scopes)
-        self._weigh(self.of_user(user_id))
+        self._update_costs(self.of_user(user_id))
 
-    def withdraw(self, user_id: str) -> None:
-        """The user takes back everything that the application may, and the tokens for it."""
+    def withdraw_grant(self, user_id: str) -> None:
+        """Delete the user's grant and tokens."""
         self.grants.pop(user_id, None)
         self.tokens = {value: token for value, token in self.tokens.items() if token.user_id != user_id}
-        self._weigh(self.of_user(user_id))
+        self._update_costs(self.of_user(user_id))
 
     def subscribe(
         self,
@@ -189,7 +185,7 @@ class State:
         secret: str,
         now: int,
     ) -> Subscription:
-        """Add a subscription whose callback has yet to answer the challenge."""
+        """Add a subscription whose callback has not answered the challenge yet."""
         subscription = Subscription(
             id=str(uuid.uuid4()),
             number=next(self._numbers),
@@ -202,17 +198,17 @@ class State:
         self.subscriptions[subscription.id] = subscription
         for user_id in subscription.user_ids():
             self._by_user[user_id][subscription.id] = subscription
-        self._weigh([subscription])
+        self._update_costs([subscription])
         return subscription
 
     def end(self, subscription: Subscription, status: str, now: int) -> None:
-        """A live subscription is over; its status says why."""
+        """End a live subscription; the status is the reason."""
         self.total_cost -= subscription.cost
         subscription.status = status
-        self._dead.append((now, subscription.id))
+        self._ended.append((now, subscription.id))
 
     def delete(self, subscription_id: str) -> bool:
-        """Forget a subscription; False if there is none."""
+        """Delete a subscription; False if there is none."""
         subscription = self.subscriptions.pop(subscription_id, None)
         if subscription is None:
             return False
@@ -222,17 +218,17 @@ class State:
             del self._by_user[user_id][subscription_id]
         return True
 
-    def forget_dead(self, now: int) -> None:
-        """Forget the subscriptions that have been over for so long that Twitch no longer lists them."""
-        while self._dead and now - self._dead[0][0] > DEAD_LISTED_NANOSECONDS:
-            self.delete(self._dead.popleft()[1])
+    def delete_old(self, now: int) -> None:
+        """Delete the subscriptions that ended so long ago that Twitch no longer lists them."""
+        while self._ended and now - self._ended[0][0] > ENDED_LISTED_NANOSECONDS:
+            self.delete(self._ended.popleft()[1])
 
     def of_user(self, user_id: str) -> list[Subscription]:
-        """The subscriptions whose condition names a user, oldest first, dead ones included."""
+        """The subscriptions whose condition names a user, oldest first, also those that have ended."""
         return list(self._by_user.get(user_id, {}).values())
 
     def cost(self, subscription_type: SubscriptionType, condition: dict[str, str]) -> int:
-        """What a subscription costs while the grants are as they are.
+        """The cost of a subscription with the present grants.
 
         https://dev.twitch.tv/docs/eventsub/manage-subscriptions/#subscription-limits
         """
@@ -241,35 +237,35 @@ class State:
         )
         return 0 if authorized else 1
 
-    def _weigh(self, subscriptions: Iterable[Subscription]) -> None:
-        """Charge live subscriptions what they cost now."""
+    def _update_costs(self, subscriptions: Iterable[Subscription]) -> None:
+        """Set the present cost of the live subscriptions."""
         for subscription in subscriptions:
             if subscription.live:
                 self.total_cost -= subscription.cost
                 subscription.cost = self.cost(subscription.subscription_type, subscription.condition)
                 self.total_cost += subscription.cost
 
-    def trouble(self, method: str, path: str) -> Trouble:
-        """What the faults make of a request; this uses them up."""
+    def use_faults(self, method: str, path: str) -> FaultEffect:
+        """The effect of the faults on a request, counted as a use of each."""
         latency = 0.0
         for fault in self.faults:
             lost = fault.lost if fault.lost in ("request", "answer") else None
             about_requests = fault.latency_ms or fault.status or lost
             fits = path.startswith(fault.path) and fault.method in (None, method)
-            if not about_requests or not fits or not fault.strike():
+            if not about_requests or not fits or not fault.use():
                 continue
             latency += fault.latency_ms / 1000
             if fault.status or lost:
-                return Trouble(latency, fault.status, lost)
-        return Trouble(latency)
+                return FaultEffect(latency, fault.status, lost)
+        return FaultEffect(latency)
 
     def loses(self, message_type: Lost) -> bool:
-        """Whether a message of this type never leaves; this uses the fault up."""
-        return any(fault.lost == message_type and fault.strike() for fault in self.faults)
+        """Whether a fault drops a message of this type, counted as a use."""
+        return any(fault.lost == message_type and fault.use() for fault in self.faults)
 
     def duplicates(self) -> int:
-        """How many times more a notification is sent; this uses the faults up."""
-        return sum(fault.duplicates for fault in self.faults if fault.duplicates and fault.strike())
+        """The number of extra copies of a notification, counted as a use of each fault."""
+        return sum(fault.duplicates for fault in self.faults if fault.duplicates and fault.use())
 
 
 def timestamp(nanoseconds: int) -> str:

@@ -1,4 +1,4 @@
-"""The EventSub subscription types that the simulator knows, as a table.
+"""The EventSub subscription types of the simulator.
 
 https://dev.twitch.tv/docs/eventsub/eventsub-subscription-types/
 """
@@ -17,8 +17,8 @@ MODERATOR = "moderator_user_id"
 class SubscriptionType:
     """A subscription type in one version.
 
-    ``conditions`` are the alternatives, each a set of condition fields. ``scope`` is what the user named by
-    the condition field ``granted_by`` must have granted to the application; None needs nobody's consent.
+    ``conditions`` are alternatives, each a set of condition fields. The user in the condition field
+    ``granted_by`` must have granted ``scope`` to the application; None needs no consent.
     """
 
     name: str
@@ -29,10 +29,10 @@ class SubscriptionType:
     conditions: tuple[tuple[str, ...], ...] = ((BROADCASTER,),)
 
     def condition(self, given: Mapping[str, str]) -> dict[str, str] | None:
-        """The condition as Twitch stores it, or None if what was given is not one of the alternatives.
+        """The condition as Twitch stores it; None if it is not one of the alternatives.
 
-        A field may be given as an empty string, which is the same as leaving it out, and Twitch lists the
-        fields of the alternatives that were not chosen as empty strings.
+        An empty string is the same as no field. Twitch stores the fields of the other alternatives as empty
+        strings.
         """
         chosen = {field: value for field, value in given.items() if value}
         if tuple(sorted(chosen)) not in {tuple(sorted(fields)) for fields in self.conditions}:
@@ -44,7 +44,7 @@ class SubscriptionType:
 
 
 def _moderated(type_: str, version: str, make_event: EventMaker, scope: str) -> SubscriptionType:
-    """A type that names a moderator, whose grant counts (streamers moderate their own channel)."""
+    """A type that needs a moderator's grant; streamers are moderators of their own channel."""
     return SubscriptionType(type_, version, make_event, scope, MODERATOR, ((BROADCASTER, MODERATOR),))
 
 

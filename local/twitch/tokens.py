@@ -1,4 +1,4 @@
-"""Access tokens, and the authorization codes that users' tokens are issued for.
+"""Access tokens, and authorization codes, which are exchanged for users' tokens.
 
 https://dev.twitch.tv/docs/authentication/getting-tokens-oauth/
 """
@@ -27,7 +27,7 @@ APP_TOKEN_SECONDS = 60 * 24 * 3600
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Code:
-    """What an authorization code stands for; times are in epoch seconds."""
+    """What an authorization code was issued for; times are in epoch seconds."""
 
     redirect_uri: str
     user: User
@@ -55,14 +55,14 @@ class Tokens:
         return {**key, "kid": KEY_ID, "use": "sig", "alg": "RS256"}
 
     def authorize(self, user: User, scopes: tuple[str, ...], redirect_uri: str, nonce: str | None) -> str:
-        """The user grants the scopes; the code that can be redeemed once, at the same redirect URI."""
+        """Store the user's grant; returns a code that is valid once, for the same redirect URI."""
         self._state.grant(user.id, scopes)
         code = secrets.token_urlsafe(24)
         self._codes[code] = _Code(redirect_uri, user, scopes, nonce, self._now() + CODE_SECONDS)
         return code
 
     def issue(self, given: Mapping[str, str]) -> dict[str, Any]:
-        """The answer of the token endpoint. Raises RefusedError."""
+        """The token endpoint's answer to these parameters. Raises RefusedError."""
         if not given.get("client_id"):
             raise RefusedError(400, "missing client id")
         if given["client_id"] != self._settings.client_id:
@@ -82,12 +82,12 @@ class Tokens:
                 raise RefusedError(400, "invalid grant type")
 
     def find(self, value: str) -> Token | None:
-        """The token with this value, while it is valid."""
+        """The token with this value; None if there is none or it has expired."""
         token = self._state.tokens.get(value)
         return None if token is None or token.expires_at < self._now() else token
 
     def claims(self, user: User) -> dict[str, Any]:
-        """The claims that are certain from Twitch, and no more: nothing should rely on others."""
+        """The claims that Twitch always sends; the app must not need others."""
         now = int(self._now())
         return {
             "aud": self._settings.client_id,
@@ -105,7 +105,7 @@ class Tokens:
         if given.get("redirect_uri") != code.redirect_uri:
             raise RefusedError(400, "Parameter redirect_uri does not match registered URI")
         answer = self._issue(code.user, code.scopes, USER_TOKEN_SECONDS)
-        # Against the RFC, Twitch lists the scopes as an array.
+        # Twitch sends the scopes as an array, unlike the RFC.
         answer |= {"refresh_token": secrets.token_urlsafe(32), "scope": list(code.scopes)}
         if "openid" in code.scopes:
             nonce = {} if code.nonce is None else {"nonce": code.nonce}
@@ -115,7 +115,7 @@ class Tokens:
         return answer
 
     def _issue(self, user: User | None, scopes: Iterable[str], seconds: int) -> dict[str, Any]:
-        """Remember a new access token and describe it."""
+        """Store a new access token and return its answer."""
         token = secrets.token_hex(15)
         self._state.tokens[token] = Token(
             user_id=None if user is None else user.id,

@@ -1,4 +1,4 @@
-"""Who exists: every well-formed login, except those that begin with nosuch; ids are derived from logins."""
+"""The users: every well-formed login that does not begin with nosuch exists; its id is made from it."""
 
 import dataclasses
 import hashlib
@@ -18,11 +18,11 @@ class User:
 
     @property
     def display_name(self) -> str:
-        """The login as the user likes it written."""
+        """The login as it is shown to people."""
         return self.login.capitalize()
 
     def fields(self, prefix: str = "") -> dict[str, str]:
-        """How EventSub names a user; with ``broadcaster_``: ``broadcaster_user_id`` and so on."""
+        """The user's fields in an event: ``<prefix>user_id`` and so on."""
         return {
             f"{prefix}user_id": self.id,
             f"{prefix}user_login": self.login,
@@ -31,45 +31,45 @@ class User:
 
 
 class Users:
-    """Everybody, with a memory of the logins asked for, so that an id leads back to its login."""
+    """All users. Logins that were asked for are remembered, so that ids can be resolved to them."""
 
     def __init__(self) -> None:
-        # Deleted users stay, as None: their ids are not given out again.
+        # None for deleted users, whose ids are not used again.
         self._by_id: dict[str, User | None] = {}
-        # Logins that have changed hands: the id of who has them now, None while nobody does.
-        self._moved: dict[str, str | None] = {}
+        # The present user id of logins whose first user was renamed or deleted; None if nobody has it.
+        self._reassigned: dict[str, str | None] = {}
 
     def by_login(self, login: str) -> User | None:
-        """The user with this login, in any case; None if malformed or if nobody has it."""
+        """The user with this login, case ignored; None if it is malformed or nobody has it."""
         login = login.lower()
         if not LOGIN.fullmatch(login) or login.startswith("nosuch"):
             return None
-        user_id = self._moved.get(login, user_id_of(login))
+        user_id = self._reassigned.get(login, user_id_of(login))
         return None if user_id is None else self._find(user_id, login)
 
     def by_id(self, user_id: str) -> User | None:
-        """The user with this id; an id that no login has led to yet belongs to ``user_<id>``."""
+        """The user with this id. Its login is ``user_<id>`` if no login with this id was asked for before."""
         return self._find(user_id, f"user_{user_id}") if USER_ID.fullmatch(user_id) else None
 
     def seen(self) -> list[User]:
-        """Everybody asked for so far, in that order."""
+        """The users that were asked for, in that order."""
         return [user for user in self._by_id.values() if user is not None]
 
     def rename(self, user: User, login: str) -> User:
-        """Give a user another login; the old one is nobody's then, until somebody is renamed to it.
+        """Change a user's login. Nobody has the old one until another user is renamed to it.
 
-        Raises ValueError if the new one is malformed or somebody who was asked for before has it.
+        Raises ValueError if the new login is malformed, or if a user who was asked for before has it.
         """
-        taken = self._moved[login] if login in self._moved else user_id_of(login) in self._by_id
+        taken = self._reassigned[login] if login in self._reassigned else user_id_of(login) in self._by_id
         if taken or not LOGIN.fullmatch(login):
             raise ValueError(f"{login!r} is malformed or taken")
-        self._moved |= {user.login: None, login: user.id}
+        self._reassigned |= {user.login: None, login: user.id}
         renamed = self._by_id[user.id] = User(user.id, login)
         return renamed
 
     def delete(self, user: User) -> None:
-        """Close an account; its login is nobody's then."""
-        self._moved[user.login] = None
+        """Delete a user. Nobody has the login afterwards."""
+        self._reassigned[user.login] = None
         self._by_id[user.id] = None
 
     def _find(self, user_id: str, login: str) -> User | None:
@@ -77,7 +77,7 @@ class Users:
 
 
 def user_id_of(login: str) -> str:
-    """The numeric id that belongs to a login: the same one in every run."""
+    """The numeric id of a login, the same in every run."""
     numbered = NUMBERED_LOGIN.fullmatch(login)
     if numbered:
         return numbered[1]

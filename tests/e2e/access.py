@@ -1,4 +1,4 @@
-"""Whether anybody can use a page: what axe finds in it, and whether it fits the window, at every width."""
+"""Checks of a page's accessibility with axe, and that it is not wider than the window, at every width."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -7,7 +7,7 @@ from playwright.sync_api import Page
 
 from tests.e2e.conftest import REPOSITORY
 
-#: To be loaded into the page before it is checked.
+#: The script that a page needs for the check.
 AXE = REPOSITORY / "node_modules" / "axe-core" / "axe.min.js"
 WIDTHS = (360, 1024, 1920)
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -18,7 +18,7 @@ RUN_AXE = """axe.run(document, {iframes: false, resultTypes: ["violations"]}).th
 
 
 def views(page: Page, height: int) -> Iterator[str]:
-    """Bring the page to each width in each theme, and tell which: ``360-light``."""
+    """Show the page in each width and theme; yields the name of each, such as ``360-light``."""
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": height})
         for theme in THEMES:
@@ -27,7 +27,7 @@ def views(page: Page, height: int) -> Iterator[str]:
 
 
 def problems(page: Page, view: str) -> list[str]:
-    """What is wrong with the page as it is now."""
+    """The problems of the page in its present state."""
     overflow = page.evaluate(OVERFLOW)
     found = [f"{overflow} px wider than the window"] if overflow > 0 else []
     return [f"{view}: {problem}" for problem in [*found, *page.evaluate(RUN_AXE)]]

@@ -1,4 +1,4 @@
-"""Plain clients of the deployed local cloud: what a browser, Twitch or an operator would send."""
+"""Clients of the deployed local cloud: the requests of a browser, of Twitch and of an operator."""
 
 import base64
 import hashlib
@@ -20,11 +20,13 @@ from local.twitch.messages import sign
 
 T = TypeVar("T")
 Response = urllib3.BaseHTTPResponse
-_pool = urllib3.PoolManager(retries=False, timeout=20)
+# Seconds. Only something that hangs reaches this limit, on a busy machine, too.
+LIMIT = 180
+_pool = urllib3.PoolManager(retries=False, timeout=LIMIT)
 
 
 def request(method: str, url: str, **kwargs: Any) -> Response:
-    """One HTTP request, redirects not followed. `*.localhost` is this machine, whatever the resolver says."""
+    """One HTTP request without redirects. `*.localhost` is this machine; some resolvers do not know it."""
     parts = urlsplit(url)
     if (parts.hostname or "").endswith(".localhost"):
         kwargs["headers"] = {"Host": parts.netloc, **kwargs.get("headers", {})}
@@ -35,7 +37,7 @@ def request(method: str, url: str, **kwargs: Any) -> Response:
 def signed_headers(
     secret: str, body: bytes, *, message_type: str = "notification", timestamp: datetime | None = None
 ) -> dict[str, str]:
-    """The headers of a message of Twitch's, with an id of its own."""
+    """The headers of a new message from Twitch."""
     message_id = secrets.token_hex(16)
     sent = (timestamp or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
     return {
@@ -47,15 +49,27 @@ def signed_headers(
     }
 
 
-def eventually(what: str, probe: Callable[[], T], seconds: float = 60) -> T:
-    """Wait until the probe answers something true, and return it."""
+def eventually(what: str, probe: Callable[[], T], seconds: float = LIMIT) -> T:
+    """Call the probe until it returns something true, and return that."""
     deadline = time.monotonic() + seconds
     while True:
         if answer := probe():
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(f"after {seconds} s still not: {what}")
+            raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(0.05)
+
+
+def receive(connection: ClientConnection, seconds: float = LIMIT) -> Any:
+    """The next frame of a WebSocket but for ``topics``, which may come at any time.
+
+    Raises TimeoutError if there is none within ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        frame = json.loads(connection.recv(max(deadline - time.monotonic(), 0)))
+        if frame["type"] != "topics":
+            return frame
 
 
 @dataclass(frozen=True)
@@ -92,16 +106,24 @@ class Cloud:
             aws_secret_access_key="test",
         )
 
-    def simulate(self, event_type: str, login: str, **options: Any) -> list[dict[str, Any]]:
-        """Let the simulated Twitch send events; returns what each delivery was answered."""
-        body = {"event_type": event_type, "login": login, **options}
-        answer = request("POST", f"{self.twitch}/simulator/events", json=body, timeout=60)
+    def control(self, path: str, **body: Any) -> Any:
+        """POST to one of the simulated Twitch's routes below /simulator; returns the answer."""
+        answer = request("POST", f"{self.twitch}/simulator/{path}", json=body)
         assert answer.status == 200, answer.data
-        deliveries: list[dict[str, Any]] = answer.json()["deliveries"]
+        return answer.json()
+
+    def simulate(self, event_type: str, login: str, **options: Any) -> list[dict[str, Any]]:
+        """Let the simulated Twitch send events; returns the deliveries, with the callbacks' answers."""
+        sent = self.control("events", event_type=event_type, login=login, **options)
+        deliveries: list[dict[str, Any]] = sent["deliveries"]
         return deliveries
 
+    def twitch_state(self) -> Any:
+        """The state of the simulated Twitch."""
+        return request("GET", f"{self.twitch}/simulator/state").json()
+
     def until_subscribed(self, login: str) -> None:
-        """Wait until Twitch has verified every subscription of a channel: only then does it send events."""
+        """Wait until Twitch has verified every subscription of a channel; it sends no event before."""
 
         def all_enabled() -> bool:
             statuses = [subscription["status"] for subscription in self.subscriptions(login)]
@@ -109,33 +131,26 @@ class Cloud:
 
         eventually(f"{login} is subscribed", all_enabled)
 
-    def revoke(self, login: str, event_type: str, reason: str) -> None:
-        """Let the simulated Twitch revoke a channel's subscription."""
-        body = {"login": login, "event_type": event_type, "reason": reason}
-        answer = request("POST", f"{self.twitch}/simulator/revoke", json=body)
-        assert answer.status == 200, answer.data
-
     def connections(self, login: str) -> list[str]:
         """The ids of the registered WebSockets of a channel's viewers."""
-        channels = request("GET", f"{self.twitch}/simulator/state").json()["channels"]
+        channels = self.twitch_state()["channels"]
         (streamer_id,) = (channel["id"] for channel in channels if channel["login"] == login)
         registered = self.aws("dynamodb").query(
             TableName="fanfare-local-connections",
             KeyConditionExpression="streamer_id = :streamer_id",
             ExpressionAttributeValues={":streamer_id": {"S": streamer_id}},
         )["Items"]
-        return [connection["connection_id"]["S"] for connection in registered]
+        return [connection["connection_id"]["S"].rpartition("#")[2] for connection in registered]
 
     def close_connections(self, login: str) -> None:
-        """Close every WebSocket of a channel's viewers from the server's side."""
+        """Close the WebSockets of a channel's viewers on the server."""
         manager = self.aws("apigatewaymanagementapi", self.websocket.replace("ws://", "http://"))
         for connection_id in self.connections(login):
             manager.delete_connection(ConnectionId=connection_id)
 
     def subscriptions(self, login: str) -> list[dict[str, Any]]:
         """The subscriptions that the simulated Twitch holds for a channel."""
-        state = request("GET", f"{self.twitch}/simulator/state").json()
-        return [s for s in state["subscriptions"] if login in s["logins"]]
+        return [s for s in self.twitch_state()["subscriptions"] if login in s["logins"]]
 
 
 def follow_sign_in(cloud: Cloud, location: str, login: str) -> str:
@@ -152,7 +167,7 @@ def follow_sign_in(cloud: Cloud, location: str, login: str) -> str:
 
 @dataclass(frozen=True)
 class Viewer:
-    """Somebody signed in through Cognito and the simulated Twitch."""
+    """A viewer who is signed in through Cognito and the simulated Twitch."""
 
     cloud: Cloud
     login: str
@@ -160,7 +175,7 @@ class Viewer:
 
     @classmethod
     def sign_in(cls, cloud: Cloud, login: str) -> Self:
-        """The browser's journey by hand: authorization code with PKCE, Twitch behind Cognito."""
+        """Make the browser's requests: authorization code with PKCE at Cognito, which redirects to Twitch."""
         config = cloud.get("config.json").json()
         identity = config["identity"]
         verifier = secrets.token_urlsafe(48)
@@ -211,6 +226,5 @@ class Viewer:
 
 
 def connect_with_ticket(websocket_url: str, ticket: str) -> ClientConnection:
-    """Open the WebSocket as the page does; the connection counts once the handshake has been answered."""
-    # As long as API Gateway has patience with functions that start first.
-    return connect(f"{websocket_url}?{urlencode({'ticket': ticket})}", proxy=None, open_timeout=29)
+    """Open a WebSocket as the page does."""
+    return connect(f"{websocket_url}?{urlencode({'ticket': ticket})}", proxy=None, open_timeout=LIMIT)

@@ -1,4 +1,4 @@
-"""The deployed local cloud, once for all end-to-end tests, and the people who use it.
+"""The deployed local cloud, started once for all end-to-end tests, a viewer, and browsers.
 
 Set FANFARE_ENDPOINTS to the endpoints.json of a running `make run` to test that one, and start none.
 """
@@ -13,17 +13,17 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
-from tests.e2e.clients import Cloud, Viewer
+from tests.e2e.clients import LIMIT, Cloud, Viewer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ARTIFACTS = REPOSITORY / ".artifacts" / "e2e"
-# The machine may be busy with other suites; what must be fast says so itself.
-expect.set_options(timeout=10_000)
-START_TIMEOUT = 300  # seconds; a first run also installs the emulator and the functions' wheels
+expect.set_options(timeout=LIMIT * 1000)
+START_LIMIT = 1200  # seconds; the first start also installs the emulator and the functions' wheels
 
 
 @pytest.fixture(scope="session")
@@ -48,26 +48,27 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         while not endpoints.exists():
             if process.poll() is not None:
                 pytest.fail(f"`make run` ended with {process.returncode}:\n{log.read_text()[-4000:]}")
-            if time.monotonic() - started > START_TIMEOUT:
-                pytest.fail(f"`make run` was not ready after {START_TIMEOUT} s:\n{log.read_text()[-4000:]}")
+            if time.monotonic() - started > START_LIMIT:
+                pytest.fail(f"`make run` was not ready after {START_LIMIT} s:\n{log.read_text()[-4000:]}")
             time.sleep(0.2)
         yield Cloud.from_file(endpoints)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            status = process.wait(30)
+            status = process.wait(LIMIT)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             raise
     assert status == 0, log.read_text()[-2000:]
-    assert not endpoints.exists(), "endpoints.json must go when the cloud does"
+    assert not endpoints.exists(), "endpoints.json is deleted when the cloud stops"
 
 
-@pytest.fixture(scope="session")
-def viewer(cloud: Cloud) -> Viewer:
-    """Somebody signed in, without a browser."""
-    return Viewer.sign_in(cloud, "vera_viewer")
+@pytest.fixture(scope="module")
+def viewer(cloud: Cloud, request: pytest.FixtureRequest) -> Viewer:
+    """A viewer without a browser, one for each module: nobody may follow more than 20 channels at once."""
+    name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
+    return Viewer.sign_in(cloud, f"viewer_{name}"[:25])
 
 
 @pytest.fixture(scope="session")
@@ -87,10 +88,8 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(15_000)
-    yield context
-    context.close()
+    with new_context(browser) as context:
+        yield context
 
 
 @pytest.fixture
@@ -108,12 +107,21 @@ def page(context: BrowserContext) -> Iterator[Page]:
 
 @pytest.fixture
 def channel() -> str:
-    """A channel that nothing happened on yet, also where the cloud has been running for long."""
+    """A channel without events and viewers."""
     return f"channel_{secrets.token_hex(4)}"
 
 
+@contextlib.contextmanager
+def new_context(browser: Browser, **options: Any) -> Iterator[BrowserContext]:
+    """A browser context, which is somebody of their own: it shares no sign-in with another one."""
+    context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
+    context.set_default_timeout(LIMIT * 1000)
+    yield context
+    context.close()
+
+
 def chromium() -> tuple[str, list[str]]:
-    """An installed Chrome where there is one, else the one that npm brings (Linux x64), and its arguments."""
+    """The Chrome at CHROME_PATH or the one that npm installs (Linux x64), and its arguments."""
     quiet = [
         "--no-sandbox",
         "--disable-gpu",

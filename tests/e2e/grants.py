@@ -1,4 +1,4 @@
-"""Taking a grant away from a deployed function, for a while."""
+"""Removing a grant of a deployed function for a part of a test."""
 
 import contextlib
 import json
@@ -10,24 +10,24 @@ from tests.e2e.clients import Cloud
 
 @contextlib.contextmanager
 def without_grant(cloud: Cloud, function: str, action: str) -> Iterator[None]:
-    """Take the statement that allows ``action`` away from the function's role, for a while."""
+    """Remove the statement that allows ``action`` from the function's role; put it back at the end."""
     iam, functions = cloud.aws("iam"), cloud.aws("lambda")
     arn = functions.get_function_configuration(FunctionName=f"fanfare-local-{function}")["Role"]
     role = arn.rsplit("/", 1)[1]
-    taken: list[tuple[str, Any]] = []
+    changed: list[tuple[str, Any]] = []
     for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
         document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
         kept = [s for s in document["Statement"] if action not in _actions(s)]
         if len(kept) < len(document["Statement"]):
-            taken.append((name, document))
+            changed.append((name, document))
             iam.put_role_policy(
                 RoleName=role, PolicyName=name, PolicyDocument=json.dumps({**document, "Statement": kept})
             )
-    assert taken, f"{function} has no grant of {action}"
+    assert changed, f"{function} has no grant of {action}"
     try:
         yield
     finally:
-        for name, document in taken:
+        for name, document in changed:
             iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
 
 

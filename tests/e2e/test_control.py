@@ -1,4 +1,4 @@
-"""The simulated Twitch's control page: somebody plays a stream and sees what each delivery was answered."""
+"""The simulated Twitch's control page sends events and shows the answer to each delivery."""
 
 from playwright.sync_api import Page, expect
 
@@ -13,7 +13,7 @@ LINES = """cell => {
 }"""
 
 
-def test_a_person_plays_events_and_sees_each_answer(
+def test_the_control_page_sends_events_and_shows_each_answer(
     page: Page, cloud: Cloud, viewer: Viewer, channel: str
 ) -> None:
     viewer.watch(channel)

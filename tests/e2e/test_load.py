@@ -1,4 +1,4 @@
-"""A thousand real WebSockets: half of them watch one channel, whose every event reaches each of them."""
+"""A thousand WebSockets: half of them watch one channel, and each of these gets every event of it."""
 
 import asyncio
 import contextlib
@@ -24,17 +24,17 @@ pytestmark = pytest.mark.measured  # `make load`
 
 VIEWERS, LATE, STRANGERS, CHANNELS = 480, 20, 500, 10
 EVENTS, PER_SECOND = 200, int(os.environ.get("FANFARE_LOAD_PER_SECOND", "20"))
-KILLED = 100
-# Handshakes at once: each invokes two functions, which the emulator runs one after the other.
+ABORTED = 100
+# Handshakes at the same time: each invokes two functions, one after the other.
 HANDSHAKES = 16
 JOIN_SECONDS = 60
-# As the site does after a connection opened.
+# The site reads the record so long after a connection was opened.
 CATCH_UP_SECONDS = 15
 
 
 @functools.lru_cache(maxsize=256)
 def events(frame: str | bytes) -> list[tuple[str, float]]:
-    """The ids of a frame's events, with when (Unix time) Twitch sent them. Everybody gets the same frames."""
+    """The ids of a frame's events, and when Twitch sent them (Unix time). All viewers get the same frames."""
     content = json.loads(frame)
     return [
         (event["id"], datetime.fromisoformat(event["occurred_at"]).timestamp())
@@ -42,13 +42,13 @@ def events(frame: str | bytes) -> list[tuple[str, float]]:
     ]
 
 
-class Line:
-    """One viewer's WebSocket, and what came over it."""
+class ViewerSocket:
+    """One viewer's WebSocket, and what was received."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self.seconds: dict[str, float] = {}
-        """How long it took from Twitch's timestamp, by event id."""
+        """By event id, the seconds from Twitch's timestamp to the viewer."""
         self.frames = self.copies = 0
         self.reader = asyncio.create_task(self._read())
 
@@ -63,7 +63,7 @@ class Line:
 
 
 class Crowd:
-    """Opens WebSockets with tickets of its own making: `watch` would answer a thousand for too long."""
+    """Opens WebSockets with tickets that it writes itself: a thousand calls of `watch` take too long."""
 
     def __init__(self, cloud: Cloud, websocket_url: str) -> None:
         self.refused = 0
@@ -76,18 +76,18 @@ class Crowd:
         }
         self._turn = asyncio.Semaphore(HANDSHAKES)
 
-    async def join(self, count: int, streamer_ids: list[str]) -> list[Line]:
-        """So many viewers, of these channels by turns."""
+    async def join(self, count: int, streamer_ids: list[str]) -> list[ViewerSocket]:
+        """Open ``count`` WebSockets, for each of the channels in turn."""
         joining = [self._join(streamer_ids[number % len(streamer_ids)]) for number in range(count)]
         return await asyncio.gather(*joining)
 
-    async def _join(self, streamer_id: str) -> Line:
-        """As the site does, again with a fresh ticket if a busy cloud refuses."""
+    async def _join(self, streamer_id: str) -> ViewerSocket:
+        """Open a WebSocket, and try again with a new ticket if it is refused, as the site does."""
         deadline = time.monotonic() + JOIN_SECONDS
         while True:
             try:
                 async with self._turn:
-                    return Line(await self._connect(streamer_id))
+                    return ViewerSocket(await self._connect(streamer_id))
             except (AwsError, InvalidStatus, TimeoutError):
                 self.refused += 1
                 if time.monotonic() > deadline:
@@ -108,7 +108,7 @@ class Crowd:
 
 
 def recorded(cloud: Cloud, login: str) -> set[str]:
-    """The ids of all the channel's events, read page by page as the site does."""
+    """The ids of all recorded events of a channel, read page by page."""
     ids: set[str] = set()
     before: str | None = None
     while True:
@@ -121,7 +121,7 @@ def recorded(cloud: Cloud, login: str) -> set[str]:
 
 
 def send(cloud: Cloud, login: str) -> list[dict[str, Any]]:
-    """Let the simulated Twitch send the events; what each delivery was answered."""
+    """Let the simulated Twitch send the events; returns the deliveries."""
     at_once = min(EVENTS, 20 * PER_SECOND)
     return [
         delivery
@@ -154,7 +154,7 @@ async def test_a_thousand_viewers_get_every_event_of_their_channel_and_no_other(
     print(f"\n{VIEWERS + STRANGERS} WebSockets opened in {seconds:.0f} s, {crowd.refused} refused")
 
     sending = asyncio.create_task(asyncio.to_thread(send, cloud, channel))
-    # Who comes when a part of the events has been sent reads the record for what was before.
+    # Viewers who come later read the events from before in the record.
     await until("a part of the events is there", lambda: len(early[0].seconds) >= EVENTS // 4, 120)
     late = await crowd.join(LATE, [streamer_id])
     joined = time.monotonic()
@@ -163,41 +163,44 @@ async def test_a_thousand_viewers_get_every_event_of_their_channel_and_no_other(
     sent = {delivery["message_id"] for delivery in deliveries}
     assert len(sent) == EVENTS
 
-    await until("all have all", lambda: all(len(line.seconds) == EVENTS for line in early), 90)
-    assert all(set(line.seconds) == sent for line in early)
+    await until("all have all", lambda: all(len(each.seconds) == EVENTS for each in early), 90)
+    assert all(set(each.seconds) == sent for each in early)
     await asyncio.sleep(max(joined + CATCH_UP_SECONDS - time.monotonic(), 0))
     caught_up = await asyncio.to_thread(recorded, cloud, channel)
     assert caught_up == sent
-    for line in late:
-        assert set(line.seconds) < sent, "who was late needed the record"
-        assert set(line.seconds) | caught_up == sent
-    assert [line.frames for line in strangers] == [0] * STRANGERS
+    for each in late:
+        assert set(each.seconds) < sent, "late viewers need the record"
+        assert set(each.seconds) | caught_up == sent
+    assert [each.frames for each in strangers] == [0] * STRANGERS
     everybody = [*early, *late]
     print(
         f"{EVENTS} events at {PER_SECOND}/s to {len(everybody)} viewers: "
-        f"{percentiles(seconds for line in early for seconds in line.seconds.values())} to the viewer; "
-        f"{sum(line.frames for line in early) / len(early):.1f} frames and "
-        f"{sum(line.copies for line in early) / len(early):.2f} repeated events a viewer"
+        f"{percentiles(seconds for each in early for seconds in each.seconds.values())} to the viewer; "
+        f"{sum(each.frames for each in early) / len(early):.1f} frames and "
+        f"{sum(each.copies for each in early) / len(early):.2f} repeated events a viewer"
     )
-    assert not any(line.reader.done() for line in [*everybody, *strangers]), "nobody lost the connection"
+    assert not any(each.reader.done() for each in [*everybody, *strangers]), "no connection was lost"
 
-    for line in everybody[:KILLED]:
-        line.socket.transport.abort()
+    for each in everybody[:ABORTED]:
+        each.socket.transport.abort()
     await asyncio.to_thread(cloud.simulate, "channel.raid", channel)
     await asyncio.to_thread(
         eventually,
-        "whoever was killed is forgotten, and nobody else",
-        lambda: len(cloud.connections(channel)) == len(everybody) - KILLED,
+        "only the aborted connections are removed",
+        lambda: len(cloud.connections(channel)) == len(everybody) - ABORTED,
         60,
     )
-    alive = everybody[KILLED:]
-    await until("the others live on", lambda: all(len(set(line.seconds) - sent) == 1 for line in alive))
-    await asyncio.gather(*(line.socket.close() for line in [*alive, *strangers]))
+    alive = everybody[ABORTED:]
+    await until(
+        "the others get the next event",
+        lambda: all(len(set(each.seconds) - sent) == 1 for each in alive),
+    )
+    await asyncio.gather(*(each.socket.close() for each in [*alive, *strangers]))
 
 
 async def until(what: str, probe: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait until the probe says so, and let the WebSockets be read meanwhile."""
+    """Wait until the probe is true, while the WebSockets are read."""
     deadline = time.monotonic() + seconds
     while not probe():
-        assert time.monotonic() < deadline, f"after {seconds} s still not: {what}"
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         await asyncio.sleep(0.05)

@@ -10,8 +10,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.clients import Cloud, Viewer, eventually
-from tests.e2e.conftest import REPOSITORY
-from tests.e2e.test_consent import EVERY_TOPIC, give_consent, topics
+from tests.e2e.conftest import REPOSITORY, new_context
+from tests.e2e.test_consent import SUBSCRIPTION_TYPES, give_consent, listed_types
 from tests.e2e.test_journey import EVENTS, MOVING, watch
 
 pytestmark = pytest.mark.measured
@@ -19,10 +19,11 @@ pytestmark = pytest.mark.measured
 PICTURES = REPOSITORY / "docs" / "images"
 CHANNEL = "night_owl_arcade"
 OTHERS = {"harbour_lights": 21, "pixelpaul": 14, "marlowe": 9, "cozy_kim": 6, "ottoline": 3}
-Happening = tuple[str, dict[str, Any]]
+# A subscription type and fields of its event.
+Event = tuple[str, dict[str, Any]]
 
 FOLLOWERS = ("ada", "isolde", "cleo", "benedikt", "ottoline", "pixelpaul", "wren", "cozy_kim")
-EVENING: tuple[Happening, ...] = (
+EVENTS_BEFORE: tuple[Event, ...] = (
     ("stream.online", {}),
     ("channel.update", {"title": "Any% practice, then games with chat", "category_name": "Celeste"}),
     *(("channel.follow", {"user_login": name}) for name in FOLLOWERS),
@@ -33,8 +34,8 @@ EVENING: tuple[Happening, ...] = (
     ("channel.hype_train.begin", {"level": 1}),
     ("channel.raid", {"from_broadcaster_user_login": "harbour_lights", "viewers": 1240}),
 )
-#: What happens while it is filmed, and when, in seconds.
-SCENE: tuple[tuple[float, Happening], ...] = (
+#: The events in the film, each with its second.
+FILMED: tuple[tuple[float, Event], ...] = (
     (0.8, ("channel.raid", {"from_broadcaster_user_login": "cozy_kim", "viewers": 86})),
     (2.2, ("channel.follow", {"user_login": "ada"})),
     (3.2, ("channel.follow", {"user_login": "marlowe"})),
@@ -42,20 +43,19 @@ SCENE: tuple[tuple[float, Happening], ...] = (
     (5.6, ("channel.channel_points_custom_reward_redemption.add", {"user_login": "benedikt"})),
     (7.0, ("channel.hype_train.progress", {"level": 2})),
 )
-SCENE_SECONDS = 9.0
-FILM = (1120, 630)
+FILM_SECONDS = 9.0
+FILM_SIZE = (1120, 630)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def evening(browser: Browser, cloud: Cloud, viewer: Viewer) -> None:
-    """A channel that lets Fanfare read everything, on a good evening, and some more."""
-    context = browser.new_context()
-    page = context.new_page()
-    give_consent(page, cloud, CHANNEL)
-    eventually("everything is live", lambda: len(topics(page, "live")) == EVERY_TOPIC, seconds=60)
-    for event_type, event in EVENING:
-        cloud.simulate(event_type, CHANNEL, event=event)
-    context.close()
+def channels_with_events(browser: Browser, cloud: Cloud, viewer: Viewer) -> None:
+    """A channel with events of all types, and some other channels."""
+    with new_context(browser) as context:
+        page = context.new_page()
+        give_consent(page, cloud, CHANNEL)
+        eventually("all types are live", lambda: len(listed_types(page, "live")) == SUBSCRIPTION_TYPES)
+        for event_type, event in EVENTS_BEFORE:
+            cloud.simulate(event_type, CHANNEL, event=event)
     for login, count in OTHERS.items():
         viewer.watch(login)
         cloud.until_subscribed(login)
@@ -70,10 +70,8 @@ def theme(request: pytest.FixtureRequest) -> Literal["light", "dark"]:
 
 @pytest.fixture
 def page(browser: Browser, theme: Literal["light", "dark"]) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1440, "height": 810}, color_scheme=theme)
-    context.set_default_timeout(15_000)
-    yield context.new_page()
-    context.close()
+    with new_context(browser, viewport={"width": 1440, "height": 810}, color_scheme=theme) as context:
+        yield context.new_page()
 
 
 def picture(page: Page, name: str) -> None:
@@ -81,14 +79,14 @@ def picture(page: Page, name: str) -> None:
     page.screenshot(path=PICTURES / f"{name}.png")
 
 
-def watch_lively(page: Page, cloud: Cloud) -> None:
+def watch_channel(page: Page, cloud: Cloud) -> None:
     watch(page, cloud, CHANNEL, "vera_viewer")
     expect(page.locator(EVENTS)).to_have_count(9)
     expect(page.locator(EVENTS).first).to_contain_text("1,240 viewers")
 
 
 def test_pages(page: Page, cloud: Cloud, theme: str) -> None:
-    watch_lively(page, cloud)
+    watch_channel(page, cloud)
     expect(page.get_by_test_id("numbers")).to_have_attribute("data-state", "read")
     picture(page, f"watch-{theme}")
     for login in OTHERS:
@@ -111,20 +109,19 @@ def test_pages(page: Page, cloud: Cloud, theme: str) -> None:
 
 
 def test_events_arriving(browser: Browser, cloud: Cloud) -> None:
-    context = browser.new_context(viewport={"width": 1440, "height": 810}, color_scheme="dark")
-    page = context.new_page()
-    watch_lively(page, cloud)
-    waiting = list(SCENE)
+    waiting = list(FILMED)
     frames: list[tuple[float, bytes]] = []
-    started = time.monotonic()
-    while (at := time.monotonic() - started) < SCENE_SECONDS:
-        if waiting and waiting[0][0] <= at:
-            _, (event_type, event) = waiting.pop(0)
-            cloud.simulate(event_type, CHANNEL, event=event)
-        frames.append((time.monotonic() - started, page.screenshot()))
-    context.close()
-    ends = [at for at, _ in frames[1:]] + [SCENE_SECONDS]
-    first, *others = (Image.open(io.BytesIO(frame)).convert("RGB").resize(FILM) for _, frame in frames)
+    with new_context(browser, viewport={"width": 1440, "height": 810}, color_scheme="dark") as context:
+        page = context.new_page()
+        watch_channel(page, cloud)
+        started = time.monotonic()
+        while (at := time.monotonic() - started) < FILM_SECONDS:
+            if waiting and waiting[0][0] <= at:
+                _, (event_type, event) = waiting.pop(0)
+                cloud.simulate(event_type, CHANNEL, event=event)
+            frames.append((time.monotonic() - started, page.screenshot()))
+    ends = [at for at, _ in frames[1:]] + [FILM_SECONDS]
+    first, *others = (Image.open(io.BytesIO(frame)).convert("RGB").resize(FILM_SIZE) for _, frame in frames)
     first.save(
         PICTURES / "live.webp",
         save_all=True,

@@ -1,4 +1,4 @@
-"""The next version is deployed while events flow, and one whose migration fails is rolled back."""
+"""The next version is deployed while events arrive; a version whose migration fails is rolled back."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from tests.e2e.clients import Cloud, Viewer, eventually
 CHANNEL = "upgraded_channel"
 STACK = "Fanfare-local-App"
 
-# The app with what an upgrade brings: a new function and a changed queue; the new column is in a migration.
+# The app with a new function and a changed queue. A migration adds a column.
 NEXT_APP = """
 from aws_cdk import App, Duration
 
@@ -47,7 +47,7 @@ app.synth()
 
 @pytest.fixture
 def next_version(tmp_path: Path) -> Path:
-    """A copy of the sources, to be changed; packages that stay the same are not built again."""
+    """A copy of the sources, for changes. Packages that stay the same are not built again."""
     copy = tmp_path / "next"
     copy.mkdir()
     for name in ("cdk", "lambdas", "sql", "local", "frontend", "cdk.json", "app.py"):
@@ -69,7 +69,7 @@ def add_migration(version: Path, sql: str) -> None:
 
 
 def deploy(cloud: Cloud, version: Path) -> subprocess.CompletedProcess[str]:
-    """``cdk deploy`` of a version over the running one, by somebody with the local cloud's credentials."""
+    """``cdk deploy`` of a version to the running local cloud."""
     return subprocess.run(
         [
             *(CDK, "deploy", "--all", "--require-approval", "never", "--no-notices", "--no-color", "--ci"),
@@ -87,7 +87,7 @@ def deploy(cloud: Cloud, version: Path) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def events_flowing(cloud: Cloud) -> Iterator[list[str]]:
-    """Let Twitch send events all the time; yields the ids of those that it has sent."""
+    """Let Twitch send events continuously; yields the list of the ids that were sent."""
     sent: list[str] = []
     stop = threading.Event()
 
@@ -117,7 +117,7 @@ def events_flowing(cloud: Cloud) -> Iterator[list[str]]:
 
 
 def recorded(cloud: Cloud) -> list[str]:
-    """The ids in the store, through the read route, page by page."""
+    """The ids of all recorded events, read page by page."""
     ids: list[str] = []
     cursor = ""
     while True:
@@ -153,11 +153,11 @@ def test_a_failing_migration_rolls_back_and_a_good_one_upgrades_and_no_event_is_
         assert failed.returncode != 0
         assert "9999_before_note.sql: division by zero" in failed.stdout
         assert status(cloud) == "UPDATE_ROLLBACK_COMPLETE"
-        assert "note" not in columns(cloud), "nothing half done"
+        assert "note" not in columns(cloud), "the whole migration is rolled back"
         with pytest.raises(functions.exceptions.ResourceNotFoundException):
             functions.get_function(FunctionName="fanfare-local-added")
         until_here = len(sent)
-        eventually("the old version serves", lambda: {*sent[:until_here]} <= {*recorded(cloud)}, seconds=30)
+        eventually("the old version serves", lambda: {*sent[:until_here]} <= {*recorded(cloud)})
 
         add_migration(next_version, "alter table events add column note text;\n")
         upgraded = deploy(cloud, next_version)
@@ -172,6 +172,6 @@ def test_a_failing_migration_rolls_back_and_a_good_one_upgrades_and_no_event_is_
         after = len(sent)
         eventually("events flow on", lambda: len(sent) > after + 5)
 
-    eventually("every event is recorded", lambda: {*recorded(cloud)} >= {*sent}, seconds=30)
+    eventually("every event is recorded", lambda: {*recorded(cloud)} >= {*sent})
     counts = cloud.get(f"api/channels/{CHANNEL}/counts").json()
     assert counts["total"] == len(sent) == len({*sent})

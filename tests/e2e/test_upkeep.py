@@ -1,4 +1,4 @@
-"""The scheduled functions, invoked as their schedules would: what they find to do is done."""
+"""The scheduled functions do what they find to do; they are invoked as their schedules do it."""
 
 import json
 import secrets
@@ -32,7 +32,7 @@ def test_the_reconciler_unsubscribes_a_channel_that_nobody_watches(cloud: Cloud,
     with viewer.connect(watched):
         for login in (left, watched):
             cloud.until_subscribed(login)
-            # Both were last asked for an hour ago; one of them still has a viewer.
+            # Both were last watched an hour ago; one of them still has a viewer.
             cloud.aws("dynamodb").update_item(
                 TableName=CHANNELS,
                 Key={"streamer_id": channel_item(cloud, login)["streamer_id"]},
@@ -44,7 +44,7 @@ def test_the_reconciler_unsubscribes_a_channel_that_nobody_watches(cloud: Cloud,
         assert len(cloud.subscriptions(watched)) == 6
 
 
-def test_the_archiver_makes_the_partitions_ahead(cloud: Cloud) -> None:
+def test_the_archiver_makes_the_next_partitions(cloud: Cloud) -> None:
     with psycopg.connect(cloud.database, autocommit=True) as connection:
 
         def partitions() -> list[str]:
@@ -65,7 +65,7 @@ def test_the_archiver_exports_and_drops_what_is_old(cloud: Cloud) -> None:
     login, event_id = f"old_timer_{secrets.token_hex(4)}", secrets.token_hex(16)
     bucket = cloud.outputs["ExportsBucketName"]
     with psycopg.connect(cloud.database, autocommit=True) as connection:
-        # A day that ended long ago; as the recorder left it, and then closed and counted.
+        # A day long ago, with what the recorder has written; closed and counted.
         start = datetime(2000, 1, 1, tzinfo=UTC) + secrets.randbelow(3000) * DAY
         end = start + DAY
         partition = f"events_{int(end.timestamp())}"
@@ -91,11 +91,11 @@ def test_the_archiver_exports_and_drops_what_is_old(cloud: Cloud) -> None:
     assert (counted["total"], counted["counts"]) == (1, {"channel.raid": 1})
 
 
-def test_a_revoked_topic_is_subscribed_again_by_the_next_watch(cloud: Cloud, viewer: Viewer) -> None:
+def test_a_revoked_subscription_is_made_again_by_the_next_watch(cloud: Cloud, viewer: Viewer) -> None:
     login = f"revoked_{secrets.token_hex(4)}"
     viewer.watch(login)
     cloud.until_subscribed(login)
-    cloud.revoke(login, "stream.online", "notification_failures_exceeded")
+    cloud.control("revoke", login=login, event_type="stream.online", reason="notification_failures_exceeded")
     eventually(
         "the revocation is known",
         lambda: (

@@ -46,16 +46,42 @@ class Function:
 FUNCTIONS = {
     "webhook": Function("Ingest/Webhook", CURL, {"EVENTS_TOPIC_ARN", "WEBHOOK_SECRET_ARN"}, behind_api=True),
     "authorizer": Function("Live/Authorizer", CURL, {"TICKETS_TABLE"}, behind_api=True),
-    "connection": Function("Live/Connection", CURL, {"CONNECTIONS_TABLE"}, behind_api=True),
+    "connection": Function(
+        "Live/Connection",
+        CURL,
+        {
+            "CONNECTIONS_ENDPOINT",
+            "CONNECTIONS_PER_CHANNEL",
+            "CONNECTIONS_PER_VIEWER",
+            "CONNECTIONS_TABLE",
+            "VIEWERS_TABLE",
+        },
+        behind_api=True,
+    ),
     "broadcaster": Function(
         "Live/Broadcaster",
         CURL,
-        {"CONNECTIONS_ENDPOINT", "CONNECTIONS_TABLE", "FAN_OUT_QUEUE_URL", "GATHER_QUEUE_URL"},
+        {
+            "BROADCAST_QUEUE_URL",
+            "CONNECTIONS_ENDPOINT",
+            "CONNECTIONS_TABLE",
+            "FAN_OUT_QUEUE_URL",
+            "INBOXES_TABLE",
+        },
     ),
     "watch": Function(
         "Subscriptions/Watch",
         TWITCH,
-        CALLS_TWITCH | {"OVERLAYS_TABLE", "STREAMER_PROVIDER", "TICKETS_TABLE", "WEBSOCKET_URL"},
+        CALLS_TWITCH
+        | {
+            "CHANNELS_PER_VIEWER",
+            "GRACE_PERIOD_SECONDS",
+            "OVERLAYS_TABLE",
+            "STREAMER_PROVIDER",
+            "TICKETS_TABLE",
+            "VIEWERS_TABLE",
+            "WEBSOCKET_URL",
+        },
         behind_api=True,
     ),
     "overlay": Function("Subscriptions/Overlay", CURL, {"OVERLAYS_TABLE"}, behind_api=True),

@@ -13,11 +13,11 @@ const FRESH_FOR = 6_000;
 
 /**
  * Which of the shown events arrived while the viewer was looking, and what to announce to screen readers. Events that
- * were there when the feed was first read are not new; `settled` is whether it has been read.
+ * were there when the feed was first read are not new; `isRead` is whether it has been read.
  */
 export function useArrivals(
   feed: () => readonly FeedItem[],
-  settled: () => boolean,
+  isRead: () => boolean,
 ): { arrived: Readonly<Ref<ReadonlySet<string>>>; announcement: Readonly<Ref<string>> } {
   const arrived = shallowRef<ReadonlySet<string>>(new Set());
   const announcement = ref("");
@@ -42,10 +42,10 @@ export function useArrivals(
     unannounced.clear();
   }
 
-  watch([feed, settled] as const, ([items], [before, wasSettled]) => {
+  watch([feed, isRead] as const, ([items], [before, wasRead]) => {
     const shown = new Set(before.map((item) => item.event.id));
     const news = items
-      .filter((item) => !shown.has(item.event.id) && (wasSettled || item.source === "live"))
+      .filter((item) => !shown.has(item.event.id) && (wasRead || item.source === "live"))
       .map((item) => item.event);
     if (news.length === 0) return;
     const held = new Set(items.map((item) => item.event.id));

@@ -19,6 +19,12 @@ const STABLE_AFTER = 60_000;
  */
 const CATCH_UP_AFTER = [0, 3_000, 15_000];
 
+/** Over how long the pages that were told at once that they missed events spread their reads of the record. */
+const MISSED_SPREAD = 10_000;
+
+/** They read once more after this: the recorder may be behind, and the shared cache 12 s old. */
+const MISSED_AGAIN_AFTER = 15_000;
+
 /** How far a catch-up reads back; a viewer who missed more gets the newest events only. */
 const CATCH_UP_PAGES = 3;
 const EVENTS_PER_PAGE = 100;
@@ -83,6 +89,10 @@ export class LiveConnection {
   #cancelPause: (() => void) | null = null;
   /** Everything else that is scheduled for the connection in use. */
   #cancelTimers: (() => void)[] = [];
+  /** What is known of missed events: their reads of the record are due, or due and more were missed meanwhile. */
+  #missed: "nothing" | "due" | "more" = "nothing";
+  /** The version of the states of the subscriptions that are shown. */
+  #topicsVersion = 0;
   /** Whether an attempt is under way, and its number: an abandoned one may still wait for an answer. */
   #attempting = false;
   #attempt = 0;
@@ -105,7 +115,7 @@ export class LiveConnection {
   }
 
   /** Tries at once instead of when it is due, unless the server asked to wait: the network or the viewer is back. */
-  retry(): void {
+  retryNow(): void {
     if (this.#cancelRetry && this.environment.clock.now() >= this.#notBefore) void this.#connect();
   }
 
@@ -153,7 +163,8 @@ export class LiveConnection {
       if (this.#state.record === "unread") void this.#catchUp();
       const answer = await this.environment.watch(this.login, token);
       if (attempt !== this.#attempt) return;
-      this.#change({ channel: answer.channel, subscriptions: answer.topics, message: null });
+      this.#change({ channel: answer.channel, message: null });
+      this.#takeTopics(answer.topics, answer.topics_version);
       this.#open(answer);
     } catch (error) {
       if (attempt === this.#attempt) this.#failed(error);
@@ -192,19 +203,19 @@ export class LiveConnection {
   #lost(socket: HeartbeatSocket): void {
     if (socket === this.#next) {
       this.#next = null;
-      this.#retry(null);
+      this.#scheduleRetry(null);
       return;
     }
     // A connection that lasted was a success: the backoff starts anew.
     this.#failures = socket.age >= STABLE_AFTER ? LOSS - 1 : Math.max(this.#failures, LOSS - 1);
     this.#closeCurrent();
     if (this.#attempting) this.#change({ status: "reconnecting" });
-    else this.#retry(null);
+    else this.#scheduleRetry(null);
   }
 
   #failed(error: unknown): void {
     if (!(error instanceof ApiError)) {
-      this.#retry(null);
+      this.#scheduleRetry(null);
       return;
     }
     const { status, message, retryAfter } = error;
@@ -213,12 +224,12 @@ export class LiveConnection {
     else if (status >= 400 && status < 500 && status !== 408 && status !== 429) this.#end("refused", message);
     else {
       if (retryAfter !== null) this.#notBefore = this.environment.clock.now() + retryAfter;
-      this.#retry(message);
+      this.#scheduleRetry(message);
     }
   }
 
   /** Schedules the next attempt: after what the server asked for, plus a random wait that grows with failures. */
-  #retry(message: string | null): void {
+  #scheduleRetry(message: string | null): void {
     this.#abandon();
     this.#failures += 1;
     const now = this.environment.clock.now();
@@ -240,9 +251,37 @@ export class LiveConnection {
     const frame = parseFrame(data);
     if (frame?.type === "events" && Array.isArray(frame.events)) {
       this.#change({ feed: merge(this.#state.feed, frame.events.filter(isChannelEvent), "live") });
+      if (frame.missed === true) this.#readMissed();
     } else if (frame?.type === "topics" && Array.isArray(frame.topics)) {
-      this.#change({ subscriptions: frame.topics as Subscription[] });
+      this.#takeTopics(frame.topics as Subscription[], Number(frame.version));
+    } else if (frame?.type === "error" && frame.code === "too_many_connections" && !this.#attempting) {
+      // It would take the place of another page, which would come back in turn.
+      this.#end("refused", String(frame.message));
     }
+  }
+
+  /** Frames may overtake each other and the answers of `watch`: older states never replace newer ones. */
+  #takeTopics(topics: Subscription[], version: number): void {
+    if (version < this.#topicsVersion) return;
+    this.#topicsVersion = version;
+    this.#change({ subscriptions: topics });
+  }
+
+  /** Reads the record for events that were left out of the frames; once for all of which that is said meanwhile. */
+  #readMissed(): void {
+    if (this.#missed !== "nothing") {
+      this.#missed = "more";
+      return;
+    }
+    this.#missed = "due";
+    const wait = this.environment.random() * MISSED_SPREAD;
+    this.#later(wait, () => void this.#catchUp());
+    this.#later(wait + MISSED_AGAIN_AFTER, () => {
+      void this.#catchUp();
+      const more = this.#missed === "more";
+      this.#missed = "nothing";
+      if (more) this.#readMissed();
+    });
   }
 
   /** Reads recorded events back to one that is known; the first time, the newest page. */
@@ -279,6 +318,8 @@ export class LiveConnection {
   #closeCurrent(): void {
     for (const cancel of this.#cancelTimers) cancel();
     this.#cancelTimers = [];
+    // After the next connection opened, the record is read anyway.
+    this.#missed = "nothing";
     this.#current?.close();
     this.#current = null;
   }

@@ -14,7 +14,7 @@ export function useLiveConnection(
     live.value = state;
   });
   const retry = (): void => {
-    connection.retry();
+    connection.retryNow();
   };
   useEventListener(window, "online", retry);
   useEventListener(window, "offline", () => {

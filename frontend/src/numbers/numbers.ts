@@ -46,10 +46,10 @@ export function addEvents(numbers: Numbers, events: readonly ChannelEvent[], now
 /**
  * Takes what was read from the record.
  *
- * The record is exact, but behind what arrives live. It is taken as it is only when it is `settled`: when nothing has
+ * The record is exact, but behind what arrives live. It is taken as it is only when it `isComplete`: when nothing has
  * arrived for longer than the record may be behind. Until then a number can only grow.
  */
-export function reconcile(numbers: Numbers, recorded: Recorded, settled: boolean, now: number): Numbers {
+export function reconcile(numbers: Numbers, recorded: Recorded, isComplete: boolean, now: number): Numbers {
   const ours = advanceTo(numbers, now);
   const theirs = emptyNumbers(now);
   const minutes = [...theirs.minutes];
@@ -57,7 +57,7 @@ export function reconcile(numbers: Numbers, recorded: Recorded, settled: boolean
     const index = MINUTES - 1 + (minuteOf(Date.parse(start)) - theirs.minute) / MINUTE;
     if (index in minutes) minutes[index] = total(counts);
   }
-  if (settled) return { ...ours, counts: recorded.counts, minutes };
+  if (isComplete) return { ...ours, counts: recorded.counts, minutes };
   const types = new Set([...Object.keys(ours.counts), ...Object.keys(recorded.counts)]);
   return {
     minute: ours.minute,

@@ -5,7 +5,7 @@ import type { FeedItem } from "../live/mergeEvents";
 import { addEvents, advanceTo, emptyNumbers, reconcile, type Numbers } from "./numbers";
 
 /** By then what arrived live is in every answer of the read routes: recording and the shared cache take up to 12 s. */
-const SETTLED_AFTER = 15_000;
+const COMPLETE_AFTER = 15_000;
 const READ_AT_LEAST_EVERY = 5 * 60_000;
 const CATCH_UP_AFTER = 2_000;
 const CLOCK = 5_000;
@@ -30,15 +30,15 @@ export function useNumbers(
     const asked = Date.now();
     try {
       const [counts, minutes] = await Promise.all([readCounts(login), readMinutelyCounts(login)]);
-      const settled = lastArrival < asked - SETTLED_AFTER;
-      numbers.value = reconcile(numbers.value, { counts, minutes }, settled, Date.now());
+      const isComplete = lastArrival < asked - COMPLETE_AFTER;
+      numbers.value = reconcile(numbers.value, { counts, minutes }, isComplete, Date.now());
       if (state.value !== "loading") rereads.value += 1;
       state.value = "read";
     } catch {
       // What is shown stays, and still moves with what arrives.
       if (state.value === "loading") state.value = "failed";
     }
-    if (!stopped) readAfter(lastArrival >= asked - SETTLED_AFTER ? SETTLED_AFTER : READ_AT_LEAST_EVERY);
+    if (!stopped) readAfter(lastArrival >= asked - COMPLETE_AFTER ? COMPLETE_AFTER : READ_AT_LEAST_EVERY);
   }
 
   function readAfter(ms: number): void {
@@ -58,7 +58,7 @@ export function useNumbers(
         numbers.value = addEvents(numbers.value, live, lastArrival);
       }
       // What came only from the record was missed while there was no connection: the record has counted it.
-      if (fresh.length > 0) readAfter(live.length > 0 ? SETTLED_AFTER + 1 : CATCH_UP_AFTER);
+      if (fresh.length > 0) readAfter(live.length > 0 ? COMPLETE_AFTER + 1 : CATCH_UP_AFTER);
     },
     { flush: "sync" },
   );

@@ -264,6 +264,7 @@ class StandIn:
             {
                 "channel": channel,
                 "topics": self.topics,
+                "topics_version": 1,
                 "ticket": secrets.token_hex(8),
                 "websocket_url": f"{self.url.replace('http', 'ws')}/socket",
                 "expires_at": "2030-01-01T00:00:00Z",

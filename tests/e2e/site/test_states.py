@@ -244,7 +244,7 @@ def watch_offline(visit: Visit) -> None:
 def watch_asked_to_wait(visit: Visit) -> None:
     visit.stand_in.failing["watch"] = 429
     page = visit.open("/watch/marlowe", signed_in=True)
-    expect(page.get_by_test_id("notice")).to_contain_text("asked to wait")
+    expect(page.get_by_test_id("notice")).to_contain_text("Fanfare tries again in")
 
 
 def watch_refused(visit: Visit) -> None:

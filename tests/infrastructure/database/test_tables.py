@@ -6,8 +6,10 @@ KEYS = {
     "Channels": ["streamer_id"],
     "Connections": ["streamer_id", "connection_id"],
     "Grants": ["streamer_id", "grantor_id"],
+    "Inboxes": ["inbox", "entry"],
     "Overlays": ["overlay_id"],
     "Tickets": ["ticket_hash"],
+    "Viewers": ["viewer_id", "entry"],
 }
 
 
@@ -19,14 +21,19 @@ def test_tables_are_paid_by_request_and_keyed(prod: Stage) -> None:
     } == KEYS
 
 
-def test_tickets_and_connections_expire(prod: Stage) -> None:
+def test_what_is_soon_out_of_date_expires(prod: Stage) -> None:
     expiring = {
         path: table["TimeToLiveSpecification"]
         for path, table in prod.of_type("AWS::DynamoDB::Table").items()
         if "TimeToLiveSpecification" in table
     }
     lifetime = {"AttributeName": "expires_at", "Enabled": True}
-    assert expiring == {"Connections": lifetime, "Tickets": lifetime}
+    assert expiring == {
+        "Connections": lifetime,
+        "Inboxes": lifetime,
+        "Tickets": lifetime,
+        "Viewers": lifetime,
+    }
 
 
 def test_the_webhooks_secret_is_generated_as_twitch_wants_it(prod: Stage) -> None:

@@ -2,11 +2,12 @@
 
 import pytest
 
+from lambdas.live.inboxes import LEASE_SECONDS
 from tests.infrastructure.template import Stage
 
 FEEDS = {"History/Feed": "recorder", "Live/Feed": "broadcaster"}
 # All queues, with who consumes them.
-QUEUES = {**FEEDS, "Live/Gather": "broadcaster", "Live/FanOut": "broadcaster"}
+QUEUES = {**FEEDS, "Live/FanOut": "broadcaster"}
 
 
 @pytest.mark.parametrize("feed", FEEDS)
@@ -21,9 +22,7 @@ def test_notifications_arrive_raw(prod: Stage, feed: str) -> None:
     assert subscription["RedrivePolicy"] == {"deadLetterTargetArn": f"{{{feed}/DeadLetters.Arn}}"}
 
 
-@pytest.mark.parametrize(
-    ("feed", "times"), [("History/Feed", 480), ("Live/Feed", 5), ("Live/Gather", 5), ("Live/FanOut", 5)]
-)
+@pytest.mark.parametrize(("feed", "times"), [("History/Feed", 480), ("Live/Feed", 10), ("Live/FanOut", 10)])
 def test_a_message_that_keeps_failing_becomes_a_dead_letter(prod: Stage, feed: str, times: int) -> None:
     queue = prod.resources[f"{feed}/Queue"].properties
     assert queue["RedrivePolicy"] == {
@@ -43,12 +42,18 @@ def test_a_database_may_be_away_for_a_day_before_an_event_is_given_up(prod: Stag
     assert queue["VisibilityTimeout"] * queue["RedrivePolicy"]["maxReceiveCount"] >= 24 * 3600
 
 
-@pytest.mark.parametrize(("feed", "job"), QUEUES.items())
+@pytest.mark.parametrize(("feed", "job"), FEEDS.items())
 def test_a_message_stays_invisible_for_six_times_what_the_function_may_take(
     prod: Stage, feed: str, job: str
 ) -> None:
     queue = prod.resources[f"{feed}/Queue"].properties
     assert queue["VisibilityTimeout"] == 6 * prod.function(job)["Timeout"]
+
+
+def test_whoever_serves_a_part_and_dies_is_replaced_when_its_lease_has_ended(prod: Stage) -> None:
+    timeout = prod.function("broadcaster")["Timeout"]
+    queue = prod.resources["Live/FanOut/Queue"].properties
+    assert timeout < LEASE_SECONDS < queue["VisibilityTimeout"] == 2 * timeout
 
 
 @pytest.mark.parametrize("feed", QUEUES)
@@ -96,21 +101,18 @@ def test_recording_gathers_events_for_a_second_and_broadcasting_does_not(prod: S
     assert "MaximumBatchingWindowInSeconds" not in broadcast
 
 
-def test_events_of_busy_channels_are_gathered_for_a_second_in_few_batches(prod: Stage) -> None:
-    """Each batch makes frames of its own."""
-    gather = _source(prod, "Live/Gather")
-    assert (gather["BatchSize"], gather["MaximumBatchingWindowInSeconds"]) == (200, 1)
-    assert gather["ScalingConfig"] == {"MaximumConcurrency": 2}
+def test_broadcasting_has_a_share_of_its_own_and_no_more(prod: Stage) -> None:
+    for feed in ("Live/Feed", "Live/FanOut"):
+        assert _source(prod, feed)["ScalingConfig"] == {"MaximumConcurrency": 100}
+    assert prod.function("broadcaster")["ReservedConcurrentExecutions"] == 200
 
 
-def test_each_chunk_of_an_audience_has_an_invocation_to_itself(prod: Stage) -> None:
+def test_each_part_of_an_audience_has_an_invocation_to_itself(prod: Stage) -> None:
     fan_out = _source(prod, "Live/FanOut")
     assert fan_out["BatchSize"] == 1
     assert "MaximumBatchingWindowInSeconds" not in fan_out
-    assert fan_out["ScalingConfig"] == {"MaximumConcurrency": 10}
 
 
-@pytest.mark.parametrize("queue", ["Live/Gather", "Live/FanOut"])
-def test_nobody_is_let_into_the_broadcasters_own_queues_but_by_their_role(prod: Stage, queue: str) -> None:
-    statements = prod.resources[f"{queue}/Queue/Policy"].properties["PolicyDocument"]["Statement"]
+def test_nobody_is_let_into_the_broadcasters_own_queue_but_by_its_role(prod: Stage) -> None:
+    statements = prod.resources["Live/FanOut/Queue/Policy"].properties["PolicyDocument"]["Statement"]
     assert all(statement["Effect"] == "Deny" for statement in statements)

@@ -38,12 +38,12 @@ def test_every_module_in_a_package_is_imported_from_the_handler(prod: Stage, job
 
 
 @pytest.mark.parametrize("job", ["watch", "reconciler", "notices"])
-def test_a_package_that_reads_the_topic_table_holds_it(prod: Stage, job: str) -> None:
+def test_a_package_that_reads_the_subscription_types_holds_them(prod: Stage, job: str) -> None:
     table = Path("lambdas", "subscription_types.json")
     assert (prod.package(job) / table).read_bytes() == (packaging.ROOT / table).read_bytes()
 
 
-def test_the_site_is_built_anew_when_the_topics_change() -> None:
+def test_the_site_is_built_anew_when_the_subscription_types_change() -> None:
     inputs = packaging.site_inputs(packaging.ROOT / "frontend")
     assert inputs["lambdas/subscription_types.json"] == packaging.SUBSCRIPTION_TYPES.read_bytes()
     assert "frontend/src/events/sentences.ts" in inputs

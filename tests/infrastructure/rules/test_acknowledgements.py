@@ -17,7 +17,7 @@ BASIC_EXECUTION = (
 )
 UPLOADER = "Custom::CDKBucketDeployment8693BB64968944B69AAFB0CC9EB8756C"
 ASSETS = "arn:aws:s3:::cdk-fanfprod-assets-<AWS::AccountId>-us-east-1"
-CONNECTIONS = "arn:aws:execute-api:us-east-1:<AWS::AccountId>:<LiveApi149456B6>/live/POST/@connections/*"
+CONNECTIONS = "arn:aws:execute-api:us-east-1:<AWS::AccountId>:<LiveApi149456B6>/live"
 
 PROD = {
     "Data/Database/Vpc": {"VPC7"},
@@ -36,7 +36,12 @@ PROD = {
     "App/Live/Api/$default-Route": {"APIG4"},
     "App/Live/Api/ping-Route": {"APIG4"},
     "App/Live/Stage": {"APIG1"},
-    "App/Live/BroadcasterRole": {f"IAM5[Resource::{CONNECTIONS}]"},
+    **{
+        f"App/Live/{function}Role": {
+            f"IAM5[Resource::{CONNECTIONS}/{method}/@connections/*]" for method in ("DELETE", "POST")
+        }
+        for function in ("Broadcaster", "Connection")
+    },
     **{f"App/{function}Role": {"IAM5[Resource::*]"} for function in IN_DATABASE_NETWORK},
     "App/History/ArchiverRole": {
         "IAM5[Resource::*]",
@@ -64,7 +69,10 @@ PROD = {
 }
 # Data that may be lost, and no firewall.
 DEV = {
-    **{f"Data/{table}": {"DDB3"} for table in ("Channels", "Connections", "Grants", "Tickets", "Overlays")},
+    **{
+        f"Data/{table}": {"DDB3"}
+        for table in ("Channels", "Connections", "Grants", "Tickets", "Overlays", "Inboxes", "Viewers")
+    },
     "Data/Database/Cluster": {"RDS10"},
     "App/Site/Distribution": {"CFR1", "CFR2", "CFR3", "CFR4"},
 }
@@ -107,6 +115,7 @@ def test_development_has_further_ones_because_it_may_lose_its_data(dev: Stage) -
         # Their ARNs name no Region, or the other stack.
         "App/History/ArchiverRole",
         "App/Live/BroadcasterRole",
+        "App/Live/ConnectionRole",
         f"App/{UPLOADER}",
     }
     assert {path: acknowledged[path] for path in DEV} == DEV

@@ -162,7 +162,7 @@ def test_what_a_stage_reserves_of_the_accounts_concurrency_is_known(prod: Stage)
         found.get("ReservedConcurrentExecutions", 0)
         for found in prod.of_type("AWS::Lambda::Function").values()
     ]
-    assert sum(reserved) == load({**CONTEXT, "stage": "prod"}).reserved_concurrency == 43
+    assert sum(reserved) == load({**CONTEXT, "stage": "prod"}).reserved_concurrency == 243
 
 
 def test_a_new_account_can_do_without_reserved_concurrency(tmp_path: Path) -> None:

@@ -58,11 +58,14 @@ ADDRESSES: dict[str, dict[str, object]] = {
         for function in ("Watch", "Reconciler")
     },
     # AWS's services are the emulator's, at one address, without TLS.
-    "Live/Broadcaster": {
-        "Environment.Variables.CONNECTIONS_ENDPOINT": (
-            f"https://{AWS_SOCKET}",
-            f"{EMULATOR}/_aws/execute-api/{{Live/Api}}/live",
-        ),
+    **{
+        f"Live/{function}": {
+            "Environment.Variables.CONNECTIONS_ENDPOINT": (
+                f"https://{AWS_SOCKET}",
+                f"{EMULATOR}/_aws/execute-api/{{Live/Api}}/live",
+            ),
+        }
+        for function in ("Broadcaster", "Connection")
     },
     "Identity/Site": {
         "CallbackURLs": ([f"{AWS_SITE}/callback"], [f"{LOCAL_SITE}/callback"]),
@@ -122,7 +125,12 @@ ADDRESSES["Subscriptions/Watch"]["Environment.Variables.WEBSOCKET_URL"] = (
 @pytest.fixture(scope="module")
 def in_aws(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     """The local stage as it would be in AWS: its own settings, and AWS's defaults for the rest."""
-    own = {"log_level": "DEBUG", "broadcast_concurrency": 2, "database": LOCAL_SETTINGS["database"]}
+    own = {
+        "log_level": "DEBUG",
+        "broadcast_concurrency": 2,
+        "fan_out_concurrency": 2,
+        "database": LOCAL_SETTINGS["database"],
+    }
     return synthesise(
         "local",
         tmp_path_factory.mktemp("in-aws"),
@@ -153,7 +161,7 @@ def test_local_and_prod_differ_further_in_these_settings_only(
         path, _, type_ = resource.rpartition(" ")
         if (resource, name) not in by_addresses and not re.search(r"Tags\b.*Stage", name):
             found.setdefault(f"{type_} {name}", set()).add(path)
-    tables = {"Channels", "Connections", "Grants", "Overlays", "Tickets"}
+    tables = {"Channels", "Connections", "Grants", "Inboxes", "Overlays", "Tickets", "Viewers"}
     network = (
         "ec2:AssignPrivateIpAddresses+ec2:CreateNetworkInterface+ec2:DeleteNetworkInterface"
         "+ec2:DescribeNetworkInterfaces+ec2:DescribeSubnets+ec2:UnassignPrivateIpAddresses"
@@ -175,10 +183,12 @@ def test_local_and_prod_differ_further_in_these_settings_only(
         "AWS::CloudFront::OriginAccessControl OriginAccessControlConfig.Name": {
             "Site/Distribution/Origin1/S3OriginAccessControl"
         },
-        # broadcast_concurrency
+        # broadcast_concurrency, fan_out_concurrency
         "AWS::Lambda::EventSourceMapping ScalingConfig.MaximumConcurrency": {
-            "Live/Broadcaster/SqsEventSource:…AppLiveFeedQueue"
+            "Live/Broadcaster/SqsEventSource:…AppLiveFeedQueue",
+            "Live/Broadcaster/SqsEventSource:…AppLiveFanOutQueue",
         },
+        "AWS::Lambda::Function ReservedConcurrentExecutions": {"Live/Broadcaster"},
         # retain_data
         "AWS::DynamoDB::Table DeletionPolicy": tables,
         "AWS::DynamoDB::Table DeletionProtectionEnabled": tables,

@@ -6,7 +6,7 @@ from tests.infrastructure.functions import CONSTRUCTS
 from tests.infrastructure.template import Stage
 
 SECRET = "arn:{Partition}:secretsmanager:{Region}:{AccountId}:secret:fanfare"
-POST_TO_CONNECTIONS = "arn:{Partition}:execute-api:{Region}:{AccountId}:{Live/Api}/live/POST/@connections/*"
+CONNECTIONS_API = "arn:{Partition}:execute-api:{Region}:{AccountId}:{Live/Api}/live"
 CONSUME = (
     "sqs:ChangeMessageVisibility",
     "sqs:DeleteMessage",
@@ -22,27 +22,39 @@ EXPORT = [
 GRANTS = {
     "Ingest/Webhook": ["secretsmanager:GetSecretValue on {WebhookSecret}", "sns:Publish on {Ingest/Events}"],
     "Live/Authorizer": ["dynamodb:DeleteItem on {Tickets.Arn}"],
-    "Live/Connection": ["dynamodb:DeleteItem on {Connections.Arn}", "dynamodb:PutItem on {Connections.Arn}"],
+    "Live/Connection": [
+        "dynamodb:DeleteItem on {Connections.Arn}",
+        "dynamodb:PutItem on {Connections.Arn}",
+        "dynamodb:DeleteItem on {Viewers.Arn}",
+        "dynamodb:PutItem on {Viewers.Arn}",
+        "dynamodb:Query on {Viewers.Arn}",
+        f"execute-api:ManageConnections on {CONNECTIONS_API}/DELETE/@connections/*",
+        f"execute-api:ManageConnections on {CONNECTIONS_API}/POST/@connections/*",
+    ],
     "Live/Broadcaster": [
         "dynamodb:BatchWriteItem on {Connections.Arn}",
         "dynamodb:Query on {Connections.Arn}",
-        f"execute-api:ManageConnections on {POST_TO_CONNECTIONS}",
+        "dynamodb:BatchWriteItem on {Inboxes.Arn}",
+        "dynamodb:DeleteItem on {Inboxes.Arn}",
+        "dynamodb:Query on {Inboxes.Arn}",
+        "dynamodb:UpdateItem on {Inboxes.Arn}",
+        f"execute-api:ManageConnections on {CONNECTIONS_API}/DELETE/@connections/*",
+        f"execute-api:ManageConnections on {CONNECTIONS_API}/POST/@connections/*",
         "sqs:SendMessage on {Live/FanOut/Queue.Arn}",
-        "sqs:SendMessage on {Live/Gather/Queue.Arn}",
-        *(
-            f"{action} on {{Live/{queue}/Queue.Arn}}"
-            for action in CONSUME
-            for queue in ("Feed", "Gather", "FanOut")
-        ),
+        *(f"{action} on {{Live/{queue}/Queue.Arn}}" for action in CONSUME for queue in ("Feed", "FanOut")),
     ],
     "Subscriptions/Watch": [
         "dynamodb:DeleteItem on {Channels.Arn}",
+        "dynamodb:GetItem on {Channels.Arn}",
         "dynamodb:Query on {Channels.Arn}/index/login",
         "dynamodb:UpdateItem on {Channels.Arn}",
         "dynamodb:Query on {Grants.Arn}",
         "dynamodb:UpdateItem on {Grants.Arn}",
         "dynamodb:GetItem on {Overlays.Arn}",
         "dynamodb:PutItem on {Tickets.Arn}",
+        "dynamodb:DeleteItem on {Viewers.Arn}",
+        "dynamodb:PutItem on {Viewers.Arn}",
+        "dynamodb:Query on {Viewers.Arn}",
         "sqs:SendMessage on {Live/Feed/Queue.Arn}",
         f"secretsmanager:GetSecretValue on {SECRET}/local/twitch-??????",
         "secretsmanager:GetSecretValue on {WebhookSecret}",

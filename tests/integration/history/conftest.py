@@ -40,7 +40,7 @@ def server() -> Iterator[postgres.Postgres]:
     # Archiving waits for every transaction that writes: there are none but the tests' own.
     with (
         tempfile.TemporaryDirectory(prefix="fanfare-postgres-") as directory,
-        postgres.running(Path(directory), durable=False, settings={"autovacuum": "off"}) as running,
+        postgres.run_blocking(Path(directory), durable=False, settings={"autovacuum": "off"}) as running,
     ):
         yield running
 

@@ -13,6 +13,7 @@ from lambdas.common.event import Event
 from lambdas.common.settings import SettingsError
 from lambdas.history.database import Connection, DatabaseSettings
 from lambdas.history.migrations import migration_files
+from tests.infrastructure.functions import DATABASE_FUNCTIONS
 
 LoadHandler = Callable[[str], ModuleType]
 MakeEvents = Callable[..., list[Event]]
@@ -183,7 +184,7 @@ class TestMigrator:
         assert answer == {"batchItemFailures": []}
 
 
-@pytest.mark.parametrize("name", ["recorder", "query", "archiver", "migrator", "postmigrator"])
+@pytest.mark.parametrize("name", DATABASE_FUNCTIONS)
 class TestSettings:
     def test_a_function_without_its_settings_does_not_start(
         self, load_handler: LoadHandler, monkeypatch: pytest.MonkeyPatch, name: str

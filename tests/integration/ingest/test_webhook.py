@@ -2,19 +2,22 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lambdas.common.event import Event
 from lambdas.ingest.eventsub_signature import sign
 from tests.integration.functions import Function, aws_variables, load
 
 SECRET = "a webhook secret for tests"
-NOTIFICATION = {
+NOTIFICATION: dict[str, dict[str, Any]] = {
     "subscription": {"type": "channel.raid", "condition": {"to_broadcaster_user_id": "1337"}},
     "event": {
         "from_broadcaster_user_id": "1234",
@@ -24,8 +27,14 @@ NOTIFICATION = {
         "viewers": 120,
     },
 }
+# Every character, lone surrogates included, and often those that are a trouble to somebody.
+ANYTHING = st.characters(exclude_categories=[]) | st.sampled_from(
+    '\0\x1f\x7f\ud800\udc00\ufffe\uffff\U0001ffff"\\яё😀'
+)
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+REFUSED_BY_SNS = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 VERIFICATION = "webhook_callback_verification"
-REVOCATION = {
+REVOCATION: dict[str, dict[str, Any]] = {
     "subscription": {
         "id": "s",
         "status": "user_removed",
@@ -43,7 +52,7 @@ class Cloud:
         self.secrets = boto3.client("secretsmanager")
         self.topic = self.sns.create_topic(Name="events")["TopicArn"]
         self.secret = self.secrets.create_secret(Name="webhook", SecretString=SECRET)["ARN"]
-        self._queues = {name: self._subscribe(name) for name in ("notification", "revocation", VERIFICATION)}
+        self.queues = {name: self._subscribe(name) for name in ("notification", "revocation", VERIFICATION)}
 
     def _subscribe(self, message_type: str) -> str:
         url = self.sqs.create_queue(QueueName=message_type)["QueueUrl"]
@@ -62,7 +71,7 @@ class Cloud:
     def received(self, message_type: str = "notification") -> list[dict[str, Any]]:
         """The messages that were published, as the queue's consumer sees them."""
         answer = self.sqs.receive_message(
-            QueueUrl=self._queues[message_type], MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+            QueueUrl=self.queues[message_type], MaxNumberOfMessages=10, MessageAttributeNames=["All"]
         )
         return [dict(message) for message in answer.get("Messages", [])]
 
@@ -199,6 +208,24 @@ def test_a_redelivery_is_accepted_and_keeps_its_id(cloud: Cloud, webhook: Functi
     assert [Event.from_json(message["Body"]).id for message in cloud.received()] == ["an-id"] * 2
 
 
+def with_title(title: Any) -> dict[str, Any]:
+    """A notification with this in its payload; a string stands in it as it would in UTF-8."""
+    text = json.dumps({**NOTIFICATION, "event": {**NOTIFICATION["event"], "title": "?"}})
+    return request(
+        text.replace('"?"', title if isinstance(title, Nested) else json.dumps(title, ensure_ascii=False))
+    )
+
+
+class Nested(str):
+    """JSON that is made by hand, since Python cannot write what is nested so deeply."""
+
+    __slots__ = ()
+
+
+def nested(depth: int) -> Nested:
+    return Nested("[" * depth + "]" * depth)
+
+
 def without(delivery: dict[str, Any], header: str) -> dict[str, Any]:
     return {**delivery, "headers": {k: v for k, v in delivery["headers"].items() if k != header}}
 
@@ -212,8 +239,28 @@ def without(delivery: dict[str, Any], header: str) -> dict[str, Any]:
         (lambda: {"headers": {}, "isBase64Encoded": False}, 403, "missing_header"),
         (lambda: request(NOTIFICATION, age=605), 403, "stale"),
         (lambda: request(NOTIFICATION, age=-700), 403, "stale"),
-        (lambda: request("x" * (256 * 1024 + 1)), 413, "too_large"),
+        (lambda: request("x" * (1024 * 1024 + 1)), 413, "too_large"),
+        (lambda: with_title("x" * 256 * 1024), 413, "too_large"),
+        (lambda: with_title("я" * 128 * 1024), 413, "too_large"),
+        (
+            lambda: request(
+                {**REVOCATION, "subscription": {**REVOCATION["subscription"], "why": "x" * 262_144}},
+                "revocation",
+            ),
+            413,
+            "too_large",
+        ),
         (lambda: request("{"), 400, "unparsable"),
+        (lambda: with_title(nested(986)), 400, "unparsable"),
+        (lambda: with_title(nested(100_000)), 400, "unparsable"),
+        (
+            lambda: request(
+                NOTIFICATION | {"subscription": {**NOTIFICATION["subscription"], "type": "\ud800"}}
+            ),
+            400,
+            "unparsable",
+        ),
+        (lambda: request({"challenge": "\ud800"}, VERIFICATION), 400, "unparsable"),
         (lambda: request(REVOCATION), 400, "unparsable"),
         (lambda: request(NOTIFICATION, "surprise"), 400, "unknown_type"),
         (lambda: without(request(NOTIFICATION), "twitch-eventsub-message-type"), 400, "unknown_type"),
@@ -244,10 +291,69 @@ def test_what_is_refused_is_logged_counted_and_not_published(
 
 
 def test_the_largest_body_is_accepted(cloud: Cloud, webhook: Function) -> None:
-    padding = 256 * 1024 - len(json.dumps({**NOTIFICATION, "padding": ""}))
+    padding = 1024 * 1024 - len(json.dumps({**NOTIFICATION, "padding": ""}))
     delivery = request({**NOTIFICATION, "padding": "x" * padding})
-    assert len(delivery["body"]) == 256 * 1024
+    assert len(delivery["body"]) == 1024 * 1024
     assert webhook(delivery) == {"statusCode": 204}
+
+
+def test_a_large_payload_of_another_script_is_measured_in_the_bytes_that_are_sent(
+    cloud: Cloud, webhook: Function
+) -> None:
+    """In ASCII it would be three times as large, and SNS refuse it."""
+    title = "я" * 60_000
+    assert webhook(with_title(title)) == {"statusCode": 204}
+    (message,) = cloud.received()
+    assert len(message["Body"].encode()) < 2 * len(title) + 1_000
+    assert Event.from_json(message["Body"]).payload["title"] == title
+
+
+def test_the_largest_message_is_published_and_a_byte_more_refused(cloud: Cloud, webhook: Function) -> None:
+    assert webhook(with_title("")) == {"statusCode": 204}
+    (message,) = cloud.received()
+    attributes = sum(
+        len(name) + len("String") + len(value["StringValue"])
+        for name, value in message["MessageAttributes"].items()
+    )
+    room = 256 * 1024 - len(message["Body"]) - attributes
+    assert webhook(with_title("x" * room)) == {"statusCode": 204}
+    assert webhook(with_title("x" * (room + 1)))["statusCode"] == 413
+
+
+def test_a_challenge_is_answered_even_if_its_subscription_is_too_large(
+    cloud: Cloud, webhook: Function
+) -> None:
+    content = {"challenge": "kappa", "subscription": {**REVOCATION["subscription"], "why": "x" * 262_144}}
+    assert webhook(request(content, VERIFICATION))["statusCode"] == 200
+    assert cloud.received(VERIFICATION) == []
+
+
+@pytest.mark.parametrize("depth", [1, 50, 98])
+def test_what_is_nested_less_is_published(cloud: Cloud, webhook: Function, depth: int) -> None:
+    assert webhook(with_title(nested(depth))) == {"statusCode": 204}
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(title=st.text(ANYTHING), event_type=st.text(ANYTHING))
+def test_no_text_is_answered_with_a_5xx_and_what_is_taken_arrives(
+    cloud: Cloud, webhook: Function, title: str, event_type: str
+) -> None:
+    # Two halves that stand side by side are one character once they are JSON.
+    title = json.loads(json.dumps(title))
+    content = {
+        "subscription": {**NOTIFICATION["subscription"], "type": event_type},
+        "event": {**NOTIFICATION["event"], "title": title, title: 1},
+    }
+    if webhook(request(content)) == {"statusCode": 204}:
+        (message,) = cloud.received()
+        cloud.sqs.delete_message(
+            QueueUrl=cloud.queues["notification"], ReceiptHandle=message["ReceiptHandle"]
+        )
+        assert not REFUSED_BY_SNS.search(message["Body"])
+        payload = Event.from_json(message["Body"]).payload
+        assert (payload, payload["title"]) == (content["event"], title)
+    else:
+        assert not event_type.isprintable() or not event_type
 
 
 def test_if_publishing_fails_twitch_is_asked_to_send_again(cloud: Cloud, webhook: Function) -> None:

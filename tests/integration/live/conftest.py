@@ -1,4 +1,4 @@
-"""The two tables of the live capability (moto), as the app makes them, and a stand-in for @connections."""
+"""The tables and queues of the live capability (moto), as the app makes them; a stand-in for @connections."""
 
 import json
 import threading
@@ -16,7 +16,13 @@ from tests.integration.functions import aws_variables
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-TICKETS, CONNECTIONS = "tickets", "connections"
+TICKETS, CONNECTIONS, INBOXES, VIEWERS = "tickets", "connections", "inboxes", "viewers"
+TABLES = {
+    TICKETS: ["ticket_hash"],
+    CONNECTIONS: ["streamer_id", "connection_id"],
+    INBOXES: ["inbox", "entry"],
+    VIEWERS: ["viewer_id", "entry"],
+}
 
 
 @pytest.fixture
@@ -24,7 +30,7 @@ def dynamodb(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> "DynamoDBCli
     for variable, value in aws_variables(aws_endpoint).items():
         monkeypatch.setenv(variable, value)
     client = boto3.client("dynamodb")
-    for table, keys in ((TICKETS, ["ticket_hash"]), (CONNECTIONS, ["streamer_id", "connection_id"])):
+    for table, keys in TABLES.items():
         client.create_table(
             TableName=table,
             BillingMode="PAY_PER_REQUEST",
@@ -44,24 +50,36 @@ def registry(dynamodb: "DynamoDBClient") -> Client:
 
 
 class Queues:
-    """The queues by which the broadcaster calls itself."""
+    """The broadcaster's queues, and its records as Lambda passes them."""
 
     def __init__(self) -> None:
-        self._sqs = boto3.client("sqs")
+        self.sqs = boto3.client("sqs")
         self.urls = {
-            name: self._sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("gather", "fan-out")
+            name: self.sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("broadcast", "fan-out")
         }
 
-    def take(self, name: str) -> list[str]:
-        """All messages of a queue, which is empty afterwards."""
-        taken: list[str] = []
-        while messages := self._sqs.receive_message(QueueUrl=self.urls[name], MaxNumberOfMessages=10).get(
-            "Messages"
-        ):
-            for message in messages:
-                taken.append(message["Body"])
-                self._sqs.delete_message(QueueUrl=self.urls[name], ReceiptHandle=message["ReceiptHandle"])
-        return taken
+    def receive(self, name: str) -> list[dict[str, Any]]:
+        """Receive what is visible in a queue now."""
+        records = []
+        while messages := self.sqs.receive_message(
+            QueueUrl=self.urls[name], MaxNumberOfMessages=10, AttributeNames=["ApproximateReceiveCount"]
+        ).get("Messages"):
+            records += [
+                {
+                    "messageId": message["MessageId"],
+                    "receiptHandle": message["ReceiptHandle"],
+                    "body": message["Body"],
+                    "attributes": message["Attributes"],
+                    "eventSourceARN": f"arn:aws:sqs:eu-central-1:123456789012:{name}",
+                }
+                for message in messages
+            ]
+        return records
+
+    def delete(self, record: dict[str, Any]) -> None:
+        """Delete a message, as Lambda does with those that did not fail."""
+        name = record["eventSourceARN"].rpartition(":")[2]
+        self.sqs.delete_message(QueueUrl=self.urls[name], ReceiptHandle=record["receiptHandle"])
 
 
 @pytest.fixture
@@ -79,6 +97,7 @@ class ConnectionsApi:
         self.statuses: dict[str, int] = {}
         self.posted: dict[str, list[dict[str, Any]]] = {}
         self.attempts: list[str] = []
+        self.closed: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
@@ -105,7 +124,15 @@ class ConnectionsApi:
                 prefix, _, connection_id = unquote(self.path).rpartition("/")
                 assert prefix == "/live/@connections"
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                status = api.answer(connection_id, body)
+                self._answer(api.answer(connection_id, body))
+
+            def do_DELETE(self) -> None:
+                connection_id = unquote(self.path).rpartition("/")[2]
+                api.closed.append(connection_id)
+                api.statuses[connection_id] = 410
+                self._answer(204)
+
+            def _answer(self, status: int) -> None:
                 self.send_response(status)
                 self.send_header("Content-Length", "0")
                 if status in ERRORS:

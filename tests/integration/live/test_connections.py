@@ -1,11 +1,16 @@
 """The registry of connections: by channel, with an expiry, in pages (DynamoDB by moto)."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
 
 from lambdas.common import connections
 from lambdas.common.aws import Client
 from lambdas.common.connections import Connection
 from tests.integration.live.conftest import CONNECTIONS
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -40,7 +45,7 @@ def test_a_channel_has_its_own_connections_only(registry: Client) -> None:
 def test_a_connection_says_when_it_was_renewed(registry: Client) -> None:
     put(registry, "a")
     assert connections.read(registry, CONNECTIONS, "1337", NOW, limit=1) == (
-        [Connection("a", int(NOW.timestamp()))],
+        [Connection("a", int(NOW.timestamp()), "e8b7be43#a")],
         "",
     )
 
@@ -70,7 +75,26 @@ def test_pages_begin_where_the_page_before_ended(registry: Client) -> None:
     while not pages or after:
         found, after = connections.read(registry, CONNECTIONS, "1337", NOW, after=after, limit=2)
         pages.append("".join(connection.id for connection in found))
-    assert pages == ["ab", "cd", "e"]
+    assert pages == ["cb", "da", "e"], "in the order of the hashes"
+
+
+def test_a_range_of_places_has_the_connections_in_it(registry: Client) -> None:
+    for name in "abcde":
+        put(registry, name)
+    read = partial(connections.read, registry, CONNECTIONS, "1337", NOW, limit=10)
+    (below, _), (above, _) = read(until="80000000"), read(after="80000000")
+    assert [connection.id for connection in [*below, *above]] == ["c", "b", "d", "a", "e"]
+    assert all(connection.place < "80000000" for connection in below)
+    assert all(connection.place > "80000000" for connection in above)
+
+
+def test_connections_that_the_version_before_has_stored_are_read(
+    registry: Client, dynamodb: "DynamoDBClient"
+) -> None:
+    key = {"streamer_id": {"S": "1337"}, "connection_id": {"S": "L0SM9cOFvHcCIhw="}}
+    expires_at = str(int(NOW.timestamp()) + 60)
+    dynamodb.put_item(TableName=CONNECTIONS, Item={**key, "expires_at": {"N": expires_at}})
+    assert ids(registry) == ["L0SM9cOFvHcCIhw="]
 
 
 def test_who_stays_is_read_once_while_others_come_and_go(registry: Client) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from lambdas.common import connections, tickets
 from lambdas.common.aws import AwsError, Client
+from lambdas.live.connection_limits import TOO_MANY_CONNECTIONS
 from tests.integration.functions import Function, load
-from tests.integration.live.conftest import CONNECTIONS, TICKETS
+from tests.integration.live.conftest import CONNECTIONS, TICKETS, VIEWERS, ConnectionsApi
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -27,9 +28,21 @@ def authorizer(
 
 @pytest.fixture
 def connection(
-    dynamodb: "DynamoDBClient", monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    dynamodb: "DynamoDBClient",
+    connections_api: ConnectionsApi,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Function:
-    return load(monkeypatch, capsys, "lambdas.handlers.connection", CONNECTIONS_TABLE=CONNECTIONS)
+    return load(
+        monkeypatch,
+        capsys,
+        "lambdas.handlers.connection",
+        CONNECTIONS_TABLE=CONNECTIONS,
+        CONNECTIONS_ENDPOINT=connections_api.endpoint,
+        VIEWERS_TABLE=VIEWERS,
+        CONNECTIONS_PER_VIEWER="3",
+        CONNECTIONS_PER_CHANNEL="2",
+    )
 
 
 def handshake(ticket: str) -> dict[str, Any]:
@@ -42,13 +55,13 @@ def effect(answer: dict[str, Any]) -> str:
     return str(statement["Effect"])
 
 
-def event(event_type: str, route: str, body: str = "") -> dict[str, Any]:
+def event(event_type: str, route: str, body: str = "", connection_id: str = "connection-1") -> dict[str, Any]:
     """What API Gateway sends for a connection that was let in with CLAIM."""
     authorizer = {**CLAIM, "principalId": "viewer-1"}
     context = {
         "eventType": event_type,
         "routeKey": route,
-        "connectionId": "connection-1",
+        "connectionId": connection_id,
         "authorizer": authorizer,
     }
     return {"requestContext": context, "body": body, "isBase64Encoded": False}
@@ -90,6 +103,37 @@ def test_connect_stores_the_connection_and_disconnect_removes_it(
     assert open_connections() == ["connection-1"]
     assert connection(event("DISCONNECT", "$disconnect")) == {"statusCode": 200}
     assert open_connections() == []
+
+
+def test_the_oldest_connection_gives_way_to_one_too_many_and_is_told_why(
+    connections_api: ConnectionsApi, connection: Function
+) -> None:
+    for name in ("first", "second", "third"):
+        assert connection(event("CONNECT", "$connect", connection_id=name)) == {"statusCode": 200}
+    assert sorted(open_connections()) == ["second", "third"]
+    assert connections_api.posted == {"first": [TOO_MANY_CONNECTIONS]}
+    assert connections_api.closed == ["first"]
+
+
+def test_a_connection_that_cannot_be_told_gives_way_all_the_same(
+    connections_api: ConnectionsApi, connection: Function
+) -> None:
+    connections_api.statuses = {"first": 429}
+    for name in ("first", "second", "third"):
+        assert connection(event("CONNECT", "$connect", connection_id=name)) == {"statusCode": 200}
+    assert sorted(open_connections()) == ["second", "third"]
+    assert connections_api.closed == ["first"]
+
+
+def test_a_connection_that_was_closed_leaves_room(
+    connections_api: ConnectionsApi, connection: Function
+) -> None:
+    for name in ("first", "second"):
+        connection(event("CONNECT", "$connect", connection_id=name))
+    connection(event("DISCONNECT", "$disconnect", connection_id="first"))
+    connection(event("CONNECT", "$connect", connection_id="third"))
+    assert sorted(open_connections()) == ["second", "third"]
+    assert connections_api.attempts == connections_api.closed == []
 
 
 def test_a_ping_is_answered_and_renews_the_connection(

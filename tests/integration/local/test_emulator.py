@@ -1,6 +1,6 @@
-"""What the launcher adds to the emulator, through the emulator's own front door.
+"""The launcher's additions to the emulator, tested through AWS's APIs.
 
-These fail when a new version of the emulator no longer takes what the launcher registers.
+These tests fail when an addition does not work with a new version of the emulator.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ def client(endpoint: str, service: str, **credentials: str) -> Any:
 
 
 class Stack:
-    """A stack whose template can be deployed again and again."""
+    """A CloudFormation stack that can be deployed several times."""
 
     def __init__(self, endpoint: str, name: str) -> None:
         self._api = client(endpoint, "cloudformation")
@@ -88,7 +88,7 @@ class Stack:
 
 
 def archive(endpoint: str, **files: str) -> str:
-    """Put a zip archive where the CDK command line would; return its key."""
+    """Put a zip archive into a bucket, as the CDK command line does; return its key."""
     s3 = client(endpoint, "s3")
     s3.create_bucket(Bucket=ARCHIVES)
     content = io.BytesIO()
@@ -113,7 +113,7 @@ def deployment(*keys: str, **properties: Any) -> dict[str, Any]:
     }
 
 
-def test_a_secrets_ref_is_its_arn_and_its_password_follows_the_template(endpoint: str) -> None:
+def test_a_secrets_ref_is_its_arn_and_its_password_has_no_punctuation(endpoint: str) -> None:
     generate = {"PasswordLength": 64, "ExcludePunctuation": True}
     secret = {"Type": "AWS::SecretsManager::Secret", "Properties": {"GenerateSecretString": generate}}
     stack = Stack(endpoint, "secret")
@@ -123,9 +123,9 @@ def test_a_secrets_ref_is_its_arn_and_its_password_follows_the_template(endpoint
     value = manager.get_secret_value(SecretId=outputs["Ref"])["SecretString"]
     assert (len(value), value.isalnum()) == (64, True)
 
-    secret["Properties"] = {**secret["Properties"], "Description": "what for"}  # type: ignore[dict-item]
+    secret["Properties"] = {**secret["Properties"], "Description": "a description"}  # type: ignore[dict-item]
     assert stack.deploy({"Secret": secret}, Ref={"Ref": "Secret"})["Ref"] == outputs["Ref"]
-    assert manager.describe_secret(SecretId=outputs["Ref"])["Description"] == "what for"
+    assert manager.describe_secret(SecretId=outputs["Ref"])["Description"] == "a description"
     assert manager.get_secret_value(SecretId=outputs["Ref"])["SecretString"] == value
 
     stack.delete()
@@ -234,7 +234,7 @@ def test_a_bucket_deployment_copies_replaces_markers_and_prunes(endpoint: str) -
     newer = archive(endpoint, **{"index.html": "<title>new", "assets/new.js": "walk()"})
     stack.deploy({**BUCKET, "Files": deployment(newer, Exclude=["assets/*"])})
     keys = [found["Key"] for found in s3.list_objects_v2(Bucket=bucket)["Contents"]]
-    assert keys == ["assets/app.js", "index.html"], "pruned, except what the filter leaves alone"
+    assert keys == ["assets/app.js", "index.html"], "old.txt is pruned, excluded files are kept"
     assert s3.get_object(Bucket=bucket, Key="index.html")["Body"].read() == b"<title>new"
 
     stack.delete()
@@ -355,10 +355,10 @@ def test_functions_with_the_same_package_share_one_copy_of_it(endpoint: str, sta
         assert json.load(answer["Payload"]) == name
     folders = {path.resolve() for path in (state / "tmp").glob("*/code")}
     assert len(folders) == 1
-    assert not folders.pop().is_relative_to(state), "it is not unpacked, and deleted, in every run"
+    assert not folders.pop().is_relative_to(state), "it is kept for the next run"
 
 
-def test_functions_find_boto3_and_nothing_of_ours(endpoint: str) -> None:
+def test_functions_can_import_boto3_but_not_the_packages_of_this_project(endpoint: str) -> None:
     packages = {path.name for path in Path(emulator.VENV).glob("lib/*/site-packages/*")}
     assert {"boto3", "ministack"} <= packages
     assert packages.isdisjoint({"aws_lambda_powertools", "psycopg", "pydantic", "aws_cdk"})

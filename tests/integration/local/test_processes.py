@@ -1,4 +1,4 @@
-"""Children end with their block, together with whatever they started, and say why when they fail."""
+"""Child processes end with their block, with all that they started; failures have a reason."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from local.readiness import until_answers
 from tests.process_table import descendants, processes, until_gone
 
 SHELL = ["/bin/sh", "-c"]
-# A shell whose child is in a session, and a process group, of its own. It tells both process ids.
+# A shell whose child has a session and a process group of its own. It prints both process ids.
 _GRANDCHILD = "import os, time; os.setsid(); print(os.getppid(), os.getpid(), flush=True); time.sleep(600)"
 FAMILY = f'{sys.executable} -c "{_GRANDCHILD}"; true'
 
@@ -34,14 +34,14 @@ async def _family(log: Path) -> set[int]:
     return {child, grandchild}
 
 
-async def test_a_childs_children_end_with_it(tmp_path: Path) -> None:
+async def test_the_children_of_a_child_end_with_it(tmp_path: Path) -> None:
     log = tmp_path / "log"
     async with running("a shell", [*SHELL, FAMILY], log=log, cwd=tmp_path):
         family = await _family(log)
     until_gone(family)
 
 
-async def test_a_child_that_ends_takes_its_children_along(tmp_path: Path) -> None:
+async def test_when_a_child_ends_its_children_are_ended(tmp_path: Path) -> None:
     log = tmp_path / "log"
     async with running("a shell", [*SHELL, "sleep 600 & echo $!; exit 7"], log=log, cwd=tmp_path) as process:
         assert await process.wait() == 7
@@ -72,7 +72,7 @@ asyncio.run(main())
     assert not any(path.exists() for path in kept)
 
 
-async def test_what_a_killed_run_left_is_waited_for(tmp_path: Path) -> None:
+async def test_a_start_waits_for_processes_of_a_killed_run(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     async with running("a shell", [*SHELL, "exec sleep 600"], log=log, cwd=tmp_path):
         with pytest.raises(LocalCloudError, match="still run"):
@@ -109,19 +109,19 @@ async def test_a_cancelled_block_ends_its_child(tmp_path: Path) -> None:
     until_gone([child])
 
 
-async def test_waiting_for_a_server_that_ends_tells_its_last_words(tmp_path: Path) -> None:
+async def test_waiting_for_a_server_that_ends_shows_the_end_of_its_log(tmp_path: Path) -> None:
     command = [*SHELL, "echo the disk is full; exit 3"]
     async with running("The server", command, log=tmp_path / "log", cwd=tmp_path) as process:
         with pytest.raises(LocalCloudError, match=r"(?s)The server ended with exit code 3.*the disk is full"):
             await until_answers("http://127.0.0.1:9/", seconds=60, by=process)
 
 
-async def test_waiting_for_a_silent_server_ends_in_time(tmp_path: Path) -> None:
+async def test_waiting_for_a_server_has_a_time_limit(tmp_path: Path) -> None:
     with pytest.raises(LocalCloudError, match=r"did not answer within 0\.3 s"):
         await until_answers("http://127.0.0.1:9/", seconds=0.3)
 
 
-async def test_a_server_has_answered_when_it_says_2xx(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_a_server_is_ready_when_it_answers_2xx(tmp_path: Path, unused_tcp_port: int) -> None:
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(unused_tcp_port)]
     async with running("The server", command, log=tmp_path / "log", cwd=tmp_path) as process:
         await until_answers(f"http://127.0.0.1:{unused_tcp_port}/", seconds=120, by=process)

@@ -1,4 +1,4 @@
-"""`python -m local run` that cannot finish: it says why, and leaves nothing running."""
+"""`python -m local run` when it fails or is stopped: it says why, and no process is left."""
 
 import asyncio
 import fcntl
@@ -27,7 +27,7 @@ VARIABLES = ("FANFARE_PORT", "FANFARE_TWITCH_PORT", "FANFARE_DATABASE_PORT")
 
 @dataclass(frozen=True)
 class Run:
-    """How a local cloud is started here: with a state folder, ports and a PATH of its own."""
+    """A local cloud with its own state folder, ports and PATH."""
 
     state: Path
     tools: Path
@@ -53,7 +53,7 @@ class Run:
         )
 
     async def begin(self) -> asyncio.subprocess.Process:
-        """Start, and come as far as the servers: what deploys to them hangs."""
+        """Start until the servers run; the deployment hangs."""
         self.node("exec sleep 600")
         process = await asyncio.create_subprocess_exec(
             *self.command, cwd=ROOT, env=self.environment, stdout=asyncio.subprocess.PIPE
@@ -72,7 +72,7 @@ class Run:
         return f"postgresql://fanfare:{password}@{HOST}:{self.ports['FANFARE_DATABASE_PORT']}/fanfare"
 
     def node(self, script: str) -> None:
-        """Put a `node` of our own before the real one; it still tells a version."""
+        """Put a script before the real `node` in PATH; `node --version` works."""
         file = self.tools / "node"
         file.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo v22.0.0 && exit\n{script}\n')
         file.chmod(0o755)
@@ -97,7 +97,7 @@ def run(tmp_path: Path) -> Run:
 def test_a_step_that_fails_stops_everything(run: Run) -> None:
     run.node("echo the disk is full >&2; exit 3")
     (run.state).mkdir()
-    (run.state / "endpoints.json").write_text("{}")  # of a run that was killed
+    (run.state / "endpoints.json").write_text("{}")  # left by a killed run
     result = run.finish()
     assert result.returncode == 1
     assert "The CDK app could not be synthesised" in result.stderr
@@ -117,7 +117,7 @@ async def test_a_signal_while_it_starts_stops_everything(run: Run, number: signa
     run.assert_nothing_is_left()
 
 
-async def test_servers_that_hang_are_stopped_too(run: Run) -> None:
+async def test_servers_that_hang_are_stopped(run: Run) -> None:
     process = await run.begin()
     everything = descendants(process.pid)
     for pid in everything:
@@ -128,7 +128,7 @@ async def test_servers_that_hang_are_stopped_too(run: Run) -> None:
     run.assert_nothing_is_left()
 
 
-async def test_after_a_runner_was_killed_the_next_one_starts_with_what_was_recorded(run: Run) -> None:
+async def test_after_a_killed_run_the_next_one_has_what_was_recorded(run: Run) -> None:
     process = await run.begin()
     everything = descendants(process.pid)
     with psycopg.connect(run.database) as connection:
@@ -145,7 +145,7 @@ async def test_after_a_runner_was_killed_the_next_one_starts_with_what_was_recor
     run.assert_nothing_is_left()
 
 
-async def test_no_secret_stands_on_a_command_line(
+async def test_no_command_line_contains_a_secret(
     tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
     ports = Ports(*(unused_tcp_port_factory() for _ in VARIABLES))
@@ -158,7 +158,7 @@ async def test_no_secret_stands_on_a_command_line(
             assert answer.status == 200
 
 
-def test_a_second_run_leaves_the_first_ones_state_alone(run: Run) -> None:
+def test_a_second_run_does_not_change_the_state_of_the_first(run: Run) -> None:
     run.state.mkdir()
     (run.state / "endpoints.json").write_text("the first one's")
     with (run.state / "lock").open("w") as lock:

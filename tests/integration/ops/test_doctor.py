@@ -99,7 +99,7 @@ def test_a_good_account_passes(doctor: Callable[..., Doctor], capsys: pytest.Cap
     failures, output = findings(doctor(), capsys)
     assert failures == 0, output
     assert len(output.splitlines()) == 13
-    assert "1000 at once; with the stage's 43 more, 957 stay unreserved" in output
+    assert "1000 at once; with the stage's 243 more, 757 stay unreserved" in output
     assert "/oauth2/idpresponse" in output
 
 
@@ -125,10 +125,10 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
         "concurrent functions",
         {
             "GetAccountSettings": {
-                "AccountLimit": {"ConcurrentExecutions": 142, "UnreservedConcurrentExecutions": 142}
+                "AccountLimit": {"ConcurrentExecutions": 342, "UnreservedConcurrentExecutions": 342}
             }
         },
-        "reserves 43 more, and 100 must stay unreserved.* L-B99A9384 .*`reserve_concurrency` to false",
+        "reserves 243 more, and 100 must stay unreserved.* L-B99A9384 .*`reserve_concurrency` to false",
     ),
     ("API requests", {"GetAccount": {"throttleSettings": {"rateLimit": 500.0}}}, "L-8A5B8E43"),
     (
@@ -214,9 +214,9 @@ def test_what_the_stage_has_reserved_already_is_not_counted_twice(
 ) -> None:
     deployed = {
         "GetAccountSettings": {
-            "AccountLimit": {"ConcurrentExecutions": 143, "UnreservedConcurrentExecutions": 103}
+            "AccountLimit": {"ConcurrentExecutions": 343, "UnreservedConcurrentExecutions": 143}
         },
-        "GetFunctionConcurrency": {"ReservedConcurrentExecutions": 10},
+        "GetFunctionConcurrency": {"ReservedConcurrentExecutions": 40},
     }
     assert findings(doctor(**deployed), capsys)[0] == 0
 

@@ -17,6 +17,7 @@ KEYS = {
     "tickets": ["ticket_hash"],
     "overlays": ["overlay_id"],
     "connections": ["streamer_id", "connection_id"],
+    "viewers": ["viewer_id", "entry"],
 }
 
 

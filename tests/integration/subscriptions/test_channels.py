@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 NOW = 1_800_000_000
+# What a new channel begins with.
+REVISION = NOW * 1000
 NINJA = Channel("1234", "ninja", "Ninja", "https://static-cdn.jtvnw.net/ninja.png")
 RESOLVED = Resolution(NINJA, NOW - 60)
 ENABLED = SubscriptionState("enabled", "a")
@@ -23,7 +25,9 @@ def test_nothing_is_known_of_a_channel_that_nobody_watched(channels: ChannelsTab
 
 
 def test_a_first_watch_knows_no_states(channels: ChannelsTable, dynamodb: "DynamoDBClient") -> None:
-    assert channels.record_watch(RESOLVED, NOW) == ChannelRecord(watched_at=NOW, verified_at=0, states={})
+    assert channels.record_watch(RESOLVED, NOW) == ChannelRecord(
+        watched_at=NOW, verified_at=0, states={}, revision=REVISION
+    )
     assert dynamodb.get_item(TableName="channels", Key={"streamer_id": {"S": "1234"}})["Item"] == {
         "streamer_id": {"S": "1234"},
         "login": {"S": "ninja"},
@@ -32,6 +36,7 @@ def test_a_first_watch_knows_no_states(channels: ChannelsTable, dynamodb: "Dynam
         "resolved_at": {"N": str(NOW - 60)},
         "watched_at": {"N": str(NOW)},
         "subscriptions": {"M": {}},
+        "revision": {"N": str(REVISION)},
     }
 
 
@@ -55,7 +60,9 @@ def test_a_later_watch_sees_what_was_recorded_and_follows_a_new_login(channels: 
     record(channels, states)
     renamed = Resolution(Channel("1234", "ninja_2", "Ninja_2", ""), NOW + 60)
     assert (
-        channels.record_watch(renamed, NOW + 60) == channels.get("1234") == ChannelRecord(NOW + 60, 0, states)
+        channels.record_watch(renamed, NOW + 60)
+        == channels.get("1234")
+        == ChannelRecord(NOW + 60, 0, states, REVISION + len(states))
     )
     assert channels.find_by_login("ninja_2") == renamed
     assert channels.find_by_login("ninja") is None
@@ -73,8 +80,8 @@ def test_every_channel_is_scanned(channels: ChannelsTable) -> None:
     channels.record_watch(Resolution(Channel("99", "shroud", "Shroud", ""), NOW), NOW)
     record(channels, {"stream.online": ENABLED})
     assert dict(channels.scan()) == {
-        "1234": ChannelRecord(NOW, 0, {"stream.online": ENABLED}),
-        "99": ChannelRecord(NOW, 0, {}),
+        "1234": ChannelRecord(NOW, 0, {"stream.online": ENABLED}, REVISION + 1),
+        "99": ChannelRecord(NOW, 0, {}, REVISION),
     }
 
 
@@ -118,7 +125,7 @@ def test_a_channel_that_is_not_in_the_table_does_not_get_there_unwatched(
 def test_the_time_of_the_verification_is_stored(channels: ChannelsTable) -> None:
     channels.record_watch(RESOLVED, NOW)
     assert channels.record_verified("1234", NOW + 300, watched=False)
-    assert channels.get("1234") == ChannelRecord(NOW, NOW + 300, {})
+    assert channels.get("1234") == ChannelRecord(NOW, NOW + 300, {}, REVISION)
 
 
 def test_a_channel_is_deleted_when_nobody_watched_it_since(channels: ChannelsTable) -> None:

@@ -90,6 +90,8 @@ def load(
         "STREAMER_PROVIDER": "TwitchStreamer",
         "TICKETS_TABLE": "tickets",
         "OVERLAYS_TABLE": "overlays",
+        "VIEWERS_TABLE": "viewers",
+        "CHANNELS_PER_VIEWER": "3",
         "CONNECTIONS_TABLE": "connections",
         "TWITCH_SECRET_ARN": twitch_secret["ARN"],
         "WEBHOOK_SECRET_ARN": webhook_secret["ARN"],
@@ -193,7 +195,14 @@ class TestWatch:
         assert answer["statusCode"] == 200
         assert answer["headers"] == {"Content-Type": "application/json", "Cache-Control": "no-store"}
         body = answer["json"]
-        assert body.keys() == {"channel", "topics", "ticket", "websocket_url", "expires_at"}
+        assert body.keys() == {
+            "channel",
+            "topics",
+            "topics_version",
+            "ticket",
+            "websocket_url",
+            "expires_at",
+        }
         assert body["channel"].keys() == {"id", "login", "display_name", "avatar_url"}
         assert body["channel"]["login"] == "ninja"
         shown = {topic["event_type"]: (topic["status"], topic["reason"]) for topic in body["topics"]}
@@ -202,6 +211,25 @@ class TestWatch:
         assert body["websocket_url"] == WEBSOCKET_URL
         lifetime, second = timedelta(seconds=60), timedelta(seconds=1)
         assert begin + lifetime - second < parse_time(body["expires_at"]) <= datetime.now(UTC) + lifetime
+
+    def test_a_viewer_who_follows_too_many_channels_is_told_what_to_do_and_twitch_is_not_asked(
+        self, watch: Watch, twitch: Twitch, channels: ChannelsTable
+    ) -> None:
+        """Also without opening a WebSocket."""
+        for login in ("alice", "bob", "carol", "alice"):
+            assert watch(login)["statusCode"] == 200
+        twitch.order("faults", status=500)
+        answer = watch("dave")
+        assert (answer["statusCode"], answer["json"]["error"]["code"]) == (429, "too_many_channels")
+        assert "Close one" in answer["json"]["error"]["message"]
+        assert answer["headers"]["Retry-After"] == "60"
+        assert len(list(channels.scan())) == 3
+        twitch.heal()
+        assert watch("dave", sub="another-viewer")["statusCode"] == 200
+
+    def test_a_channel_that_does_not_exist_is_not_followed(self, watch: Watch) -> None:
+        assert [watch(f"nosuch_{number}")["statusCode"] for number in range(5)] == [404] * 5
+        assert watch("ninja")["statusCode"] == 200
 
     def test_the_ticket_is_for_this_viewer_and_channel(
         self, watch: Watch, dynamodb: "DynamoDBClient"
@@ -278,7 +306,13 @@ class TestWatch:
         twitch.grant("ninja", SCOPES)
         body = watch("ninja", username=f"twitchstreamer_{streamer_id}", auth_time="1800000000")["json"]
         assert {topic["status"] for topic in body["topics"]} == {"enabled", "pending"}
-        assert sent_frames() == [{"type": "topics", "streamer_id": streamer_id, "topics": body["topics"]}]
+        (frame,) = sent_frames()
+        assert frame == {
+            "type": "topics",
+            "streamer_id": streamer_id,
+            "topics": body["topics"],
+            "version": body["topics_version"],
+        }
 
     def test_a_viewers_token_grants_nothing(self, watch: Watch, twitch: Twitch) -> None:
         streamer_id = watch("ninja")["json"]["channel"]["id"]
@@ -425,6 +459,16 @@ class TestNotices:
         (frame,) = sent_frames()
         assert {topic["status"] for topic in frame["topics"]} == {"enabled", "absent"}
 
+    def test_a_frame_says_which_states_are_newer(
+        self, load: Load, watch: Watch, twitch: Twitch, channels: ChannelsTable
+    ) -> None:
+        body = watch("ninja")["json"]
+        verify(load, twitch)
+        (frame,) = sent_frames()
+        record = channels.get(body["channel"]["id"])
+        assert record is not None
+        assert body["topics_version"] < frame["version"] == record.revision
+
     def test_a_late_notice_about_an_older_subscription_changes_nothing(
         self, load: Load, watch: Watch, twitch: Twitch, channels: ChannelsTable
     ) -> None:
@@ -495,6 +539,17 @@ class TestOverlay:
         assert json.loads(answer["body"])["ticket"]
         assert order("DELETE") | {"headers": None} == {"statusCode": 204, "headers": None}
         assert show(key)["statusCode"] == 401
+
+    def test_a_viewers_overlays_are_counted_by_themselves(
+        self, watch: Watch, order: Callable[..., dict[str, Any]], show: Callable[..., dict[str, Any]]
+    ) -> None:
+        for login in ("alice", "bob", "carol"):
+            assert watch(login)["statusCode"] == 200
+        statuses = []
+        for login in ("dave", "eve", "frank", "grace"):
+            key = json.loads(order("POST", login)["body"])["key"]
+            statuses.append(show(key, login)["statusCode"])
+        assert statuses == [200, 200, 200, 429]
 
     def test_a_new_key_ends_the_one_before(
         self, order: Callable[..., dict[str, Any]], show: Callable[..., dict[str, Any]]

@@ -63,6 +63,29 @@ def test_the_table_learns_at_once_that_twitch_delivers(world: World, early: bool
     assert {status for status, _ in world.shown("ninja").values()} == {"enabled", "absent"}
 
 
+def test_after_early_challenges_a_viewer_is_not_told_that_anything_is_pending(world: World) -> None:
+    """Their frames were sent before the viewer's WebSocket opened."""
+    world.early_challenges = True
+    result = world.watch("ninja")
+    assert statuses(result) == dict.fromkeys(FREE_KEYS, "enabled")
+    assert result.revision == world.revision("ninja")
+
+
+def test_the_states_have_a_higher_revision_after_each_change(world: World) -> None:
+    first = world.watch("ninja").revision
+    world.deliver()
+    assert world.revision("ninja") == first + len(FREE)
+    assert world.watch("ninja").revision == first + len(FREE)
+
+
+def test_a_channel_that_is_made_anew_goes_on_with_higher_revisions(world: World) -> None:
+    watched(world)
+    before = world.revision("ninja")
+    world.now += GRACE + 1
+    world.reconcile()
+    assert world.watch("ninja").revision > before
+
+
 def test_subscriptions_are_created_side_by_side(world: World) -> None:
     """The essential ones come first; all others are under way together."""
     together = threading.Barrier(len(FREE) - 2, timeout=60)

@@ -276,6 +276,12 @@ class World:
         assert record is not None
         return dict(record.states)
 
+    def revision(self, login: str) -> int:
+        """Which states of a channel's subscriptions these are."""
+        record = self.channels.get(self.streamer_id(login))
+        assert record is not None
+        return record.revision
+
     def shown(self, login: str) -> dict[str, tuple[str, str | None]]:
         """What the last frame showed a channel's viewers: status and reason by event type."""
         topics = [topics for streamer_id, topics in self.frames if streamer_id == self.streamer_id(login)][-1]

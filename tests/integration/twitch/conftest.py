@@ -1,4 +1,4 @@
-"""The simulator and a webhook, fresh for every test."""
+"""A new simulator and a new webhook for each test."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -11,14 +11,14 @@ from tests.integration.twitch.support import Twitch, Webhook, serve, simulated_t
 
 @pytest.fixture
 async def twitch() -> AsyncIterator[Twitch]:
-    """A simulator with nothing in it."""
+    """A simulator without subscriptions."""
     async with simulated_twitch() as running:
         yield running
 
 
 @pytest.fixture
 async def webhook() -> AsyncIterator[Webhook]:
-    """A callback that behaves, unless told otherwise."""
+    """A callback that answers correctly, unless a test prepares other answers."""
     webhook = Webhook()
     app = web.Application()
     app.router.add_post("/webhooks/twitch", webhook.handle)

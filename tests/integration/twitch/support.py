@@ -1,4 +1,4 @@
-"""A simulator on a free port, an application that talks to it, and a webhook that listens."""
+"""A simulator on a free port, an application that calls it, and a webhook."""
 
 import asyncio
 import collections
@@ -91,21 +91,21 @@ class Twitch:
         return await self.helix("POST", "/eventsub/subscriptions", json=body)
 
     async def enabled(self, callback: str, login: str, type_: str = "stream.online") -> dict[str, Any]:
-        """An enabled subscription to one of the topics that name the broadcaster and need no consent."""
+        """An enabled subscription of a type that names the broadcaster and needs no consent."""
         version = "2" if type_ == "channel.update" else "1"
         condition = {"broadcaster_user_id": await self.user_id(login)}
         answer = await self.subscribe(callback, type_, version=version, condition=condition)
         assert answer.status == 202, answer.text
-        return await self.settled(answer.json["data"][0]["id"])
+        return await self.until_verified(answer.json["data"][0]["id"])
 
-    async def settled(self, subscription_id: str) -> dict[str, Any]:
-        """The subscription, once the challenge is over."""
+    async def until_verified(self, subscription_id: str) -> dict[str, Any]:
+        """The subscription, after its challenge was answered."""
 
-        async def settled() -> dict[str, Any] | None:
+        async def no_longer_pending() -> dict[str, Any] | None:
             found = await self.subscription(subscription_id)
             return None if found["status"].endswith("pending") else found
 
-        return await eventually(settled)
+        return await eventually(no_longer_pending)
 
     async def subscription(self, subscription_id: str) -> dict[str, Any]:
         answer = await self.helix(
@@ -114,7 +114,7 @@ class Twitch:
         return dict(answer.json["data"][0])
 
     async def authorize(self, login: str, scopes: str = "openid", **parameters: str) -> Answer:
-        """What the browser is sent to when somebody signs in."""
+        """The browser's request when a user signs in."""
         asked = {
             "client_id": CLIENT_ID,
             "response_type": "code",
@@ -124,8 +124,8 @@ class Twitch:
         }
         return await self.request("GET", "/oauth2/authorize", params=asked | parameters)
 
-    async def control(self, path: str, /, **order: Any) -> Answer:
-        return await self.request("POST", f"/simulator{path}", json=order)
+    async def control(self, path: str, /, **body: Any) -> Answer:
+        return await self.request("POST", f"/simulator{path}", json=body)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Message:
 
 
 class Webhook:
-    """A callback that keeps what it gets and answers as it is told, else as it should."""
+    """A callback that keeps the messages, and answers correctly or with the prepared answers."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -178,8 +178,9 @@ class Webhook:
 async def serve(
     app: web.Application, port: socket.socket, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[str]:
-    """Serve an application on a bound socket; gives its base URL."""
-    runner = web.AppRunner(app, access_log=None)
+    """Serve an application on a bound socket; yields its base URL."""
+    # Requests that tests have given up are not waited for.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.SockSite(runner, port, ssl_context=tls).start()
     try:
@@ -192,7 +193,7 @@ async def serve(
 async def simulated_twitch(
     callback_tls: ssl.SSLContext | bool = True, **overrides: Any
 ) -> AsyncIterator[Twitch]:
-    """A fresh simulator whose retries are quick, and an application with a token."""
+    """A new simulator with short retry delays, and an application with a token."""
     port = socket.create_server(("127.0.0.1", 0))
     settings = Settings(
         base_url=f"http://127.0.0.1:{port.getsockname()[1]}",
@@ -212,7 +213,7 @@ async def simulated_twitch(
 
 
 async def eventually(attempt: Callable[[], Awaitable[Found | None]]) -> Found:
-    """What ``attempt`` gives once that is something; it is asked for up to a minute."""
+    """Repeat ``attempt`` until it returns something true, for a minute at most."""
     async with asyncio.timeout(60):
         while True:
             found = await attempt()

@@ -10,7 +10,7 @@ from tests.integration.twitch.support import CLIENT_ID, SECRET, Twitch, Webhook,
 FOLLOW_SCOPE = "moderator:read:followers"
 
 
-async def test_a_user_has_an_id_that_leads_back_to_its_login(twitch: Twitch) -> None:
+async def test_a_user_is_found_by_login_and_by_id(twitch: Twitch) -> None:
     user = (await twitch.helix("GET", "/users", params={"login": "Alice"})).json["data"][0]
     assert (user["login"], user["display_name"], user["id"].isdigit()) == ("alice", "Alice", True)
     assert (await twitch.helix("GET", "/users", params={"id": user["id"]})).json["data"] == [user]
@@ -53,7 +53,7 @@ async def test_malformed_logins_and_ids_are_refused(twitch: Twitch, query: str) 
         ({"Authorization": "Bearer {token}", "Client-Id": "x"}, "Client ID and OAuth token do not match"),
     ],
 )
-async def test_the_token_and_the_client_id_must_fit(
+async def test_the_token_and_the_client_id_must_match(
     twitch: Twitch, headers: dict[str, str], message: str
 ) -> None:
     filled = {name: value.format(token=twitch.token) for name, value in headers.items()}
@@ -66,7 +66,7 @@ async def test_an_app_token_expires(twitch: Twitch) -> None:
     assert (await twitch.helix("GET", "/users?login=alice")).status == 401
 
 
-async def test_every_answer_says_what_is_left_of_the_rate_limit(twitch: Twitch) -> None:
+async def test_every_answer_has_the_rate_limit_headers(twitch: Twitch) -> None:
     first, second = [await twitch.helix("GET", "/users?login=alice") for _ in range(2)]
     assert [answer.headers["Ratelimit-Limit"] for answer in (first, second)] == ["800", "800"]
     assert [answer.headers["Ratelimit-Remaining"] for answer in (first, second)] == ["799", "798"]
@@ -96,7 +96,7 @@ async def test_a_subscription_is_pending_until_the_callback_answers_the_challeng
         1,
         10_000,
     )
-    assert (await twitch.settled(subscription["id"]))["status"] == "enabled"
+    assert (await twitch.until_verified(subscription["id"]))["status"] == "enabled"
 
 
 async def test_a_raids_condition_is_listed_with_the_other_field_empty(
@@ -127,8 +127,8 @@ async def test_a_raids_condition_is_listed_with_the_other_field_empty(
     ],
 )
 async def test_wrong_subscriptions_are_refused(twitch: Twitch, change: dict[str, Any]) -> None:
-    order = {"callback": "http://127.0.0.1:9/", "condition": {"broadcaster_user_id": "1"}, "secret": SECRET}
-    answer = await twitch.subscribe(**order | change)
+    valid = {"callback": "http://127.0.0.1:9/", "condition": {"broadcaster_user_id": "1"}, "secret": SECRET}
+    answer = await twitch.subscribe(**valid | change)
     assert (answer.status, answer.json["error"]) == (400, "Bad Request")
 
 
@@ -144,7 +144,7 @@ async def test_the_same_subscription_twice_is_a_conflict(twitch: Twitch, webhook
     assert (answer.status, answer.json["error"]) == (409, "Conflict")
 
 
-async def test_a_dead_subscription_is_no_hindrance(twitch: Twitch, webhook: Webhook) -> None:
+async def test_a_subscription_that_has_ended_causes_no_conflict(twitch: Twitch, webhook: Webhook) -> None:
     dead = await twitch.enabled(webhook.url, "alice")
     await twitch.control("/revoke", subscription_id=dead["id"], reason="user_removed")
     await twitch.enabled(webhook.url, "alice")
@@ -181,7 +181,7 @@ async def test_a_channel_whose_owner_authorized_the_application_costs_nothing(
     assert (await twitch.enabled(webhook.url, "bob"))["cost"] == 1
 
 
-async def test_a_topic_that_needs_consent_is_refused_until_it_is_granted(
+async def test_a_type_that_needs_consent_is_refused_until_the_scope_is_granted(
     twitch: Twitch, webhook: Webhook
 ) -> None:
     condition = {"broadcaster_user_id": await twitch.user_id("alice")}
@@ -193,7 +193,7 @@ async def test_a_topic_that_needs_consent_is_refused_until_it_is_granted(
     assert (granted.status, granted.json["data"][0]["cost"]) == (202, 0)
 
 
-async def test_costs_fall_with_a_grant_and_come_back_without(twitch: Twitch, webhook: Webhook) -> None:
+async def test_a_subscription_costs_nothing_while_there_is_a_grant(twitch: Twitch, webhook: Webhook) -> None:
     subscription = await twitch.enabled(webhook.url, "alice")
     await twitch.enabled(webhook.url, "bob")
 
@@ -219,7 +219,7 @@ async def test_the_cost_budget_can_be_changed(twitch: Twitch, webhook: Webhook) 
     assert (await twitch.subscribe(webhook.url, condition=condition)).status == 202, "it costs nothing"
 
 
-async def test_who_disconnects_the_application_ends_what_rested_on_the_grant(
+async def test_a_user_who_disconnects_ends_the_subscriptions_that_need_the_grant(
     twitch: Twitch, webhook: Webhook
 ) -> None:
     condition = {"broadcaster_user_id": await twitch.user_id("alice")}
@@ -230,7 +230,7 @@ async def test_who_disconnects_the_application_ends_what_rested_on_the_grant(
         redirect_uri="http://127.0.0.1:9/callback",
     )
     cheers = (await twitch.subscribe(webhook.url, "channel.cheer", condition=condition)).json["data"][0]
-    await twitch.settled(cheers["id"])
+    await twitch.until_verified(cheers["id"])
     online = await twitch.enabled(webhook.url, "alice")
     await twitch.control("/disconnect", login="alice")
     [revocation] = webhook.of_type("revocation")
@@ -242,10 +242,12 @@ async def test_who_disconnects_the_application_ends_what_rested_on_the_grant(
     assert (await twitch.request("GET", "/oauth2/userinfo", headers=authorization)).status == 401
 
 
-async def test_a_user_who_is_renamed_keeps_the_id_and_tells(twitch: Twitch, webhook: Webhook) -> None:
+async def test_a_user_who_is_renamed_keeps_the_id_and_causes_an_event(
+    twitch: Twitch, webhook: Webhook
+) -> None:
     alice = await twitch.user_id("alice")
     created = await twitch.subscribe(webhook.url, "user.update", condition={"user_id": alice})
-    await twitch.settled(created.json["data"][0]["id"])
+    await twitch.until_verified(created.json["data"][0]["id"])
     await twitch.control("/rename", login="alice", to="alice_of_old")
     [notification] = webhook.of_type("notification")
     assert notification.json["event"]["user_login"] == "alice_of_old"
@@ -255,7 +257,7 @@ async def test_a_user_who_is_renamed_keeps_the_id_and_tells(twitch: Twitch, webh
     assert await twitch.user_id("alice") != alice
 
 
-async def test_a_user_who_is_gone_takes_every_subscription_along(twitch: Twitch, webhook: Webhook) -> None:
+async def test_deleting_a_user_ends_every_subscription(twitch: Twitch, webhook: Webhook) -> None:
     subscription = await twitch.enabled(webhook.url, "alice")
     alice = await twitch.user_id("alice")
     await twitch.control("/delete", login="alice")
@@ -267,7 +269,9 @@ async def test_a_user_who_is_gone_takes_every_subscription_along(twitch: Twitch,
     assert "There is no user" in (await twitch.authorize("alice")).text
 
 
-async def test_the_dead_are_listed_for_ten_days(twitch: Twitch, webhook: Webhook) -> None:
+async def test_subscriptions_that_have_ended_are_listed_for_ten_days(
+    twitch: Twitch, webhook: Webhook
+) -> None:
     subscription = await twitch.enabled(webhook.url, "alice")
     await twitch.control("/revoke", subscription_id=subscription["id"], reason="version_removed")
     twitch.clock.advance(10 * 24 * 3600)
@@ -287,7 +291,7 @@ async def test_a_moderators_grant_is_enough_for_follows(twitch: Twitch, webhook:
     await twitch.control("/moderators", login="alice", moderators=["mod_mia", "mod_max"])
     answer = await subscribe()
     assert answer.status == 202
-    subscription = await twitch.settled(answer.json["data"][0]["id"])
+    subscription = await twitch.until_verified(answer.json["data"][0]["id"])
 
     await twitch.control("/events", event_type="channel.follow", login="alice")
     assert len(webhook.of_type("notification")) == 1

@@ -1,4 +1,4 @@
-"""The simulator without a network, between urllib3's callers and a clock of their own."""
+"""The simulator in the same process, called through urllib3."""
 
 import json
 from typing import Any
@@ -53,7 +53,7 @@ def client() -> Client:
     return Client()
 
 
-def test_a_subscription_lives_and_dies_in_process(client: Client) -> None:
+def test_a_subscription_from_creation_to_deletion(client: Client) -> None:
     answer = client.subscribe("7")
     assert (answer.status, answer.headers["ratelimit-remaining"]) == (202, "799")
     challenge = client.only_message()
@@ -64,9 +64,9 @@ def test_a_subscription_lives_and_dies_in_process(client: Client) -> None:
 
     channel = client.simulator.state.users.by_id("7")
     assert channel is not None
-    kind = client.simulator.state.subscriptions[subscription["id"]].subscription_type
+    type_ = client.simulator.state.subscriptions[subscription["id"]].subscription_type
     for _ in range(2):
-        client.simulator.notify(kind, channel, {})
+        client.simulator.notify(type_, channel, {})
         client.simulator.answered(client.only_message(), None)
     assert client.only_message().type == "revocation"
     assert client.listed()[0]["status"] == "notification_failures_exceeded"
@@ -85,7 +85,7 @@ def test_a_subscription_lives_and_dies_in_process(client: Client) -> None:
         (Fault("/helix", latency_ms=3_001), True),
     ],
 )
-def test_trouble_is_urllib3s(client: Client, fault: Fault, done: bool) -> None:
+def test_faults_raise_the_errors_of_urllib3(client: Client, fault: Fault, done: bool) -> None:
     client.simulator.state.faults.append(fault)
     with pytest.raises(urllib3.exceptions.HTTPError):
         client.subscribe("7")

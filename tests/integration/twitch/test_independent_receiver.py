@@ -1,7 +1,7 @@
 """A library that was written against the real Twitch works against the simulated one.
 
 PyPI's twitchAPI receives webhooks over TLS only, so its receiver has a certificate of its own, which the
-simulator is told to trust.
+simulator trusts.
 """
 
 import asyncio
@@ -54,9 +54,9 @@ def certificate_for_this_machine(folder: Path) -> Path:
 
 
 class Receiver(EventSubWebhook):  # type: ignore[misc]
-    """The library's webhook, made to stop in the event loop it runs in, and to leave nothing behind.
+    """The library's webhook, with a ``close`` that ends everything.
 
-    Its own ``stop`` cleans up from the caller's loop, and lets go of thread and loop without closing them.
+    The library's ``stop`` runs in the caller's event loop, and does not end its thread and loop.
     """
 
     async def _keep_loop_alive(self) -> None:
@@ -138,7 +138,7 @@ async def test_it_passes_the_challenge_and_receives_an_event(twitch: Twitch, rec
     received: asyncio.Queue[ChannelUpdateEvent] = asyncio.Queue()
     alice = await twitch.user_id("alice")
     subscription_id = await receiver.listen_channel_update_v2(alice, received.put)
-    assert (await twitch.settled(subscription_id))["status"] == "enabled"
+    assert (await twitch.until_verified(subscription_id))["status"] == "enabled"
 
     sent = await twitch.control(
         "/events", event_type="channel.update", login="alice", event={"title": "Hello"}
@@ -154,7 +154,7 @@ async def test_it_shows_a_duplicate_once(twitch: Twitch, receiver: Receiver) -> 
     received: asyncio.Queue[ChannelRaidEvent] = asyncio.Queue()
     alice = await twitch.user_id("alice")
     subscription_id = await receiver.listen_channel_raid(received.put, to_broadcaster_user_id=alice)
-    await twitch.settled(subscription_id)
+    await twitch.until_verified(subscription_id)
     await twitch.control("/faults", duplicates=1)
     sent = await twitch.control("/events", event_type="channel.raid", login="alice", event={"viewers": 120})
     assert len(sent.json["deliveries"]) == 2
@@ -163,14 +163,14 @@ async def test_it_shows_a_duplicate_once(twitch: Twitch, receiver: Receiver) -> 
     assert received.empty()
 
 
-async def test_it_is_told_of_a_revocation(twitch: Twitch, receiver: Receiver) -> None:
+async def test_it_receives_a_revocation(twitch: Twitch, receiver: Receiver) -> None:
     revoked: asyncio.Queue[dict[str, dict[str, str]]] = asyncio.Queue()
     receiver.revokation_handler = revoked.put
     ignored: asyncio.Queue[ChannelUpdateEvent] = asyncio.Queue()
     subscription_id = await receiver.listen_channel_update_v2(await twitch.user_id("alice"), ignored.put)
     await twitch.control("/revoke", subscription_id=subscription_id, reason="user_removed")
-    told = await asyncio.wait_for(revoked.get(), 60)
-    assert told["subscription"]["status"] == "user_removed"
+    received = await asyncio.wait_for(revoked.get(), 60)
+    assert received["subscription"]["status"] == "user_removed"
 
 
 async def test_it_knows_a_conflict_from_other_errors(twitch: Twitch, receiver: Receiver) -> None:

@@ -1,17 +1,20 @@
-"""The simulated Twitch delivers as Twitch does: challenged, signed, retried, and given up in the end."""
+"""The simulated Twitch's messages to callbacks: challenges, signatures, retries and revocations."""
 
 import asyncio
 import re
+import socket
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from local.twitch.subscription_types import SUBSCRIPTION_TYPES, SubscriptionType
-from tests.integration.twitch.support import SECRET, Twitch, Webhook, eventually, simulated_twitch
+from tests.integration.twitch.support import SECRET, Twitch, Webhook, eventually, serve, simulated_twitch
 
 
-async def test_the_challenge_is_signed_and_tells_the_subscription(twitch: Twitch, webhook: Webhook) -> None:
+async def test_the_challenge_is_signed_and_contains_the_subscription(
+    twitch: Twitch, webhook: Webhook
+) -> None:
     subscription = await twitch.enabled(webhook.url, "alice")
     [challenge] = webhook.messages
     assert challenge.type == "webhook_callback_verification"
@@ -42,27 +45,16 @@ async def test_the_challenge_must_be_answered_as_plain_text(twitch: Twitch) -> N
     async def html(request: web.Request) -> web.Response:
         return web.Response(text=(await request.json())["challenge"], content_type="text/html")
 
-    webhook = Webhook()
     app = web.Application()
     app.router.add_post("/", html)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    webhook.url = f"http://{host}:{port}/"
-    assert (await twitch.enabled(webhook.url, "alice"))["status"] == "webhook_callback_verification_failed"
-    await runner.cleanup()
+    async with serve(app, socket.create_server(("127.0.0.1", 0))) as base:
+        subscription = await twitch.enabled(f"{base}/", "alice")
+    assert subscription["status"] == "webhook_callback_verification_failed"
 
 
 async def test_a_callback_that_is_not_there_fails_the_challenge(twitch: Twitch) -> None:
     subscription = await twitch.enabled("http://127.0.0.1:9/", "alice")
     assert subscription["status"] == "webhook_callback_verification_failed"
-
-
-async def test_a_callback_may_be_at_a_name_below_localhost(twitch: Twitch, webhook: Webhook) -> None:
-    url = webhook.url.replace("127.0.0.1", "api.execute-api.localhost")
-    assert (await twitch.enabled(url, "alice"))["status"] == "enabled"
 
 
 async def test_a_notification_carries_twitchs_headers_and_body(twitch: Twitch, webhook: Webhook) -> None:
@@ -90,7 +82,7 @@ async def test_a_notification_carries_twitchs_headers_and_body(twitch: Twitch, w
     }
 
 
-async def test_only_the_channel_concerned_is_told(twitch: Twitch, webhook: Webhook) -> None:
+async def test_only_the_matching_subscription_gets_an_event(twitch: Twitch, webhook: Webhook) -> None:
     await twitch.enabled(webhook.url, "alice")
     await twitch.enabled(webhook.url, "bob")
     await twitch.enabled(webhook.url, "alice", "stream.offline")
@@ -106,7 +98,7 @@ async def test_fields_of_the_event_can_be_chosen(twitch: Twitch, webhook: Webhoo
     assert notification.json["event"]["title"] == "Hello"
 
 
-async def test_a_raid_is_told_to_both_sides(twitch: Twitch, webhook: Webhook) -> None:
+async def test_a_raid_is_sent_to_both_channels(twitch: Twitch, webhook: Webhook) -> None:
     alice, bob = await twitch.user_id("alice"), await twitch.user_id("bob")
     conditions = (
         {"to_broadcaster_user_id": alice},
@@ -116,23 +108,23 @@ async def test_a_raid_is_told_to_both_sides(twitch: Twitch, webhook: Webhook) ->
     )
     for condition in conditions:
         created = await twitch.subscribe(webhook.url, "channel.raid", condition=condition)
-        await twitch.settled(created.json["data"][0]["id"])
+        await twitch.until_verified(created.json["data"][0]["id"])
     overrides = {"to_broadcaster_user_login": "bob", "viewers": 120}
     await twitch.control("/events", event_type="channel.raid", login="alice", event=overrides)
-    told = [message.json for message in webhook.of_type("notification")]
-    assert sorted(tuple(sorted(told_one["subscription"]["condition"].items())) for told_one in told) == [
+    sent = [message.json for message in webhook.of_type("notification")]
+    assert sorted(tuple(sorted(each["subscription"]["condition"].items())) for each in sent) == [
         (("from_broadcaster_user_id", ""), ("to_broadcaster_user_id", bob)),
         (("from_broadcaster_user_id", alice), ("to_broadcaster_user_id", "")),
     ]
-    event = told[0]["event"]
+    event = sent[0]["event"]
     assert (event["from_broadcaster_user_login"], event["to_broadcaster_user_name"]) == ("alice", "Bob")
     assert event["viewers"] == 120
 
 
-async def test_a_raid_without_a_target_comes_in(twitch: Twitch, webhook: Webhook) -> None:
+async def test_a_raid_without_a_target_goes_to_the_channel(twitch: Twitch, webhook: Webhook) -> None:
     alice = await twitch.user_id("alice")
     created = await twitch.subscribe(webhook.url, "channel.raid", condition={"to_broadcaster_user_id": alice})
-    await twitch.settled(created.json["data"][0]["id"])
+    await twitch.until_verified(created.json["data"][0]["id"])
     await twitch.control("/events", event_type="channel.raid", login="alice")
     [raid] = webhook.of_type("notification")
     assert raid.json["event"]["to_broadcaster_user_login"] == "alice"
@@ -149,7 +141,7 @@ async def test_every_type_can_be_subscribed_to_and_sent(
         webhook.url, chosen.name, version=chosen.version, condition=dict.fromkeys(chosen.conditions[0], alice)
     )
     assert created.status == 202, created.text
-    await twitch.settled(created.json["data"][0]["id"])
+    await twitch.until_verified(created.json["data"][0]["id"])
     sent = await twitch.control("/events", event_type=chosen.name, login="alice")
     assert [delivery["status"] for delivery in sent.json["deliveries"]] == [204]
 
@@ -167,45 +159,37 @@ async def test_a_refused_notification_is_sent_again_under_the_same_id(
     assert (sent.json["deliveries"][0]["status"], sent.json["deliveries"][0]["attempts"]) == (204, 3)
 
 
-async def test_a_callback_that_takes_too_long_counts_as_no_answer(webhook: Webhook) -> None:
-    asleep = asyncio.Event()
-
-    async def sleep_through_notifications(request: web.Request) -> web.Response:
-        body = await request.json()
-        if "challenge" not in body:
-            await asleep.wait()
-        return web.Response(text=body.get("challenge", ""))
+async def test_a_callback_that_takes_too_long_counts_as_no_answer() -> None:
+    async def never_answer(_request: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
 
     app = web.Application()
-    app.router.add_post("/", sleep_through_notifications)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    # Long enough for the challenge to be answered on a busy machine.
-    async with simulated_twitch(delivery_timeout=5.0, retry_delays=()) as twitch:
-        await twitch.enabled(f"http://{host}:{port}/", "alice")
-        sent = await twitch.control("/events", event_type="stream.online", login="alice")
-        [delivery] = sent.json["deliveries"]
+    app.router.add_post("/", never_answer)
+    async with (
+        serve(app, socket.create_server(("127.0.0.1", 0))) as base,
+        simulated_twitch(delivery_timeout=0.1) as twitch,
+    ):
+        subscription = await twitch.enabled(f"{base}/", "alice")
+        assert subscription["status"] == "webhook_callback_verification_failed"
+        [delivery] = (await twitch.request("GET", "/simulator/state")).json["deliveries"]
         assert (delivery["status"], delivery["attempts"]) == (None, 1)
-    asleep.set()
-    await runner.cleanup()
 
 
-async def test_after_too_many_failures_in_a_row_the_subscription_is_given_up(webhook: Webhook) -> None:
+async def test_after_too_many_failures_in_a_row_the_subscription_is_revoked(webhook: Webhook) -> None:
     async with simulated_twitch(failures_before_revocation=2, retry_delays=()) as twitch:
         subscription = await twitch.enabled(webhook.url, "alice")
-        webhook.answers += [web.Response(status=500), web.Response(status=204)]
-        await twitch.control("/events", event_type="stream.online", login="alice", count=2, per_second=20)
-        webhook.answers += [web.Response(status=500), web.Response(status=500)]
-        await twitch.control("/events", event_type="stream.online", login="alice", count=2)
+        for status in (500, 204, 500, 500):
+            assert (await twitch.subscription(subscription["id"]))["status"] == "enabled"
+            webhook.answers.append(web.Response(status=status))
+            await twitch.control("/events", event_type="stream.online", login="alice")
         dead = await twitch.subscription(subscription["id"])
         assert dead["status"] == "notification_failures_exceeded"
         [revocation] = webhook.of_type("revocation")
         assert revocation.json["subscription"]["status"] == "notification_failures_exceeded"
 
 
-async def test_a_revocation_tells_the_reason_and_no_event(twitch: Twitch, webhook: Webhook) -> None:
+async def test_a_revocation_has_the_reason_and_no_event(twitch: Twitch, webhook: Webhook) -> None:
     subscription = await twitch.enabled(webhook.url, "alice")
     sent = await twitch.control("/revoke", subscription_id=subscription["id"], reason="user_removed")
     assert sent.json["deliveries"][0]["status"] == 204
@@ -217,13 +201,13 @@ async def test_a_revocation_tells_the_reason_and_no_event(twitch: Twitch, webhoo
     ] == []
 
 
-async def test_a_channels_topic_can_be_revoked_and_the_grant_is_gone(
+async def test_a_channels_subscription_type_can_be_revoked_with_its_grant(
     twitch: Twitch, webhook: Webhook
 ) -> None:
     condition = {"broadcaster_user_id": await twitch.user_id("alice")}
     await twitch.authorize("alice", "bits:read")
     created = await twitch.subscribe(webhook.url, "channel.cheer", condition=condition)
-    await twitch.settled(created.json["data"][0]["id"])
+    await twitch.until_verified(created.json["data"][0]["id"])
     await twitch.control("/revoke", login="alice", event_type="channel.cheer", reason="authorization_revoked")
     assert (await twitch.subscribe(webhook.url, "channel.cheer", condition=condition)).status == 403
 
@@ -232,7 +216,7 @@ async def test_an_anonymous_gift_has_no_name(twitch: Twitch, webhook: Webhook) -
     await twitch.authorize("alice", "channel:read:subscriptions")
     condition = {"broadcaster_user_id": await twitch.user_id("alice")}
     created = await twitch.subscribe(webhook.url, "channel.subscription.gift", condition=condition)
-    await twitch.settled(created.json["data"][0]["id"])
+    await twitch.until_verified(created.json["data"][0]["id"])
     anonymous = {"is_anonymous": True, "cumulative_total": None}
     await twitch.control("/events", event_type="channel.subscription.gift", login="alice", event=anonymous)
     [notification] = webhook.of_type("notification")
@@ -241,10 +225,10 @@ async def test_an_anonymous_gift_has_no_name(twitch: Twitch, webhook: Webhook) -
     assert event["broadcaster_user_login"] == "alice"
 
 
-async def test_many_events_at_a_pace(twitch: Twitch, webhook: Webhook) -> None:
+async def test_many_events_at_a_rate(twitch: Twitch, webhook: Webhook) -> None:
     await twitch.enabled(webhook.url, "alice")
-    order = {"event_type": "stream.online", "login": "alice", "count": 5, "per_second": 100}
-    sent = await twitch.control("/events", **order)
+    body = {"event_type": "stream.online", "login": "alice", "count": 5, "per_second": 100}
+    sent = await twitch.control("/events", **body)
     assert len(sent.json["deliveries"]) == 5
     assert len({message.id for message in webhook.of_type("notification")}) == 5
 
@@ -255,7 +239,7 @@ async def test_a_message_id_can_be_chosen(twitch: Twitch, webhook: Webhook) -> N
     assert [message.id for message in webhook.of_type("notification")] == ["m-1", "m-1"]
 
 
-async def test_duplicates_are_ordered_as_a_fault(twitch: Twitch, webhook: Webhook) -> None:
+async def test_a_fault_can_send_duplicates(twitch: Twitch, webhook: Webhook) -> None:
     await twitch.enabled(webhook.url, "alice")
     await twitch.control("/faults", duplicates=2, count=1)
     await twitch.control("/events", event_type="stream.online", login="alice", count=1)
@@ -265,7 +249,7 @@ async def test_duplicates_are_ordered_as_a_fault(twitch: Twitch, webhook: Webhoo
     assert len(webhook.of_type("notification")) == 4
 
 
-async def test_helix_refuses_as_often_as_ordered(twitch: Twitch) -> None:
+async def test_a_fault_refuses_a_number_of_requests(twitch: Twitch) -> None:
     await twitch.control("/faults", status=429, count=1)
     await twitch.control("/faults", status=503, path="/helix/users", count=1)
     answers = [await twitch.helix("GET", "/users?login=alice") for _ in range(3)]
@@ -273,7 +257,7 @@ async def test_helix_refuses_as_often_as_ordered(twitch: Twitch) -> None:
     assert answers[0].headers["Ratelimit-Remaining"] == "0"
 
 
-async def test_faults_last_until_they_are_cleared(twitch: Twitch) -> None:
+async def test_faults_apply_until_they_are_deleted(twitch: Twitch) -> None:
     await twitch.control("/faults", status=500, path="/oauth2/token")
     answers = [await twitch.fetch_token(grant_type="client_credentials") for _ in range(2)]
     assert [answer.status for answer in answers] == [500, 500]
@@ -281,7 +265,7 @@ async def test_faults_last_until_they_are_cleared(twitch: Twitch) -> None:
     assert (await twitch.fetch_token(grant_type="client_credentials")).status == 200
 
 
-async def test_a_fault_can_be_about_one_method(twitch: Twitch, webhook: Webhook) -> None:
+async def test_a_fault_can_apply_to_one_method(twitch: Twitch, webhook: Webhook) -> None:
     subscription = await twitch.enabled(webhook.url, "alice")
     await twitch.control("/faults", method="DELETE", status=500)
     assert await twitch.subscription(subscription["id"]) == subscription
@@ -289,7 +273,7 @@ async def test_a_fault_can_be_about_one_method(twitch: Twitch, webhook: Webhook)
     assert answer.status == 500
 
 
-async def test_a_lost_request_does_nothing_and_a_lost_answer_comes_too_late(
+async def test_a_lost_request_has_no_effect_and_a_lost_answer_has_one(
     twitch: Twitch, webhook: Webhook
 ) -> None:
     condition = {"broadcaster_user_id": await twitch.user_id("alice")}
@@ -301,9 +285,9 @@ async def test_a_lost_request_does_nothing_and_a_lost_answer_comes_too_late(
         assert len(subscriptions) == listed
 
 
-async def test_a_challenge_can_come_before_the_answer_and_never(twitch: Twitch, webhook: Webhook) -> None:
+async def test_a_challenge_can_come_before_the_answer_or_never(twitch: Twitch, webhook: Webhook) -> None:
     condition = {"broadcaster_user_id": await twitch.user_id("alice")}
-    await twitch.control("/faults", method="POST", latency_ms=200, count=1)
+    await twitch.control("/faults", method="POST", latency_ms=600_000, count=1)
     created = asyncio.create_task(twitch.subscribe(webhook.url, condition=condition))
 
     async def challenged() -> bool:
@@ -311,7 +295,7 @@ async def test_a_challenge_can_come_before_the_answer_and_never(twitch: Twitch, 
 
     await eventually(challenged)
     assert not created.done()
-    assert (await created).status == 202
+    created.cancel()
 
     await twitch.control("/faults", lost="challenge", count=1)
     condition = {"broadcaster_user_id": await twitch.user_id("bob")}
@@ -333,7 +317,7 @@ async def test_messages_can_get_lost(twitch: Twitch, webhook: Webhook, lost: str
     assert (await twitch.subscription(subscription["id"]))["status"] == "version_removed"
 
 
-async def test_latency_can_be_ordered(twitch: Twitch) -> None:
+async def test_a_fault_can_delay_an_answer(twitch: Twitch) -> None:
     await twitch.control("/faults", latency_ms=80, count=1)
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -342,7 +326,7 @@ async def test_latency_can_be_ordered(twitch: Twitch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "order", "said"),
+    ("path", "body", "said"),
     [
         ("/events", {"event_type": "channel.nothing", "login": "alice"}, "channel.nothing"),
         ("/events", {"event_type": "stream.online", "login": "nosuch1"}, "nosuch1"),
@@ -367,16 +351,16 @@ async def test_latency_can_be_ordered(twitch: Twitch) -> None:
         ("/faults", {"status": 500, "path": "/simulator"}, "path"),
     ],
 )
-async def test_orders_that_make_no_sense_are_refused(
-    twitch: Twitch, path: str, order: dict[str, object], said: str
+async def test_invalid_bodies_are_refused(
+    twitch: Twitch, path: str, body: dict[str, object], said: str
 ) -> None:
-    answer = await twitch.control(path, **order)
+    answer = await twitch.control(path, **body)
     assert answer.status == 400
     assert said in answer.json["error"]["message"]
 
 
 @pytest.mark.parametrize("body", ["{", "[]", '"x"'])
-async def test_an_order_must_be_a_json_object(twitch: Twitch, body: str) -> None:
+async def test_a_body_must_be_a_json_object(twitch: Twitch, body: str) -> None:
     assert (await twitch.request("POST", "/simulator/events", data=body)).status == 400
 
 
@@ -396,11 +380,11 @@ async def test_the_state_shows_what_happened(twitch: Twitch, webhook: Webhook) -
 
 
 async def test_a_deleted_subscription_is_not_retried(webhook: Webhook) -> None:
-    async with simulated_twitch(retry_delays=(0.05,) * 100) as twitch:
+    async with simulated_twitch(retry_delays=(0.05,) * 10_000) as twitch:
         subscription = await twitch.enabled(webhook.url, "alice")
-        webhook.answers += [web.Response(status=500) for _ in range(100)]
-        order = twitch.control("/events", event_type="stream.online", login="alice")
-        sending = asyncio.create_task(order)
+        webhook.answers += [web.Response(status=500) for _ in range(10_000)]
+        request = twitch.control("/events", event_type="stream.online", login="alice")
+        sending = asyncio.create_task(request)
 
         async def first_attempt() -> bool:
             return bool(webhook.of_type("notification"))
@@ -409,4 +393,4 @@ async def test_a_deleted_subscription_is_not_retried(webhook: Webhook) -> None:
         await twitch.helix("DELETE", "/eventsub/subscriptions", params={"id": subscription["id"]})
         [delivery] = (await sending).json["deliveries"]
         assert delivery["status"] == 500
-        assert delivery["attempts"] < 100
+        assert delivery["attempts"] < 10_000

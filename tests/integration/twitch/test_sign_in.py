@@ -1,4 +1,4 @@
-"""The simulated Twitch is an OIDC provider with Twitch's habits."""
+"""The simulated Twitch as an OIDC provider, with Twitch's differences from the standard."""
 
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,7 +12,7 @@ COGNITO = "https://fanfare.auth.eu-west-1.amazoncognito.com/oauth2/idpresponse"
 
 
 def returned(answer: Answer) -> dict[str, str]:
-    """The parameters with which the browser is sent back."""
+    """The parameters with which the browser is redirected."""
     assert answer.status == 302, answer.text
     return {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["Location"]).query).items()}
 
@@ -74,7 +74,7 @@ async def test_no_id_token_without_the_openid_scope(twitch: Twitch) -> None:
     assert "id_token" not in (await signed_in(twitch, "alice", "bits:read")).json
 
 
-async def test_userinfo_tells_who_signed_in(twitch: Twitch) -> None:
+async def test_userinfo_names_the_user_who_signed_in(twitch: Twitch) -> None:
     token = (await signed_in(twitch, "alice")).json["access_token"]
     answer = await twitch.request("GET", "/oauth2/userinfo", headers={"Authorization": f"Bearer {token}"})
     assert answer.json["sub"] == await twitch.user_id("alice")
@@ -92,8 +92,9 @@ async def test_a_token_can_be_validated(twitch: Twitch) -> None:
 
 
 async def test_userinfo_needs_a_users_token(twitch: Twitch) -> None:
-    headers = {"Authorization": f"Bearer {twitch.token}"}
-    assert (await twitch.request("GET", "/oauth2/userinfo", headers=headers)).status == 401
+    for token in (twitch.token, "unknown"):
+        headers = {"Authorization": f"Bearer {token}"}
+        assert (await twitch.request("GET", "/oauth2/userinfo", headers=headers)).status == 401
 
 
 async def test_the_state_comes_back_unchanged(twitch: Twitch) -> None:
@@ -174,13 +175,13 @@ async def test_the_page_keeps_the_request_and_escapes_it(twitch: Twitch) -> None
     assert "<script>alert" not in page.text
 
 
-async def test_a_login_that_nobody_has_is_asked_for_again(twitch: Twitch) -> None:
+async def test_after_an_unknown_login_the_page_asks_again(twitch: Twitch) -> None:
     page = await twitch.authorize("nosuch_person")
     assert page.status == 400
     assert "There is no user" in page.text
 
 
-async def test_who_cancels_is_sent_back_with_an_error(twitch: Twitch) -> None:
+async def test_a_user_who_cancels_is_redirected_with_an_error(twitch: Twitch) -> None:
     assert returned(await twitch.authorize("alice", deny="1", state="s")) == {
         "error": "access_denied",
         "error_description": "The user denied you access",

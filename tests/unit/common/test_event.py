@@ -1,6 +1,7 @@
 """An event survives its way as JSON, and what is none is refused."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdas.common.event import Event, MalformedEventError, format_time, parse_time
+from lambdas.common.event import Event, MalformedEventError, format_json, format_time, parse_time
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -39,7 +40,20 @@ GOOD: dict[str, Any] = {
 @given(event=events)
 def test_an_event_survives_json(event: Event) -> None:
     assert Event.from_json(event.to_json()) == event
-    assert event.to_json().isascii()
+
+
+@given(text=st.text(st.characters(exclude_categories=[])) | st.text('\ud800\udfff\ufffe\uffff\0\x7f\\u"é😀'))
+def test_json_has_only_characters_that_sns_and_sqs_take(text: str) -> None:
+    written = format_json({text: text})
+    assert not re.search("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", written)
+    # Two halves of a character that stand side by side are one once they are JSON.
+    joined = json.loads(json.dumps(text))
+    assert json.loads(written) == {joined: joined}
+
+
+@pytest.mark.parametrize(("text", "size"), [("я", 2), ("😀", 4), ("a", 1), ("\uffff", 6), ("\ud800", 6)])
+def test_json_is_as_small_as_it_can_be(text: str, size: int) -> None:
+    assert len(format_json({"": text * 1000}).encode()) == len('{"":""}') + 1000 * size
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '"event"', "{}", "[" * 100_000], ids=range(8))

@@ -105,11 +105,11 @@ def test_a_notification_is_published_as_its_event() -> None:
 
 
 @pytest.mark.parametrize("text", ["\uffff", "\x00", "😀", '"', "\ud800"])
-def test_any_character_of_a_payload_survives_as_ascii(text: str) -> None:
+def test_any_character_of_a_payload_survives(text: str) -> None:
     content = notification("channel.update", {"broadcaster_user_id": "1337"}, {**BROADCASTER, "title": text})
     message = deliver(content)
     assert isinstance(message, Message)
-    assert message.body.isascii()
+    message.body.encode()
     assert Event.from_json(message.body).payload["title"] == text
 
 

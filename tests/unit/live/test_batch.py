@@ -1,91 +1,103 @@
-"""A batch is sorted out by channel; what is no event fails alone."""
+"""A batch of queue messages is parsed; a bad one fails alone."""
 
-import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdas.common.connections import Connection
 from lambdas.common.event import Event
 from lambdas.common.topics_frame import TopicsFrame
-from lambdas.live.batch import gathered, sort_out
-from lambdas.live.fanout import Chunk, Remainder
-from lambdas.live.frames import MAX_FRAME_BYTES, pack
+from lambdas.live.batch import Batch, ServePart, parse_batch
+from lambdas.live.frames import MAX_FRAME_BYTES
+from lambdas.live.parts import Part
+from lambdas.live.update import MAX_AGE_SECONDS, Update, combine, frames
 
 TIME = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def event(number: int, streamer_id: str, text: str = "", age: float = 0.0) -> Event:
+    received = TIME - timedelta(seconds=age)
+    return Event(f"id-{number}", streamer_id, "cool_user", "x", received, received, {"t": text})
 
 
 def record(number: int, body: str) -> dict[str, Any]:
     return {"messageId": f"message-{number}", "body": body}
 
 
-def event(number: int, streamer_id: str, payload: dict[str, Any] | None = None) -> Event:
-    return Event(f"id-{number}", streamer_id, "cool_user", "stream.online", TIME, TIME, payload or {})
+def received(*bodies: str) -> Batch:
+    return parse_batch(record(number, body) for number, body in enumerate(bodies))
 
 
-@given(streamers=st.lists(st.sampled_from(["1", "2", "3", None])))
-def test_each_channel_gets_its_events_in_order_and_the_rest_is_refused(streamers: list[str | None]) -> None:
+def combined(batch: Batch, streamer_id: str) -> Update:
+    return combine(batch.updates[streamer_id], TIME.timestamp())
+
+
+@given(streamers=st.lists(st.sampled_from(["1", "2", "3", None]), max_size=20))
+def test_each_channel_has_its_events_in_order_and_what_is_none_is_refused(
+    streamers: list[str | None],
+) -> None:
     """None stands for a message that is no event."""
-    records = [
-        record(number, event(number, streamer).to_json() if streamer else "poison")
-        for number, streamer in enumerate(streamers)
-    ]
-    batch = sort_out(records)
-    assert {
-        streamer: [(message.id, message.event.id) for message in messages]
-        for streamer, messages in batch.channels.items()
-    } == {
-        streamer: [(f"message-{n}", f"id-{n}") for n, other in enumerate(streamers) if other == streamer]
-        for streamer in streamers
-        if streamer
-    }
+    batch = received(
+        *(
+            event(number, streamer).to_json() if streamer else "poison"
+            for number, streamer in enumerate(streamers)
+        )
+    )
+    for streamer in {streamer for streamer in streamers if streamer}:
+        numbers = [number for number, other in enumerate(streamers) if other == streamer]
+        assert [each.id for each in combined(batch, streamer).events] == [
+            f"id-{number}" for number in numbers
+        ]
+        assert batch.message_ids[streamer] == [f"message-{number}" for number in numbers]
     assert list(batch.refused) == [f"message-{n}" for n, streamer in enumerate(streamers) if not streamer]
 
 
-def test_an_event_too_large_for_a_frame_is_refused_alone() -> None:
-    huge = event(0, "1", {"message": "x" * MAX_FRAME_BYTES})
-    batch = sort_out([record(0, huge.to_json()), record(1, event(1, "1").to_json())])
-    assert list(batch.refused) == ["message-0"]
-    assert [message.id for message in batch.channels["1"]] == ["message-1"]
+def test_an_event_too_large_for_a_frame_is_left_out_and_marked_as_missed() -> None:
+    huge = event(0, "1", "x" * MAX_FRAME_BYTES)
+    update = combined(received(huge.to_json(), event(1, "1").to_json()), "1")
+    assert ([each.id for each in update.events], update.missed) == (["id-1"], True)
+
+
+def test_an_event_that_comes_too_late_is_left_out_and_marked_as_missed() -> None:
+    late, in_time = (event(number, "1", age=MAX_AGE_SECONDS + 1 - number) for number in range(2))
+    update = combined(received(late.to_json(), in_time.to_json()), "1")
+    assert ([each.id for each in update.events], update.missed) == (["id-1"], True)
 
 
 def test_a_redelivered_event_in_one_batch_keeps_both_messages() -> None:
     """Both must be acknowledged; browsers merge by event id."""
     body = event(7, "1").to_json()
-    batch = sort_out([record(0, body), record(1, body)])
-    assert [message.id for message in batch.channels["1"]] == ["message-0", "message-1"]
+    assert received(body, body).message_ids["1"] == ["message-0", "message-1"]
 
 
-def test_a_change_of_topics_is_a_frame_for_everybody_in_the_channel() -> None:
+def test_topics_are_a_frame_of_their_own() -> None:
     topics = [{"event_type": "channel.raid", "status": "enabled", "reason": None}]
-    batch = sort_out([record(0, TopicsFrame("1", topics).to_json()), record(1, event(1, "1").to_json())])
-    (remainder,) = batch.remainders.values()
-    assert (remainder.streamer_id, remainder.after) == ("1", "")
-    assert [json.loads(frame.data) for frame in remainder.frames] == [{"type": "topics", "topics": topics}]
-    assert [message.id for message in batch.channels["1"]] == ["message-1"]
-    assert batch.refused == {}
+    batch = received(TopicsFrame("1", topics, 1).to_json(), event(1, "1").to_json())
+    topics_frame, events_frame = frames(combined(batch, "1"), 1)
+    assert topics_frame.data == TopicsFrame("1", topics, 1).frame()
+    assert b"id-1" in events_frame.data
 
 
-def test_gathered_events_are_told_from_new_ones() -> None:
-    events = [event(number, streamer_id) for number, streamer_id in enumerate("121")]
-    batch = sort_out([record(0, gathered(events)), record(1, event(7, "1").to_json())])
-    found = {id_: [message.event.id for message in messages] for id_, messages in batch.gathered.items()}
-    assert found == {"1": ["id-0", "id-2"], "2": ["id-1"]}
-    assert {message.id for messages in batch.gathered.values() for message in messages} == {"message-0"}
-    assert batch.channels.keys() == {"1"}
+def test_of_several_topics_the_newest_version_is_sent() -> None:
+    update = [Update(topics={"type": "topics", "topics": [], "version": version}) for version in (1, 3, 2)]
+    (frame,) = frames(combine(update, 0.0), 1)
+    assert frame.data == b'{"type":"topics","topics":[],"version":3}'
 
 
-def test_what_another_invocation_handed_over_is_kept_by_message() -> None:
-    frames = list(pack([event(0, "1")]))
-    chunk, remainder = Chunk("1", frames, [Connection("a", 1_800_000_000)]), Remainder("2", frames, "b")
-    messages = [*chunk.messages(), *remainder.messages()]
-    batch = sort_out(record(number, message) for number, message in enumerate(messages))
-    assert batch.chunks["message-0"].connections == chunk.connections
-    assert batch.remainders["message-1"].after == "b"
-    assert batch.event_ids() == ["id-0", "id-0"]
+def test_update_arrives_in_an_inbox_as_it_was() -> None:
+    update = Update(
+        [*combined(received(event(1, "1", "ё\ud800").to_json()), "1").events], missed=True, topics={"a": 1}
+    )
+    assert Update.from_dict(update.to_dict()) == update
+
+
+def test_a_request_to_serve_a_part_arrives_as_it_was() -> None:
+    request = ServePart(
+        Part("1", 2, 4), "token", {"place": "80000000#a", "added": {"entry": [-1, "9"]}}, 5_000.0
+    )
+    assert received(request.to_json()).requests == {"message-0": request}
 
 
 @pytest.mark.parametrize(
@@ -94,16 +106,14 @@ def test_what_another_invocation_handed_over_is_kept_by_message() -> None:
         "poison",
         "[]",
         "1",
-        '{"type":"chunk"}',
-        '{"type":"chunk","streamer_id":"1","frames":[],"connections":[1]}',
-        '{"type":"remainder","streamer_id":"1","frames":[{"type":"events","events":[{}]}],"after":"a"}',
-        '{"type":"gathered","events":[{}]}',
+        '{"type":"part"}',
+        '{"type":"part","part":{"streamer_id":"1"},"token":"","rotation":{},"per_second":0}',
         '{"type":"topics"}',
         '{"type":"what"}',
         "[" * 100_000,
     ],
 )
 def test_what_makes_no_sense_fails_alone(body: str) -> None:
-    batch = sort_out([record(0, body), record(1, event(1, "1").to_json())])
+    batch = received(body, event(1, "1").to_json())
     assert list(batch.refused) == ["message-0"]
-    assert [message.id for message in batch.channels["1"]] == ["message-1"]
+    assert batch.message_ids == {"1": ["message-1"]}

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdas.live.rate_limiter import BURST_SECONDS, LEAST, MOST, RateLimiter
+from lambdas.live.rate_limiter import BURST_SECONDS, LEAST, MOST, TOLERATED, RateLimiter
 
 TICK = 0.01
 
@@ -89,3 +89,41 @@ def test_it_never_stops_nor_exceeds_the_budget(answers: list[tuple[float, bool]]
         assert LEAST <= rate.per_second <= MOST
         assert 0 <= rate.wait() <= 1 / LEAST
     assert spent <= MOST * (BURST_SECONDS + now)
+
+
+def test_a_few_that_are_throttled_are_clients_not_the_limit() -> None:
+    rate = RateLimiter(0.0)
+    for number in range(20):
+        rate.answered(throttled=number < 4)
+    rate.available(1.0)
+    assert rate.per_second == MOST
+
+
+def test_answers_before_a_pause_say_nothing_of_the_rate_after_it() -> None:
+    """An instance that served nobody for a minute had a few answers in its last window."""
+    rate = RateLimiter(0.0)
+    for number in range(100):
+        rate.answered(throttled=number < 50)
+    rate.available(60.0)
+    assert rate.per_second == MOST
+
+
+def test_who_is_throttled_again_neither_lowers_the_rate_nor_lets_it_rise() -> None:
+    rate = RateLimiter(0.0)
+    rate.per_second = 1_000.0
+    for number in range(100):
+        rate.answered(throttled=number < 20, again=True)
+    rate.available(0.5)
+    assert rate.per_second == 1_000.0
+
+
+def test_the_part_that_is_throttled_is_that_of_the_present() -> None:
+    rate = RateLimiter(0.0)
+    assert rate.throttled_part() == TOLERATED
+    for number in range(10):
+        rate.answered(throttled=number < 5)
+    assert rate.throttled_part() == 0.5
+    rate.available(0.5)
+    assert rate.throttled_part() == 0.5, "the window before counts, too"
+    rate.available(1.0)
+    assert rate.throttled_part() == TOLERATED

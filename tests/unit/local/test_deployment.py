@@ -1,4 +1,4 @@
-"""What the app is told about this machine, and what a deployment shows."""
+"""The local stage's settings, and the progress that a deployment shows."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def test_the_app_finds_this_machines_servers(settings: dict[str, Any]) -> None:
     assert settings["addresses"]["site"] == "http://{label}.cloudfront.localhost:1111"
 
 
-def test_the_app_is_told_names_of_secrets_only(settings: dict[str, Any]) -> None:
+def test_the_settings_contain_names_of_secrets_only(settings: dict[str, Any]) -> None:
     assert settings["database"]["secret_name"] == deployment.DATABASE_SECRET
     assert settings["twitch"]["secret_name"] == deployment.TWITCH_SECRET
     assert "password" not in str(settings)
@@ -48,4 +48,4 @@ def test_partitions_may_be_shorter_than_the_apps(settings: dict[str, Any]) -> No
     ],
 )
 def test_progress_shows_the_resource_and_how_many_are_done(line: str, shown: str | None) -> None:
-    assert deployment.condensed(line) == shown
+    assert deployment.progress(line) == shown

@@ -1,4 +1,4 @@
-"""The file that other programs find a running local cloud by."""
+"""endpoints.json, with the addresses of a running local cloud."""
 
 import json
 import stat
@@ -34,7 +34,7 @@ def test_it_has_exactly_the_agreed_fields(tmp_path: Path) -> None:
     assert written["stack_outputs"] == {"SiteUrl": "http://d1.cloudfront.localhost:8600"}
 
 
-def test_it_replaces_an_older_one_and_leaves_no_draft(tmp_path: Path) -> None:
+def test_it_replaces_an_older_file_and_leaves_no_temporary_one(tmp_path: Path) -> None:
     path = tmp_path / "endpoints.json"
     path.write_text("{}")
     write(path, ENDPOINTS)
@@ -44,6 +44,6 @@ def test_it_replaces_an_older_one_and_leaves_no_draft(tmp_path: Path) -> None:
 
 def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
     path = tmp_path / "endpoints.json"
-    (tmp_path / "endpoints.json.new").touch(mode=0o644)  # of a run that was killed
+    (tmp_path / "endpoints.json.new").touch(mode=0o644)  # left by a killed run
     write(path, ENDPOINTS)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -1,4 +1,4 @@
-"""Nothing that the local cloud starts can reach the real AWS."""
+"""The processes of the local cloud cannot call the real AWS."""
 
 import os
 
@@ -22,7 +22,7 @@ def test_the_callers_aws_settings_are_replaced(monkeypatch: pytest.MonkeyPatch) 
     assert settings["AWS_CONFIG_FILE"] == settings["AWS_SHARED_CREDENTIALS_FILE"] == os.devnull
 
 
-def test_local_addresses_go_round_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_used_for_local_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "intranet.example")
     before = dict(os.environ)
     try:

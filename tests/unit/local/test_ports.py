@@ -1,4 +1,4 @@
-"""Which ports a local cloud takes."""
+"""The ports that a local cloud chooses."""
 
 import socket
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def free(taken: int) -> int:
     return port
 
 
-def test_a_port_is_free_until_somebody_listens(taken: int, free: int) -> None:
+def test_a_port_is_free_until_a_program_listens(taken: int, free: int) -> None:
     assert is_free(free)
     assert not is_free(taken)
 
@@ -65,7 +65,7 @@ def test_a_set_port_that_is_in_use_is_refused_with_advice(tmp_path: Path, taken:
 
 
 @pytest.mark.parametrize("value", ["0", "65536", "-1", "http", "80 ", "٣"])
-def test_what_is_no_port_is_refused(tmp_path: Path, value: str) -> None:
+def test_a_value_that_is_no_port_is_refused(tmp_path: Path, value: str) -> None:
     with (
         PortReservations(tmp_path) as reservations,
         pytest.raises(LocalCloudError, match="FANFARE_PORT must be a port number"),

@@ -1,4 +1,4 @@
-"""Blocking calls beside the event loop."""
+"""Blocking calls from the event loop."""
 
 import asyncio
 import threading
@@ -8,13 +8,13 @@ import pytest
 from local.threads import in_thread
 
 
-def test_the_result_and_the_error_are_the_calls() -> None:
+def test_it_returns_the_result_and_raises_the_error_of_the_call() -> None:
     assert asyncio.run(in_thread(int, "7")) == 7
     with pytest.raises(ValueError, match="seven"):
         asyncio.run(in_thread(int, "seven"))
 
 
-def test_a_call_that_hangs_keeps_nothing_from_ending() -> None:
+def test_the_program_can_end_while_a_call_hangs() -> None:
     begun, hang = threading.Event(), threading.Event()
 
     def work() -> None:

@@ -253,9 +253,9 @@ class TestConsent:
         assert tried == [self.streamers, later, self.moderators]
 
     def test_without_it_the_state_says_so(self) -> None:
-        settled = apply_consent({}, STREAMER, [])
-        assert settled[CHEER.key] == SubscriptionState("absent", None, "consent_required")
-        assert settled[ONLINE.key] == SubscriptionState("absent")
+        states = apply_consent({}, STREAMER, [])
+        assert states[CHEER.key] == SubscriptionState("absent", None, "consent_required")
+        assert states[ONLINE.key] == SubscriptionState("absent")
 
     def test_a_revoked_subscription_keeps_its_reason(self) -> None:
         revoked = {CHEER.key: SubscriptionState("revoked", None, "authorization_revoked")}

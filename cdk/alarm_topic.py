@@ -1,4 +1,4 @@
-"""Alarms: one topic that every alarm of a stage notifies."""
+"""The topic that every alarm of a stage notifies."""
 
 from aws_cdk import Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -13,7 +13,7 @@ from cdk.output import output
 from cdk.settings import Settings
 
 
-class Alarms(Construct):
+class AlarmTopic(Construct):
     """The topic ``fanfare-<stage>-alarms``, which every alarm that ``scope`` has by now notifies."""
 
     def __init__(self, scope: Construct, id_: str, settings: Settings) -> None:

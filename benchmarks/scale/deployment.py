@@ -1,0 +1,31 @@
+"""What the model needs to know of the stacks; tests/infrastructure/live/test_scale_model.py compares them."""
+
+TIMEOUT_SECONDS = 15
+RESERVED_CONCURRENCY = 200
+# Partition key and sort key.
+TABLES = {
+    "connections": ("streamer_id", "connection_id"),
+    "inboxes": ("inbox", "entry"),
+    "tickets": ("ticket_hash",),
+    "viewers": ("viewer_id", "entry"),
+}
+QUEUES = {
+    "broadcast": {"visibility_timeout": 90, "max_receive_count": 10},
+    "fan-out": {"visibility_timeout": 30, "max_receive_count": 10},
+}
+SOURCES = {
+    "broadcast": {"batch_size": 10, "max_concurrency": 100},
+    "fan-out": {"batch_size": 1, "max_concurrency": 100},
+}
+# Of each route of the WebSocket API: messages a second, and at once.
+ROUTE_THROTTLE = 500, 500
+ENVIRONMENT = {
+    "CONNECTIONS_TABLE": "connections",
+    "INBOXES_TABLE": "inboxes",
+    "CONNECTIONS_ENDPOINT": "https://model.execute-api.us-east-1.amazonaws.com/live",
+    "BROADCAST_QUEUE_URL": "broadcast",
+    "FAN_OUT_QUEUE_URL": "fan-out",
+    "VIEWERS_TABLE": "viewers",
+    "CONNECTIONS_PER_VIEWER": "50",
+    "CONNECTIONS_PER_CHANNEL": "5",
+}

@@ -1,0 +1,183 @@
+"""Whom the poster tries again and whom it leaves, on a clock and a network of the test's own."""
+
+import pytest
+
+from lambdas.common.connections import Connection
+from lambdas.live.frames import Frame
+from lambdas.live.posting import (
+    ANSWER_GRACE_SECONDS,
+    ANSWER_SECONDS,
+    CLOSE,
+    GRACE_SECONDS,
+    HANDSHAKE_SECONDS,
+    POSTING_SECONDS,
+    SILENT,
+    ForbiddenError,
+    Poster,
+    Posting,
+)
+from tests.unit.live.world import LATENCY, World
+
+OLD = 0
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def poster(world: World) -> Poster:
+    return Poster(world, world)
+
+
+def postings(count: int, *frames: str, renewed_at: int = OLD) -> list[Posting]:
+    encoded = [Frame(frame.encode()) for frame in frames or ("frame",)]
+    return [Posting("1337", Connection(f"{number}", renewed_at), encoded) for number in range(count)]
+
+
+def run(poster: Poster, world: World, given: list[Posting], seconds: float = 60.0) -> float:
+    """Deliver everything; returns how long it took."""
+    began = world.now
+    poster.deliver(given, began + seconds)
+    poster.finish(began + seconds)
+    return world.now - began
+
+
+def test_everybody_is_posted_to_side_by_side(poster: Poster, world: World) -> None:
+    assert run(poster, world, postings(100)) < 5 * LATENCY
+    assert (poster.outcome.posted, len(world.got)) == (100, 100)
+    assert poster.take_unserved() == ([], [])
+
+
+def test_the_next_frame_comes_after_the_one_before(poster: Poster, world: World) -> None:
+    run(poster, world, postings(3, "1", "2", "3"))
+    assert world.got == {str(number): [b"1", b"2", b"3"] for number in range(3)}
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds"), [(429, GRACE_SECONDS), (500, GRACE_SECONDS), (SILENT, ANSWER_GRACE_SECONDS)]
+)
+def test_one_that_cannot_be_served_costs_the_others_no_more_than_the_grace(
+    poster: Poster, world: World, status: int, seconds: float
+) -> None:
+    world.answer = lambda id_: status if id_ == "7" else 200
+    assert run(poster, world, postings(51)) <= 5 * LATENCY + seconds
+    assert poster.outcome.posted == 50
+    (given_up,) = poster.take_unserved()[1]
+    assert given_up.connection.id == "7"
+
+
+def test_a_full_client_among_others_is_known_after_a_few_tries(poster: Poster, world: World) -> None:
+    world.answer = lambda id_: 429 if id_ == "7" else 200
+    for page in range(20):
+        others = [Posting("1337", Connection(f"{page}-{number}", OLD), [Frame(b"")]) for number in range(50)]
+        poster.deliver([*others, *(postings(8)[7:] if page == 0 else [])], world.now + 60)
+        poster.wait(world.now + LATENCY)
+    assert world.tried["7"] <= 6
+    assert [posting.connection.id for posting in poster.take_unserved()[1]] == ["7"]
+
+
+def test_a_full_client_slows_nobody_down(poster: Poster, world: World) -> None:
+    world.answer = lambda id_: 429 if int(id_) % 100 == 7 else 200
+    rate = poster.rate.per_second
+    run(poster, world, postings(1_000))
+    assert poster.rate.per_second == rate
+
+
+def test_the_accounts_limit_is_taken_for_no_full_client(poster: Poster, world: World) -> None:
+    """An account that takes 2,000 posts a second, and an audience that takes it a second."""
+    tokens, filled = 100.0, world.now
+
+    def answer(_id: str) -> int:
+        nonlocal tokens, filled
+        tokens, filled = min(tokens + 2_000 * (world.now - filled), 100.0), world.now
+        tokens -= tokens >= 1
+        return 200 if tokens >= 1 else 429
+
+    world.answer = answer
+    run(poster, world, postings(2_000))
+    assert poster.outcome.throttled > 100
+    assert poster.outcome.posted == 2_000
+    assert poster.take_unserved() == ([], [])
+    assert poster.rate.per_second < 4_000
+
+
+def test_who_keeps_silence_for_long_is_given_up_while_others_go_on(poster: Poster, world: World) -> None:
+    world.answer = lambda id_: SILENT if id_ == "7" else 200
+    poster.deliver(postings(51), world.now + 60)
+    began = world.now
+    poster.wait(world.now + 60)
+    assert world.tried["7"] > 1, "a dead socket is one chance"
+    assert world.now - began <= POSTING_SECONDS + 2 * ANSWER_SECONDS
+    assert [posting.connection.id for posting in poster.take_unserved()[1]] == ["7"]
+
+
+def test_an_only_viewer_who_keeps_silence_costs_a_second(poster: Poster, world: World) -> None:
+    world.answer = lambda _id: SILENT
+    assert run(poster, world, postings(1)) <= ANSWER_GRACE_SECONDS + GRACE_SECONDS
+    assert len(poster.take_unserved()[1]) == 1
+
+
+def test_a_gone_connection_is_reported_at_once(poster: Poster, world: World) -> None:
+    world.answer = lambda id_: 410 if id_ == "1" else 200
+    run(poster, world, postings(3))
+    gone, given_up = poster.take_unserved()
+    assert ([posting.connection.id for posting in gone], given_up) == (["1"], [])
+    assert world.tried["1"] == 1
+
+
+def test_a_connection_whose_handshake_may_still_run_is_not_gone(poster: Poster, world: World) -> None:
+    world.answer = lambda _id: 410
+    run(poster, world, postings(1, renewed_at=int(world.now) - HANDSHAKE_SECONDS + 1))
+    gone, given_up = poster.take_unserved()
+    assert (gone, len(given_up)) == ([], 1)
+
+
+def test_a_connection_that_api_gateway_does_not_know_how_to_serve_is_given_up(
+    poster: Poster, world: World
+) -> None:
+    world.answer = lambda _id: 400
+    run(poster, world, postings(1))
+    (given_up,) = poster.take_unserved()[1]
+    assert given_up.is_refused()
+    assert world.tried["0"] == 1
+
+
+def test_a_refusal_of_the_function_stops_everything(poster: Poster, world: World) -> None:
+    world.answer = lambda _id: 403
+    with pytest.raises(ForbiddenError, match="HTTP 403"):
+        run(poster, world, postings(1_000))
+    assert len(world.tried) < 1_000
+
+
+def test_time_that_is_up_leaves_the_rest_unstarted(poster: Poster, world: World) -> None:
+    poster.rate.per_second = 100.0
+    poster.rate._tokens = 0.0
+    started = poster.deliver(postings(1_000), world.now + 1.0)
+    assert 50 < started < 1_000
+    assert len(world.tried) == started
+
+
+def test_a_connection_that_is_closed_counts_as_gone(poster: Poster, world: World) -> None:
+    run(poster, world, [Posting("1337", Connection("1", OLD), [CLOSE])])
+    gone, _ = poster.take_unserved()
+    assert [posting.connection.id for posting in gone] == ["1"]
+    assert poster.outcome.posted == 0
+
+
+def test_a_connection_that_was_overtaken_is_given_up_although_served(poster: Poster, world: World) -> None:
+    (posting,) = postings(1)
+    poster.deliver([posting], world.now + 60)
+    posting.overtaken = True
+    poster.finish(world.now + 60)
+    assert poster.take_unserved() == ([], [posting])
+
+
+def test_an_invocation_begins_with_nothing_under_way(poster: Poster, world: World) -> None:
+    world.answer = lambda _id: SILENT
+    poster.deliver(postings(5), world.now + 60)
+    poster.begin()
+    assert poster.under_way() == []
+    assert poster.take_unserved() == ([], [])
+    assert poster.outcome.given_up == 0
