@@ -322,7 +322,7 @@ class Settings(_Settings):
     """Reads answered at once, reserved in the account's concurrency; each may have a database connection."""
 
     reserve_concurrency: bool = True
-    """Whether reads, broadcasts and the database's upkeep have concurrency of the account's reserved for them.
+    """Whether reads, broadcasts and the database's upkeep have some of the account's concurrency reserved.
 
     AWS refuses that in a new account, which may run ten functions at once. Without it the account's limit is
     the only one: reads could use up the database's connections, and functions take it from each other.
@@ -359,7 +359,7 @@ class Settings(_Settings):
 
     @property
     def reserved_concurrency(self) -> int:
-        """What the stage reserves of the account's concurrency: reads, broadcasts, archiver, both migrators."""
+        """What the stage reserves of the account's: for reads, broadcasts, archiver and both migrators."""
         reserved = self.read_concurrency + self.broadcast_concurrency + self.fan_out_concurrency + 3
         return reserved if self.reserve_concurrency else 0
 
