@@ -165,7 +165,7 @@ synth: $(VENV) $(TOOLS) $(SITE) ## Synthesise and check the templates of STAGE (
 
 .PHONY: deploy
 deploy: $(VENV) $(TOOLS) $(if $(ASSEMBLY),,synth) ## Deploy STAGE (dev), migrations included, to the account of your credentials
-	$(CDK) deploy --all --app $(OUT) $(if $(CI),--require-approval never)
+	@$(BIN)/python -m ops.deploy $(STAGE) $(OUT)
 
 .PHONY: diff
 diff: $(VENV) $(TOOLS) $(if $(ASSEMBLY),,synth) ## Show what deploying STAGE (dev) would change
@@ -173,12 +173,20 @@ diff: $(VENV) $(TOOLS) $(if $(ASSEMBLY),,synth) ## Show what deploying STAGE (de
 
 .PHONY: pipeline
 pipeline: $(VENV) $(TOOLS) ## Deploy the roles with which REPOSITORY's workflows (owner/name) deploy STAGES (dev,prod)
-	$(CDK) deploy --app "$(BIN)/python -m cdk.pipeline" --output cdk.out/pipeline \
-		-c repository=$(REPOSITORY) $(if $(STAGES),-c pipeline-stages=$(STAGES))
+	@$(BIN)/python -m ops.pipeline "$(REPOSITORY)" $(if $(STAGES),--stages $(STAGES)) \
+		$(if $(OWNER_ID),--owner-id $(OWNER_ID)) $(if $(REPOSITORY_ID),--repository-id $(REPOSITORY_ID))
+
+.PHONY: bootstrap
+bootstrap: $(VENV) $(TOOLS) ## Prepare the account of your credentials for STAGE (dev): once, in each of its Regions
+	@$(BIN)/python -m ops.bootstrap $(STAGE)
 
 .PHONY: doctor
 doctor: $(VENV) $(TOOLS) ## Check that STAGE (dev) can be deployed, and say what to do where it cannot
 	@$(ON_STAGE) $(BIN)/python -m ops.doctor $(STAGE) $(if $(ON_STAGE),$${FANFARE_STATE_DIR:-.local}/settings.json)
+
+.PHONY: prove-sign-in
+prove-sign-in: $(VENV) ## Prove with a user pool of its own that Cognito takes Twitch's answers, before STAGE is deployed
+	@$(ON_STAGE) $(BIN)/python -m ops.prove_sign_in $(STAGE) $(if $(ON_STAGE),$${FANFARE_STATE_DIR:-.local}/settings.json)
 
 .PHONY: smoke
 smoke: $(VENV) ## Check that the deployed STAGE (dev; local: the running `make run`) does what it is for

@@ -4,27 +4,25 @@ from pathlib import Path
 from typing import Any
 
 import certifi
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import CustomResource, Duration, RemovalPolicy
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_logs as logs
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_rds as rds
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
-from aws_cdk import custom_resources as cr
 from constructs import Construct
 
-from cdk.acknowledge import BASIC_EXECUTION, acknowledge
+from cdk.acknowledge import acknowledge
 from cdk.function import Function
+from cdk.log_group import log_group
 from cdk.packaging import Files, certificate_bundle
-from cdk.settings import Aurora, ExternalDatabase, Settings
+from cdk.settings import DATABASE_VERSION, Aurora, ExternalDatabase, Settings
 
 NAME = "fanfare"
 USER = "fanfare"
 PORT = 5432
 CERTIFICATES = "rds-ca.pem"
-# What CDK calls the function behind its custom resources for SDK calls, one for all of a stack's.
-MAKER_OF_THE_ROLE = "AWS679f53fac002430cb0da5b7982bd2287"
 
 
 class AuroraServerless(Construct):
@@ -53,14 +51,22 @@ class AuroraServerless(Construct):
         isolated = ec2.SubnetConfiguration(
             name="Database", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=24
         )
-        vpc = ec2.Vpc(self, "Vpc", max_azs=2, nat_gateways=0, subnet_configuration=[isolated])
+        vpc = ec2.Vpc(
+            self,
+            "Vpc",
+            max_azs=2,
+            nat_gateways=0,
+            subnet_configuration=[isolated],
+            # Nothing is in the default group. To empty it CDK would bring a function whose log never expires.
+            restrict_default_security_group=False,
+        )
         acknowledge(vpc, "VPC7", because="It has no way in, and one way out: to one bucket.")
         subnets = ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED)
         self.cluster = self._cluster = self._make_cluster(settings, aurora, vpc, subnets)
         # The functions that may connect: they reach the database and nothing else.
         clients = self._security_group("Clients", vpc, "Functions that reach the database")
         self._cluster.connections.allow_default_port_from(clients)
-        self._make_role()
+        self._make_role(settings)
         exporters = self._make_exporter_group(vpc, subnets, exports)
         self.network = {"vpc": vpc, "vpc_subnets": subnets, "security_groups": [clients]}
         self.network_with_s3 = {**self.network, "security_groups": [clients, exporters]}
@@ -97,11 +103,14 @@ class AuroraServerless(Construct):
             self,
             "Cluster",
             engine=rds.DatabaseClusterEngine.aurora_postgres(
-                version=rds.AuroraPostgresEngineVersion.VER_18_4
+                version=rds.AuroraPostgresEngineVersion.of(DATABASE_VERSION, DATABASE_VERSION.split(".")[0])
             ),
-            writer=rds.ClusterInstance.serverless_v2("Writer"),
+            # An upgrade that AWS made by itself would make the template's version a downgrade.
+            writer=rds.ClusterInstance.serverless_v2("Writer", auto_minor_version_upgrade=False),
             readers=[
-                rds.ClusterInstance.serverless_v2(f"Reader{number}", scale_with_writer=number == 1)
+                rds.ClusterInstance.serverless_v2(
+                    f"Reader{number}", scale_with_writer=number == 1, auto_minor_version_upgrade=False
+                )
                 for number in range(1, aurora.readers + 1)
             ],
             serverless_v2_min_capacity=aurora.min_capacity,
@@ -174,7 +183,7 @@ class AuroraServerless(Construct):
     def _security_group(self, id_: str, vpc: ec2.IVpc, description: str) -> ec2.SecurityGroup:
         return ec2.SecurityGroup(self, id_, vpc=vpc, allow_all_outbound=False, description=description)
 
-    def _make_role(self) -> None:
+    def _make_role(self, settings: Settings) -> None:
         """Make the database role that functions sign in as; the Data API works from outside the VPC."""
         secret = self._cluster.secret
         assert secret is not None  # noqa: S101 -- generated credentials have one
@@ -183,45 +192,40 @@ class AuroraServerless(Construct):
             "SMG4",
             because="Used for this statement only, by the Data API; rotating it needs a way out of the VPC.",
         )
-        call = cr.AwsSdkCall(
-            service="rds-data",
-            action="ExecuteStatement",
-            parameters={
-                "resourceArn": self._cluster.cluster_arn,
-                "secretArn": secret.secret_arn,
-                "database": NAME,
-                "sql": Path(__file__).with_name("database_role.sql").read_text(),
+        name = f"fanfare-{settings.stage}-database-role"
+        logs = log_group(self, "RoleLogs", settings, f"/aws/lambda/{name}")
+        maker = lambda_.Function(
+            self,
+            "RoleMaker",
+            function_name=name,
+            runtime=lambda_.Runtime.PYTHON_3_14,
+            architecture=lambda_.Architecture.ARM_64,
+            code=lambda_.Code.from_inline(Path(__file__).with_name("database_role.py").read_text()),
+            handler="index.handler",
+            role=iam.Role(self, "RoleMakerRole", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com")),
+            log_group=logs,
+            environment={
+                "CLUSTER_ARN": self._cluster.cluster_arn,
+                "SECRET_ARN": secret.secret_arn,
+                "DATABASE": NAME,
             },
-            physical_resource_id=cr.PhysicalResourceId.of(USER),
-            output_paths=["numberOfRecordsUpdated"],
+            timeout=Duration.minutes(2),
         )
-        role = cr.AwsCustomResource(
+        logs.grant_write(maker)
+        for action, resource in (
+            ("rds-data:ExecuteStatement", self._cluster.cluster_arn),
+            ("secretsmanager:GetSecretValue", secret.secret_arn),
+        ):
+            maker.add_to_role_policy(iam.PolicyStatement(actions=[action], resources=[resource]))
+        role = CustomResource(
             self,
             "Role",
-            on_create=call,
-            on_update=call,
-            install_latest_aws_sdk=False,
-            timeout=Duration.minutes(2),
-            log_group=logs.LogGroup(
-                self, "RoleLogs", retention=logs.RetentionDays.ONE_WEEK, removal_policy=RemovalPolicy.DESTROY
-            ),
-            policy=cr.AwsCustomResourcePolicy.from_statements(
-                [
-                    iam.PolicyStatement(
-                        actions=["rds-data:ExecuteStatement"], resources=[self._cluster.cluster_arn]
-                    ),
-                    iam.PolicyStatement(
-                        actions=["secretsmanager:GetSecretValue"], resources=[secret.secret_arn]
-                    ),
-                ]
-            ),
+            service_token=maker.function_arn,
+            resource_type="Custom::DatabaseRole",
+            properties={"Statement": Path(__file__).with_name("database_role.sql").read_text()},
+            service_timeout=Duration.minutes(3),
         )
-        role.node.add_dependency(self._cluster)
-        acknowledge(
-            Stack.of(self).node.find_child(MAKER_OF_THE_ROLE),
-            f"IAM4[Policy::{BASIC_EXECUTION}]",
-            because="CDK's own function for SDK calls; the policy is for its log.",
-        )
+        role.node.add_dependency(self._cluster, maker)
 
 
 class External(Construct):

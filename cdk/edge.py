@@ -1,11 +1,12 @@
 """Edge: what CloudFront reads in us-east-1 only, whatever the stage's Region is.
 
-It is in a stack of its own there. The application refers to it with CDK's cross-Region references, since the
-ARN of a web ACL ends in an id that AWS chooses. So both stacks have to know their Region, and outside
-us-east-1 there are two small functions of CDK's. Hosted zones are given by id and name: a synthesis looks
-nothing up and needs no credentials.
+It is in a stack of its own there. The application reads both ARNs from the stack's outputs, so both stacks
+have to know their Region. CloudFormation does not protect these outputs as it does exports, which cannot
+change while another stack imports them: a domain can be changed, and the firewall turned off. Hosted zones
+are given by id and name: a synthesis looks nothing up and needs no credentials.
 """
 
+from aws_cdk import CfnDeletionPolicy, CrossStackReferences, ReferenceStrength
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_wafv2 as waf
@@ -31,21 +32,31 @@ class EdgeStack(StageStack):
         super().__init__(scope, settings, "Edge", region=REGION, cross_region_references=True)
         domain = settings.domain
         if domain and domain.hosted_zone and not domain.certificate_arn:
-            self.certificate = acm.Certificate(
-                self,
-                "Certificate",
-                domain_name=domain.name,
-                validation=acm.CertificateValidation.from_dns(hosted_zone(self, domain.hosted_zone)),
-            )
+            self.certificate = self._certificate(domain.name, domain.hosted_zone)
         if settings.waf:
             self.web_acl_arn = self._web_acl(settings.stage, settings.waf).attr_arn
+
+    def _certificate(self, name: str, zone: HostedZone) -> acm.Certificate:
+        certificate = acm.Certificate(
+            self,
+            "Certificate",
+            domain_name=name,
+            validation=acm.CertificateValidation.from_dns(hosted_zone(self, zone)),
+        )
+        CrossStackReferences.of(certificate).produce(ReferenceStrength.WEAK)
+        resource = certificate.node.default_child
+        assert isinstance(resource, acm.CfnCertificate)  # noqa: S101 -- it is
+        # Another domain's certificate replaces it while CloudFront still uses it: it cannot be deleted then.
+        resource.cfn_options.update_replace_policy = CfnDeletionPolicy.RETAIN
+        resource.cfn_options.deletion_policy = CfnDeletionPolicy.DELETE
+        return certificate
 
     def _web_acl(self, stage: str, settings: Waf) -> waf.CfnWebACL:
         """Guards the site and the reads; Twitch's deliveries go to the HTTP API directly, and are signed."""
         limit = waf.CfnWebACL.RateBasedStatementProperty(
             aggregate_key_type="IP", limit=settings.requests_per_five_minutes, evaluation_window_sec=300
         )
-        return waf.CfnWebACL(
+        web_acl = waf.CfnWebACL(
             self,
             "WebAcl",
             name=f"fanfare-{stage}",
@@ -63,6 +74,8 @@ class EdgeStack(StageStack):
                 *(_managed(name, priority) for priority, name in enumerate(MANAGED_RULES, start=1)),
             ],
         )
+        CrossStackReferences.of(web_acl).produce(ReferenceStrength.WEAK)
+        return web_acl
 
 
 def hosted_zone(scope: Construct, zone: HostedZone) -> route53.IHostedZone:

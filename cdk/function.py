@@ -29,6 +29,7 @@ NETWORK_ACTIONS = (
     "ec2:UnassignPrivateIpAddresses",
 )
 
+ROLLBACK_ABOVE_PER_CENT = 5
 ROLLOUT_POLICY = (
     "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSCodeDeployRoleForLambdaLimited]"
 )
@@ -61,7 +62,7 @@ class Function(lambda_.Function):
         """``id_`` is the job with a capital letter; ``files`` are added to the package.
 
         ``network`` are the VPC arguments of a function in a VPC; ``concurrency`` is how many may run at once,
-        reserved in the account's.
+        reserved in the account's (with ``reserve_concurrency``).
         """
         self._scope, self._settings = scope, settings
         self.job = id_.lower()
@@ -97,7 +98,7 @@ class Function(lambda_.Function):
             },
             memory_size=memory_mb,
             timeout=timeout,
-            reserved_concurrent_executions=concurrency,
+            reserved_concurrent_executions=concurrency if settings.reserve_concurrency else None,
             **(network or {}),
         )
         self._own_role = role
@@ -138,9 +139,12 @@ class Function(lambda_.Function):
             self,
             "NewVersionFailing",
             alarm_description=f"The new version of {self.job} fails: CodeDeploy goes back to the old one.",
-            metric=alias.metric_errors(period=Duration.minutes(1)),
-            threshold=1,
-            evaluation_periods=1,
+            metric=self._share_of_errors(alias),
+            threshold=ROLLBACK_ABOVE_PER_CENT,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            # One minute may be chance.
+            evaluation_periods=5,
+            datapoints_to_alarm=2,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
         group = codedeploy.LambdaDeploymentGroup(
@@ -152,3 +156,30 @@ class Function(lambda_.Function):
         )
         acknowledge(group.role, ROLLOUT_POLICY, because="AWS updates it when CodeDeploy calls more.")
         return alias
+
+    def _share_of_errors(self, alias: lambda_.Alias) -> cloudwatch.MathExpression:
+        """How many in a hundred requests the alias's newest version fails, not the one that it replaces.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+        """
+        dimensions = {
+            "FunctionName": self.function_name,
+            "Resource": f"{self.function_name}:{alias.alias_name}",
+            "ExecutedVersion": alias.version.version,
+        }
+
+        def counted(name: str) -> cloudwatch.Metric:
+            return cloudwatch.Metric(
+                namespace="AWS/Lambda",
+                metric_name=name,
+                dimensions_map=dimensions,
+                statistic="Sum",
+                period=Duration.minutes(1),
+            )
+
+        return cloudwatch.MathExpression(
+            expression="100 * errors / requests",
+            using_metrics={"errors": counted("Errors"), "requests": counted("Invocations")},
+            period=Duration.minutes(1),
+            label="errors, per cent",
+        )

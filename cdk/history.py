@@ -24,6 +24,8 @@ READ_ROUTES = (
     "/api/leaderboard",
     "/api/openapi.json",
 )
+# `curl -I` asks with HEAD, which an HTTP API answers 404 unless a route says so.
+READ_METHODS = ("GET", "HEAD")
 RECORD_BATCH = 500
 MIGRATION_TIMEOUT = Duration.minutes(10)
 
@@ -79,7 +81,7 @@ class History(Construct):
         )
         api.route_to(
             query,
-            dict.fromkeys(f"GET {path}" for path in READ_ROUTES),
+            dict.fromkeys(f"{method} {path}" for path in READ_ROUTES for method in READ_METHODS),
             open_because="Anyone may read; CloudFront's cache answers most requests.",
         )
 

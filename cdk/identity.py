@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from aws_cdk import Duration, RemovalPolicy, SecretValue, Stack
+from aws_cdk import CfnParameter, Duration, RemovalPolicy, SecretValue, Stack
 from aws_cdk import aws_apigatewayv2_authorizers as authorizers
 from aws_cdk import aws_cognito as cognito
 from constructs import Construct
@@ -11,7 +11,7 @@ from constructs import Construct
 from cdk.acknowledge import acknowledge
 from cdk.output import output
 from cdk.packaging import SUBSCRIPTION_TYPES
-from cdk.settings import Settings
+from cdk.settings import TWITCH_SECRET_VERSION, Settings
 
 # A provider has fixed scopes, and viewers are asked for none. Streamers, whose consent is needed for some
 # subscription types, sign in through a second provider. Twitch keeps the consent for the app that both share.
@@ -53,6 +53,13 @@ class Identity(Construct):
             self, "Domain", user_pool=pool, cognito_domain=cognito.CognitoDomainOptions(domain_prefix=prefix)
         )
         self._settings = settings
+        # CloudFormation reads a secret again only when the reference to it changes.
+        self._secret_version = CfnParameter(
+            stack,
+            TWITCH_SECRET_VERSION,
+            default="",
+            description="Version of the secret with Twitch's credentials; the current one if empty",
+        )
         self._providers = [
             self._provider(PROVIDER, ["openid"]),
             self._provider(STREAMER_PROVIDER, ["openid", *_consent_scopes()]),
@@ -69,8 +76,8 @@ class Identity(Construct):
             name,
             user_pool=self._pool,
             name=name,
-            client_id=_secret(self._settings, "client_id"),
-            client_secret=_secret(self._settings, "client_secret"),
+            client_id=self._secret("client_id"),
+            client_secret=self._secret("client_secret"),
             issuer_url=twitch.issuer,
             endpoints=cognito.OidcEndpoints(
                 authorization=f"{twitch.auth_url}/authorize",
@@ -81,6 +88,14 @@ class Identity(Construct):
             attribute_request_method=cognito.OidcAttributeRequestMethod.GET,
             scopes=scopes,
         )
+
+    def _secret(self, field: str) -> str:
+        """A reference that CloudFormation resolves when it deploys: the value is not in the template."""
+        return SecretValue.secrets_manager(
+            self._settings.twitch_secret_name,
+            json_field=field,
+            version_id=self._secret_version.value_as_string,
+        ).unsafe_unwrap()
 
     def add_client(self, site_url: str) -> cognito.UserPoolClient:
         """The public client of the site at ``site_url``: authorization code, through Twitch only."""
@@ -130,8 +145,3 @@ class Identity(Construct):
 def _consent_scopes() -> list[str]:
     """The scopes that the subscription types need, each once."""
     return sorted({found["scope"] for found in json.loads(SUBSCRIPTION_TYPES.read_text()) if found["scope"]})
-
-
-def _secret(settings: Settings, field: str) -> str:
-    """A reference that CloudFormation resolves when it deploys, so that the value is not in the template."""
-    return SecretValue.secrets_manager(settings.twitch_secret_name, json_field=field).unsafe_unwrap()

@@ -30,6 +30,13 @@ RECORD_CONCURRENCY: Final = 4
 """Batches recorded at once. More would wait for each other: `make bench` measures with this many."""
 
 
+TWITCH_SECRET_VERSION: Final = "TwitchCredentialsVersion"  # noqa: S105 -- a parameter
+"""The parameter of the app stack with which a deployment passes a renewed Twitch secret on."""
+
+DATABASE_VERSION: Final = "18.4"
+"""Aurora PostgreSQL's. Nothing but a deployment changes it: automatic upgrades are off."""
+
+
 class SettingsError(Exception):
     """A setting is unknown, missing or wrong; the message names each of them."""
 
@@ -279,6 +286,11 @@ class Settings(_Settings):
     """What function packages are built for: AWS Lambda on arm64, or this machine."""
     deploy_with: Literal["bootstrap-roles", "cli-credentials"] = "bootstrap-roles"
     """Whose permissions a deployment uses: the bootstrap stack's roles, or the caller's."""
+    bootstrap_qualifier: str = Field(default="hnb659fds", pattern=r"^[a-z0-9]{1,10}$")
+    """Names the bootstrap stack, and the roles in it, that deploy the stage; CDK's default if not set.
+
+    With one of its own a stage can share an account, and the role that deploys it cannot deploy the others.
+    """
     database: Aurora | ExternalDatabase = Field(discriminator="kind", default=Aurora())
     """Where events are kept."""
     twitch: Twitch = Twitch()
@@ -309,6 +321,13 @@ class Settings(_Settings):
     read_concurrency: int = Field(default=40, ge=1, le=1000)
     """Reads answered at once, reserved in the account's concurrency; each may have a database connection."""
 
+    reserve_concurrency: bool = True
+    """Whether reads, broadcasts and the database's upkeep have some of the account's concurrency reserved.
+
+    AWS refuses that in a new account, which may run ten functions at once. Without it the account's limit is
+    the only one: reads could use up the database's connections, and functions take it from each other.
+    """
+
     @model_validator(mode="after")
     def _connections(self) -> Self:
         if isinstance(self.database, Aurora) and not self.database.proxy:
@@ -337,6 +356,12 @@ class Settings(_Settings):
     def needs_edge(self) -> bool:
         """Whether something has to be in us-east-1 because CloudFront reads it nowhere else."""
         return self.waf is not None or (self.domain is not None and self.domain.certificate_arn is None)
+
+    @property
+    def reserved_concurrency(self) -> int:
+        """What the stage reserves of the account's: for reads, broadcasts, archiver and both migrators."""
+        reserved = self.read_concurrency + self.broadcast_concurrency + self.fan_out_concurrency + 3
+        return reserved if self.reserve_concurrency else 0
 
     @property
     def upkeep_minutes(self) -> int:

@@ -198,7 +198,8 @@ class Site(Construct):
         stack = Stack.of(self)
         uploader = uploaded.handler_role.node.scope
         assert uploader is not None  # noqa: S101 -- the role is the function's
-        assets = f"arn:{stack.partition}:s3:::cdk-hnb659fds-assets-{stack.account}-{stack.region}"
+        qualifier = stack.synthesizer.bootstrap_qualifier or self._settings.bootstrap_qualifier
+        assets = f"arn:{stack.partition}:s3:::cdk-{qualifier}-assets-{stack.account}-{stack.region}"
         actions = ("Abort", "DeleteObject", "GetBucket", "GetObject", "List")
         acknowledge(
             uploader,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aws_cdk import CliCredentialsStackSynthesizer, Environment, Stack
+from aws_cdk import CliCredentialsStackSynthesizer, DefaultStackSynthesizer, Environment, Stack
 from constructs import Construct
 
 from cdk.settings import Settings
@@ -19,7 +19,9 @@ class StageStack(Stack):
             f"Fanfare-{settings.stage}-{name}",
             env=Environment(account=settings.account, region=region or settings.region),
             synthesizer=(
-                CliCredentialsStackSynthesizer() if settings.deploy_with == "cli-credentials" else None
+                CliCredentialsStackSynthesizer()
+                if settings.deploy_with == "cli-credentials"
+                else DefaultStackSynthesizer(qualifier=settings.bootstrap_qualifier)
             ),
             **options,
         )

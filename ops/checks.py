@@ -1,6 +1,8 @@
 """Checks of a stage: each prints one line, with what to do if it failed."""
 
+import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -23,12 +25,37 @@ def run(checks: Iterable[Check], *, stop_at_failure: bool = False) -> int:
     With ``stop_at_failure`` the checks after a failed one are not run.
     """
     failures = 0
-    for name, check in checks:
-        try:
-            print(f"✓ {name}: {check()}", flush=True)
-        except (Failure, BotoCoreError, ClientError) as failure:
-            failures += 1
-            print(f"✗ {name}: {failure}", flush=True)
-            if stop_at_failure:
-                break
+    for check in checks:
+        passed, line = _result(check)
+        print(line, flush=True)
+        failures += not passed
+        if not passed and stop_at_failure:
+            break
     return failures
+
+
+def run_at_once(checks: Iterable[Check], *, within: float) -> int:
+    """Run checks that do not need each other, print in order what each found, and return the failures.
+
+    A check that has not ended ``within`` so many seconds has failed.
+    """
+    ends = time.monotonic() + within
+    executor = ThreadPoolExecutor(max_workers=16)
+    failures = 0
+    running = [(check.name, executor.submit(_result, check)) for check in checks]
+    for name, future in running:
+        try:
+            passed, line = future.result(max(0.0, ends - time.monotonic()))
+        except TimeoutError:
+            passed, line = False, f"✗ {name}: no answer within {within:.0f} seconds. Try again."
+        print(line, flush=True)
+        failures += not passed
+    executor.shutdown(wait=False, cancel_futures=True)
+    return failures
+
+
+def _result(check: Check) -> tuple[bool, str]:
+    try:
+        return True, f"✓ {check.name}: {check.run()}"
+    except (Failure, BotoCoreError, ClientError) as failure:
+        return False, f"✗ {check.name}: {failure}"

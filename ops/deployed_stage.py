@@ -3,10 +3,10 @@
 import dataclasses
 from typing import Any, Self
 
-import boto3
 from botocore.exceptions import ClientError
 
 from ops.checks import Failure
+from ops.stage_settings import region_of, session
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,19 +20,17 @@ class DeployedStage:
     @classmethod
     def find(cls, name: str) -> Self:
         """Read the outputs of stage ``name``. Raises Failure if it is not in the account and Region."""
-        session = boto3.Session()
-        if session.region_name is None:
-            raise Failure("no Region is set. Set AWS_REGION, or `region` in your profile.")
+        own = session(region_of(name))
         stack = f"Fanfare-{name}-App"
         try:
-            (description,) = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+            (description,) = own.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         except ClientError as error:
             raise Failure(
-                f"there is no stack {stack} in {session.region_name} ({error}). "
+                f"there is no stack {stack} in {own.region_name} ({error}). "
                 f"Deploy it first: make deploy STAGE={name}"
             ) from None
         outputs = {output["OutputKey"]: output["OutputValue"] for output in description["Outputs"]}
-        return cls(name, outputs, session)
+        return cls(name, outputs, own)
 
     def function(self, job: str) -> str:
         """Name of the function that does ``job``."""

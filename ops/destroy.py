@@ -2,21 +2,16 @@
 
 import collections
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cdk.settings import DEFAULT_STAGE
-
-ROOT = Path(__file__).parents[1]
-# Where the Edge stack is, whatever the stage's Region.
-EDGE_REGION = "us-east-1"
+from ops.cdk_command import run_cdk
+from ops.checks import Failure
+from ops.stage_settings import EDGE_REGION, region_of, session
 
 
 class Resource(NamedTuple):
@@ -32,10 +27,10 @@ def main(arguments: list[str]) -> int:
     """Print the plan, ask for the stage's name, and run ``cdk destroy``; returns the exit code."""
     stage = arguments[0] if arguments else DEFAULT_STAGE
     try:
-        session = boto3.Session()
-        stacks = list(_stacks(session, stage))
+        own = session(region_of(stage))
+        stacks = list(_stacks(own, stage))
         resources = [resource for client, stack in stacks for resource in _resources(client, stack)]
-    except (BotoCoreError, ClientError) as error:
+    except (Failure, BotoCoreError, ClientError) as error:
         print(f"✗ {error}")
         return 1
     if not stacks:
@@ -53,13 +48,11 @@ def main(arguments: list[str]) -> int:
         print("Nothing was deleted.")
         return 1
     try:
-        empty_buckets(session, resources)
+        empty_buckets(own, resources)
     except (BotoCoreError, ClientError) as error:
         print(f"✗ {error}")
         return 1
-    command = [str(ROOT / "node_modules/.bin/cdk"), "destroy", "--all", "--force", "-c", f"stage={stage}"]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(command, cwd=ROOT, env={**os.environ, "PATH": path}, check=False).returncode
+    return run_cdk("destroy", "--all", "--force", "-c", f"stage={stage}")
 
 
 def empty_buckets(session: Any, resources: list[Resource]) -> None:
@@ -83,7 +76,7 @@ def plan(stage: str, resources: list[Resource]) -> str:
 
 def _stacks(session: Any, stage: str) -> Iterator[tuple[Any, dict[str, Any]]]:
     """The stage's stacks, each with a client of its Region."""
-    for region in dict.fromkeys((session.region_name or EDGE_REGION, EDGE_REGION)):
+    for region in dict.fromkeys((session.region_name, EDGE_REGION)):
         client = session.client("cloudformation", region_name=region)
         for page in client.get_paginator("describe_stacks").paginate():
             for stack in page["Stacks"]:

@@ -213,5 +213,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     # `?days=&limit=10` leaves days out.
     parameters = event.get("queryStringParameters") or {}
     event["queryStringParameters"] = {name: value for name, value in parameters.items() if value}
+    # A HEAD is answered like a GET; API Gateway leaves the body out.
+    if event["requestContext"]["http"]["method"] == "HEAD":
+        event["requestContext"]["http"]["method"] = "GET"
     answer: dict[str, Any] = app.resolve(event, context)
     return answer

@@ -153,6 +153,18 @@ class Cloud:
         return [s for s in self.twitch_state()["subscriptions"] if login in s["logins"]]
 
 
+def follow_sign_in(cloud: Cloud, location: str, login: str) -> str:
+    """Sign in at Twitch where Cognito's page leads; returns where the browser is sent at last."""
+    (callback,) = parse_qs(urlsplit(location).query)["redirect_uri"]
+    while not location.startswith(callback):
+        if urlsplit(location).path.endswith("/oauth2/authorize") and location.startswith(cloud.twitch):
+            location += f"&auto={login}"
+        answer = request("GET", location)
+        assert answer.status in (302, 303), (location, answer.status, answer.data[:500])
+        location = urljoin(location, answer.headers["Location"])
+    return location
+
+
 @dataclass(frozen=True)
 class Viewer:
     """A viewer who is signed in through Cognito and the simulated Twitch."""
@@ -181,14 +193,7 @@ class Viewer:
                 "identity_provider": identity["provider"],
             }
         )
-        for _ in range(8):
-            if urlsplit(location).path.endswith("/oauth2/authorize") and location.startswith(cloud.twitch):
-                location += f"&auto={login}"
-            answer = request("GET", location)
-            assert answer.status in (302, 303), (location, answer.status, answer.data[:500])
-            location = urljoin(location, answer.headers["Location"])
-            if location.startswith(callback):
-                break
+        location = follow_sign_in(cloud, location, login)
         code = parse_qs(urlsplit(location).query)["code"][0]
         tokens = request(
             "POST",

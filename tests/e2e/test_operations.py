@@ -13,10 +13,13 @@ import psycopg
 import pytest
 
 from local.environment import ROOT, aws_variables
+from ops.account import Account
 from ops.deployed_stage import DeployedStage
 from ops.destroy import Resource, empty_buckets
+from ops.prove_sign_in import prove
 from ops.smoke import Smoke
-from tests.e2e.clients import LIMIT, Cloud, eventually
+from ops.stage_settings import session, settings_of
+from tests.e2e.clients import LIMIT, Cloud, eventually, follow_sign_in
 from tests.e2e.grants import without_grant
 
 
@@ -149,9 +152,27 @@ def test_the_doctor_says_what_to_do_about_a_refused_twitch_secret(cloud: Cloud) 
         status, output = command("ops.doctor", "local", str(cloud.settings_file))
     finally:
         manager.put_secret_value(SecretId="fanfare/local/twitch", SecretString=right)
-    assert status == 1
+    assert status == 2
     assert "✗ Twitch application: Twitch refused the credentials in fanfare/local/twitch" in output
+    # A renewed secret that was not deployed yet looks the same to Cognito.
+    assert "✗ Twitch at Cognito: the identity provider Twitch has other credentials" in output
     assert "wrong" not in output
+
+
+def test_the_sign_in_is_proven_with_a_pool_of_its_own(cloud: Cloud) -> None:
+    pools = cloud.aws("cognito-idp")
+    before = pools.list_user_pools(MaxResults=60)["UserPools"]
+    settings = settings_of("local", str(cloud.settings_file))
+
+    def sign_in(said: str) -> None:
+        """What a person does with the page that the command names."""
+        opened = [line.strip() for line in said.splitlines() if "/oauth2/authorize?" in line]
+        for authorize in opened:
+            follow_sign_in(cloud, authorize, "vera_viewer")
+
+    proven = prove(Account(session(settings.region)), settings, within=60, say=sign_in)
+    assert "Cognito takes Twitch's answer: it has made the user Twitch_" in proven
+    assert pools.list_user_pools(MaxResults=60)["UserPools"] == before
 
 
 def test_destroy_shows_the_plan_and_asks(cloud: Cloud) -> None:

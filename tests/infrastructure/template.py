@@ -56,6 +56,11 @@ class Stage:
             for template in self._templates
             for logical_id, resource in template["Resources"].items()
         }
+        self._published = {
+            name: output["Value"]
+            for template in self._templates
+            for name, output in template.get("Outputs", {}).items()
+        }
         self._exports = {
             output["Export"]["Name"]: output["Value"]
             for template in self._templates
@@ -136,7 +141,8 @@ class Stage:
         if isinstance(value, list):
             return [self.render(item) for item in value]
         if isinstance(value, str) and self._region:
-            return value.replace(self._region, "{Region}")
+            # A stack that knows its Region knows its partition, too.
+            return value.replace(self._region, "{Region}").replace("arn:aws:", "arn:{Partition}:")
         if not isinstance(value, dict):
             return value
         if len(value) == 1:
@@ -153,6 +159,8 @@ class Stage:
                 text = "{" + self._paths[logical_id] + "." + attribute + "}"
             case "ImportValue", export:
                 text = self.render(self._exports[export])
+            case "GetStackOutput", reference:
+                text = self.render(self._published[reference["OutputName"]])
             case "Join", [separator, parts]:
                 text = separator.join(str(self.render(part)) for part in parts)
             case "Select", [index, values]:

@@ -48,9 +48,9 @@ def test_the_firewall_and_the_certificate_are_in_us_east_1_whatever_the_stages_r
 
 def test_the_distribution_takes_both_from_there(frankfurt: Stage) -> None:
     configuration = frankfurt.resources["Site/Distribution"].properties["DistributionConfig"]
-    assert "WebAcl" in configuration["WebACLId"]
+    assert configuration["WebACLId"] == "{WebAcl.Arn}"
     certificate = configuration["ViewerCertificate"]
-    assert "Certificate" in certificate["AcmCertificateArn"]
+    assert certificate["AcmCertificateArn"] == "{Certificate}"
     assert certificate["MinimumProtocolVersion"] == "TLSv1.2_2021"
     assert configuration["Aliases"] == ["fanfare.example.com"]
 
@@ -68,6 +68,36 @@ def test_the_certificate_is_validated_in_the_zone_and_the_zone_leads_to_the_dist
         ("fanfare.example.com.", kind, ZONE["id"]) for kind in ("A", "AAAA")
     }
     assert all(record["AliasTarget"]["DNSName"] == "{Site/Distribution.DomainName}" for record in records)
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
+def test_nothing_in_us_east_1_is_held_by_an_export(tmp_path: Path, region: str) -> None:
+    # Or a domain could not be changed, nor the firewall be turned off beside a domain.
+    domain = {"name": "fanfare.example.com", "hosted_zone": ZONE}
+    stage = _stage(tmp_path, account="123456789012", region=region, waf={}, domain=domain)
+    edge, app = (json.loads(stage.paths[name].read_text()) for name in ("Edge", "App"))
+    assert edge["Outputs"]
+    assert not any("Export" in output for output in edge["Outputs"].values())
+    assert "Fanfare-own-Edge:" not in json.dumps(app)
+    assert not any(
+        resource["Type"].startswith("Custom::CrossRegion") for resource in app["Resources"].values()
+    )
+    # CloudFront uses the former certificate until the new one is in place.
+    (certificate,) = (
+        resource
+        for resource in edge["Resources"].values()
+        if resource["Type"] == "AWS::CertificateManager::Certificate"
+    )
+    assert certificate["UpdateReplacePolicy"] == "Retain"
+
+
+def test_without_the_firewall_the_distribution_refers_to_none(tmp_path: Path) -> None:
+    # So it can be deployed before the firewall is deleted, which CloudFront must not use then.
+    domain = {"name": "fanfare.example.com", "hosted_zone": ZONE}
+    stage = _stage(tmp_path, account="123456789012", region="eu-central-1", domain=domain)
+    configuration = stage.resources["Site/Distribution"].properties["DistributionConfig"]
+    assert "WebACLId" not in configuration
+    assert configuration["ViewerCertificate"]["AcmCertificateArn"] == "{Certificate}"
 
 
 def test_nothing_is_looked_up_even_for_a_known_account_and_region(frankfurt: Stage) -> None:

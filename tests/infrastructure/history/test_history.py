@@ -10,15 +10,20 @@ def test_anyone_may_read(prod: Stage) -> None:
     reads = {
         route["RouteKey"]: route
         for route in prod.of_type("AWS::ApiGatewayV2::Route").values()
-        if route["RouteKey"].startswith("GET ")
+        if route["RouteKey"].startswith(("GET ", "HEAD "))
     }
+    # Without a route for it, `curl -I` would be answered 404.
     assert reads.keys() == {
-        "GET /api/channels/{login}/events",
-        "GET /api/channels/{login}/counts",
-        "GET /api/channels/{login}/counts/daily",
-        "GET /api/channels/{login}/counts/minutely",
-        "GET /api/leaderboard",
-        "GET /api/openapi.json",
+        f"{method} /api/{path}"
+        for method in ("GET", "HEAD")
+        for path in (
+            "channels/{login}/events",
+            "channels/{login}/counts",
+            "channels/{login}/counts/daily",
+            "channels/{login}/counts/minutely",
+            "leaderboard",
+            "openapi.json",
+        )
     }
     for route in reads.values():
         assert route["AuthorizationType"] == "NONE"

@@ -11,7 +11,10 @@ def test_nobody_signs_up_by_themselves(prod: Stage) -> None:
 
 def details(authorize_scopes: str) -> dict[str, str]:
     """What is said of Twitch in each of the two providers."""
-    secret = "{{{{resolve:secretsmanager:fanfare/prod/twitch:SecretString:{}::}}}}"
+    # With the version, since CloudFormation reads a secret again only when the reference to it changes.
+    secret = (
+        "{{{{resolve:secretsmanager:fanfare/prod/twitch:SecretString:{}::{{TwitchCredentialsVersion}}}}}}"
+    )
     return {
         "client_id": secret.format("client_id"),
         "client_secret": secret.format("client_secret"),

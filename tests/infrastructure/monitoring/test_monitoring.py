@@ -6,6 +6,7 @@ import re
 import pytest
 
 from cdk.packaging import ROOT
+from tests.infrastructure.functions import FUNCTIONS
 from tests.infrastructure.template import Stage
 
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
@@ -34,8 +35,25 @@ def test_every_entry_says_what_it_means_how_to_look_and_what_to_do() -> None:
 
 
 def test_links_within_the_runbook_lead_somewhere() -> None:
-    entries = {*re.findall(r"(?m)^## (.+)$", RUNBOOK)}
+    entries = {heading.lower().replace(" ", "-") for heading in re.findall(r"(?m)^##? (.+)$", RUNBOOK)}
     assert {*re.findall(r"\]\(#([^)]+)\)", RUNBOOK)} <= entries
+
+
+@pytest.mark.parametrize("page", ["deploying", "runbook", "scaling"])
+def test_commands_of_the_documentation_exist(page: str) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    targets = {*re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text())}
+    assert {*re.findall(r"\bmake ([a-z-]+)(?= [A-Z]+=|`|\s+#)", text)} <= targets
+
+
+def test_planned_work_names_what_there_is(prod: Stage) -> None:
+    data = json.loads(prod.paths["Data"].read_text())["Resources"]
+    secrets = [name for name in data if name.startswith("WebhookSecret")]
+    assert [data[name]["Type"] for name in secrets] == ["AWS::SecretsManager::Secret"]
+    assert {*re.findall(r"Fanfare-prod-([A-Z]\w+)", RUNBOOK)} <= prod.paths.keys()
+    planned = RUNBOOK.partition("# Planned work")[2]
+    for work in ("Twitch client secret", "webhook secret", "engine", "domain", "firewall", "backup"):
+        assert work in planned
 
 
 @pytest.mark.parametrize(
@@ -62,10 +80,9 @@ def test_a_reconciler_that_does_not_run_is_an_alarm(prod: Stage) -> None:
 
 
 def test_metrics_are_of_this_stage_only(prod: Stage) -> None:
-    for function in prod.of_type("AWS::Lambda::Function").values():
-        if str(function.get("FunctionName", "")).startswith("fanfare-"):
-            variables = function["Environment"]["Variables"]
-            assert variables["POWERTOOLS_METRICS_NAMESPACE"] == "Fanfare/prod"
+    for job in FUNCTIONS:
+        variables = prod.function(job)["Environment"]["Variables"]
+        assert variables["POWERTOOLS_METRICS_NAMESPACE"] == "Fanfare/prod"
     own = {alarm["Namespace"] for alarm in alarms(prod).values() if "Fanfare" in str(alarm.get("Namespace"))}
     assert own == {"Fanfare/prod"}
 

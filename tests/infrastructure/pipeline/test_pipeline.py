@@ -17,7 +17,9 @@ from tests.infrastructure.template import Stage
 
 CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
 GITHUB = "token.actions.githubusercontent.com"
-ACCOUNT = "arn:{Partition}:iam::{AccountId}:role/cdk-hnb659fds"
+# The ids of owner and repository make the subject that no other repository can have.
+REPOSITORY = {"repository": "owner/fanfare", "owner-id": "12", "repository-id": "345"}
+SUBJECTS = ("repo:owner@12/fanfare@345", "repo:owner/fanfare")
 WORKFLOWS = {path.stem: path for path in (ROOT / ".github" / "workflows").iterdir()}
 
 
@@ -26,7 +28,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     """The pipeline's stack for the repository ``owner/fanfare``."""
     directory = tmp_path_factory.mktemp("pipeline")
     app = App(outdir=str(directory), context={"aws:cdk:enable-path-metadata": True})
-    PipelineStack(app, *load({**CONTEXT, "repository": "owner/fanfare"}))
+    PipelineStack(app, *load({**CONTEXT, **REPOSITORY}))
     app.synth()
     (directory / "Fanfare-Pipeline.template.json").rename(directory / "Fanfare-any-App.template.json")
     return Stage(app, directory, "any")
@@ -41,18 +43,27 @@ def test_a_role_is_for_one_repository_and_one_environment(pipeline: Stage) -> No
         claims = statement["Condition"]["StringEquals"]
         assert claims[f"{GITHUB}:aud"] == "sts.amazonaws.com"
         trusted[path] = claims[f"{GITHUB}:sub"]
+    # Both forms that GitHub has: with ids since July 2026, with names only for older repositories.
     assert trusted == {
-        "Diff": "repo:owner/fanfare:pull_request",
-        "Dev": "repo:owner/fanfare:environment:dev",
-        "Prod": "repo:owner/fanfare:environment:prod",
+        role: [f"{subject}:{context}" for subject in SUBJECTS]
+        for role, context in (
+            ("Diff", "pull_request"),
+            ("Dev", "environment:dev"),
+            ("Prod", "environment:prod"),
+        )
     }
 
 
+def bootstrap_role(stage: str, role: str, region: str) -> str:
+    """The ARN of a role of a stage's bootstrap stack."""
+    qualifier = CONTEXT["stages"][stage]["bootstrap_qualifier"]
+    return f"arn:{{Partition}}:iam::{{AccountId}}:role/cdk-{qualifier}-{role}-role-{{AccountId}}-{region}"
+
+
 def test_pull_requests_may_look_and_nothing_else(pipeline: Stage) -> None:
-    regions = ("us-east-1", "{Region}")
-    assert pipeline.grants("Diff") == sorted(
-        f"sts:AssumeRole on {ACCOUNT}-lookup-role-{{AccountId}}-{region}" for region in regions
-    )
+    lookups = [bootstrap_role("dev", "lookup", region) for region in ("us-east-1", "{Region}")]
+    lookups.append(bootstrap_role("prod", "lookup", "us-east-1"))
+    assert pipeline.grants("Diff") == sorted(f"sts:AssumeRole on {role}" for role in lookups)
 
 
 def test_a_stages_role_deploys_by_way_of_the_bootstrap_roles_and_smokes_its_own_stage(
@@ -60,21 +71,33 @@ def test_a_stages_role_deploys_by_way_of_the_bootstrap_roles_and_smokes_its_own_
 ) -> None:
     here = "{Region}:{AccountId}"
     assumed = [
-        f"sts:AssumeRole on {ACCOUNT}-{role}-role-{{AccountId}}-{region}"
+        f"sts:AssumeRole on {bootstrap_role('dev', role, region)}"
         for role in ("deploy", "file-publishing", "lookup")
         for region in ("us-east-1", "{Region}")
     ]
-    smoke = [
+    secret = f"arn:{{Partition}}:secretsmanager:{here}:secret"
+    itself = [
         f"cloudformation:DescribeStacks on arn:{{Partition}}:cloudformation:{here}:stack/Fanfare-dev-App/*",
         f"dynamodb:PutItem on arn:{{Partition}}:dynamodb:{here}:table/fanfare-dev-tickets",
         f"lambda:GetFunctionConfiguration on arn:{{Partition}}:lambda:{here}:function:fanfare-dev-webhook",
         f"lambda:InvokeFunction on arn:{{Partition}}:lambda:{here}:function:fanfare-dev-archiver",
-        f"secretsmanager:GetSecretValue on arn:{{Partition}}:secretsmanager:{here}:secret:WebhookSecret*",
+        f"secretsmanager:DescribeSecret on {secret}:fanfare/dev/twitch-??????",
+        f"secretsmanager:GetSecretValue on {secret}:WebhookSecret*",
         f"sns:ListSubscriptionsByTopic on arn:{{Partition}}:sns:{here}:fanfare-dev-events",
-        f"sqs:GetQueueAttributes on arn:{{Partition}}:sqs:{here}:fanfare-dev-broadcast",
-        f"sqs:GetQueueAttributes on arn:{{Partition}}:sqs:{here}:fanfare-dev-record",
+        *(
+            f"sqs:GetQueueAttributes on arn:{{Partition}}:sqs:{here}:fanfare-dev-{queue}"
+            for queue in ("broadcast", "broadcast-dead-letters", "record", "record-dead-letters")
+        ),
     ]
-    assert pipeline.grants("Dev") == sorted([*assumed, *smoke])
+    assert pipeline.grants("Dev") == sorted([*assumed, *itself])
+
+
+def test_no_stages_role_may_do_what_anothers_may(pipeline: Stage) -> None:
+    assert not {*pipeline.grants("Dev")} & {*pipeline.grants("Prod")}
+
+
+def test_the_roles_need_no_bootstrap_stack(pipeline: Stage) -> None:
+    assert "BootstrapVersion" not in pipeline.paths["App"].read_text()
 
 
 def test_no_rule_finds_anything(pipeline: Stage) -> None:
@@ -84,7 +107,7 @@ def test_no_rule_finds_anything(pipeline: Stage) -> None:
 def test_an_accounts_provider_can_be_used_again(tmp_path: Path) -> None:
     app = App(outdir=str(tmp_path))
     arn = f"arn:aws:iam::123456789012:oidc-provider/{GITHUB}"
-    PipelineStack(app, *load({**CONTEXT, "repository": "owner/fanfare", "oidc-provider": arn}))
+    PipelineStack(app, *load({**CONTEXT, **REPOSITORY, "oidc-provider": arn}))
     app.synth()
     text = (tmp_path / "Fanfare-Pipeline.template.json").read_text()
     assert arn in text
@@ -94,9 +117,11 @@ def test_an_accounts_provider_can_be_used_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("context", "name"),
     [
-        ({}, "repository"),
-        ({"repository": "fanfare"}, "repository"),
-        ({"repository": "owner/fanfare", "pipeline-stages": "dev,staging"}, "no stage 'staging'"),
+        ({}, "repository.name"),
+        ({**REPOSITORY, "repository": "fanfare"}, "repository.name"),
+        ({"repository": "owner/fanfare", "repository-id": "345"}, "repository.owner_id"),
+        ({**REPOSITORY, "repository-id": "x"}, "repository.id"),
+        ({**REPOSITORY, "pipeline-stages": "dev,staging"}, "no stage 'staging'"),
     ],
 )
 def test_a_wrong_setting_is_named(context: dict[str, str], name: str) -> None:
@@ -159,3 +184,16 @@ def test_production_waits_for_dev_and_for_its_environment() -> None:
     # What was tried in dev is what goes to prod.
     assert jobs["dev"]["steps"] == jobs["prod"]["steps"]
     assert not any("synth" in step.get("run", "") for step in jobs["prod"]["steps"])
+
+
+def test_a_run_that_waits_for_prods_approval_does_not_keep_others_from_dev() -> None:
+    workflow = yaml.safe_load(WORKFLOWS["deploy"].read_text())
+    assert "concurrency" not in workflow
+    groups = {name: job.get("concurrency") for name, job in workflow["jobs"].items()}
+    # Nothing cancels a deployment that has begun.
+    assert groups == {
+        "check": None,
+        "build": None,
+        "dev": {"group": "deploy-dev"},
+        "prod": {"group": "deploy-prod"},
+    }

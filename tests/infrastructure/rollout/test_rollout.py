@@ -23,3 +23,20 @@ def test_apis_call_the_aliases_and_queues_the_functions(prod: Stage) -> None:
 def test_other_stages_change_at_once(local: Stage) -> None:
     assert local.of_type("AWS::CodeDeploy::DeploymentGroup") == {}
     assert local.of_type("AWS::Lambda::Alias") == {}
+
+
+def test_only_errors_of_the_new_version_roll_it_back(prod: Stage) -> None:
+    for function in BEHIND_APIS:
+        alarm = prod.resources[f"{function}/NewVersionFailing"].properties
+        share, *counted = alarm["Metrics"]
+        assert share["Expression"] == "100 * errors / requests"
+        for metric in counted:
+            dimensions = {
+                found["Name"]: found["Value"] for found in metric["MetricStat"]["Metric"]["Dimensions"]
+            }
+            version = prod.resources[f"{function}/Live"].properties["FunctionVersion"]
+            assert dimensions["ExecutedVersion"] == version
+            assert dimensions["Resource"].endswith(":live")
+        # A share, and not of one minute: an error by chance is none of the release's.
+        assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (5, "GreaterThanThreshold")
+        assert (alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]) == (2, 5)

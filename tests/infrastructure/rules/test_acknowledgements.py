@@ -8,7 +8,7 @@ from aws_cdk import Stack as CdkStack
 from aws_cdk import aws_sqs as sqs
 from cdk_nag import AwsSolutionsChecks
 
-from cdk.history import READ_ROUTES
+from cdk.history import READ_METHODS, READ_ROUTES
 from tests.infrastructure.functions import BEHIND_APIS, IN_DATABASE_NETWORK
 from tests.infrastructure.template import Stage, synthesise
 
@@ -16,20 +16,22 @@ BASIC_EXECUTION = (
     "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole]"
 )
 UPLOADER = "Custom::CDKBucketDeployment8693BB64968944B69AAFB0CC9EB8756C"
-MAKER_OF_THE_ROLE = "AWS679f53fac002430cb0da5b7982bd2287"
-ASSETS = "arn:<AWS::Partition>:s3:::cdk-hnb659fds-assets-<AWS::AccountId>-us-east-1"
-CONNECTIONS = "arn:<AWS::Partition>:execute-api:us-east-1:<AWS::AccountId>:<LiveApi149456B6>/live"
+ASSETS = "arn:aws:s3:::cdk-fanfprod-assets-<AWS::AccountId>-us-east-1"
+CONNECTIONS = "arn:aws:execute-api:us-east-1:<AWS::AccountId>:<LiveApi149456B6>/live"
 
 PROD = {
     "Data/Database/Vpc": {"VPC7"},
     "Data/Database/Cluster/Secret": {"SMG4"},
-    f"Data/{MAKER_OF_THE_ROLE}": {BASIC_EXECUTION},
     "Data/Exports": {"S1"},
     "Data/Users": {"COG1", "COG2", "COG8"},
     "Data/WebhookSecret": {"SMG4"},
     "App/HttpApi/POST--webhooks--twitch": {"APIG4"},
     "App/HttpApi/POST--api--overlays--{login}--watch": {"APIG4"},
-    **{f"App/HttpApi/GET{path.replace('/', '--')}": {"APIG4"} for path in READ_ROUTES},
+    **{
+        f"App/HttpApi/{method}{path.replace('/', '--')}": {"APIG4"}
+        for method in READ_METHODS
+        for path in READ_ROUTES
+    },
     "App/Live/Api/$disconnect-Route": {"APIG4"},
     "App/Live/Api/$default-Route": {"APIG4"},
     "App/Live/Api/ping-Route": {"APIG4"},

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 import cdk.settings
 from cdk.packaging import ROOT
 from cdk.settings import Addresses, Aurora, ExternalDatabase, Settings, SettingsError, load
+from tests.infrastructure.template import Stage, synthesise
 
 CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
 EXTERNAL = {"kind": "external", "host": "localhost", "secret_name": "database"}
@@ -153,3 +154,18 @@ def test_synthesis_stops_with_the_name_and_without_a_traceback() -> None:
         "fanfare: wrong settings for stage 'dev':",
         "  retain_dta: unknown setting",
     ]
+
+
+def test_what_a_stage_reserves_of_the_accounts_concurrency_is_known(prod: Stage) -> None:
+    # `make doctor` compares it with what the account has left.
+    reserved = [
+        found.get("ReservedConcurrentExecutions", 0)
+        for found in prod.of_type("AWS::Lambda::Function").values()
+    ]
+    assert sum(reserved) == load({**CONTEXT, "stage": "prod"}).reserved_concurrency == 243
+
+
+def test_a_new_account_can_do_without_reserved_concurrency(tmp_path: Path) -> None:
+    stage = synthesise("small", tmp_path, stages={"small": {"reserve_concurrency": False}})
+    for path, function in stage.of_type("AWS::Lambda::Function").items():
+        assert "ReservedConcurrentExecutions" not in function, path

@@ -125,7 +125,8 @@ def test_in_aws_a_database_function_signs_in_with_its_role_instead(prod: Stage, 
 def test_a_role_belongs_to_one_function_and_has_no_managed_policy(prod: Stage) -> None:
     functions = prod.of_type("AWS::Lambda::Function")
     ours = {path: found for path, found in functions.items() if f"{path}Role" in prod.resources}
-    assert ours.keys() == GRANTS.keys() == CONSTRUCTS
+    assert GRANTS.keys() == CONSTRUCTS
+    assert ours.keys() == {*CONSTRUCTS, "Database/RoleMaker"}
     for path, function in ours.items():
         assert function["Role"] == f"{{{path}Role.Arn}}"
         assert "ManagedPolicyArns" not in prod.resources[f"{path}Role"].properties
@@ -139,7 +140,8 @@ def test_only_describing_and_attaching_to_a_network_needs_every_resource(prod: S
 
 
 def test_the_maker_of_the_database_role_may_only_run_statements_as_the_master(prod: Stage) -> None:
-    assert prod.grants("AWS679f53fac002430cb0da5b7982bd2287/ServiceRole") == [
+    assert prod.grants("Database/RoleMakerRole") == [
+        *(f"logs:{action} on {{Database/RoleLogs.Arn}}" for action in ("CreateLogStream", "PutLogEvents")),
         "rds-data:ExecuteStatement on arn:{Partition}:rds:{Region}:{AccountId}:cluster:{Database/Cluster}",
         "secretsmanager:GetSecretValue on {Database/Cluster/Secret/Attachment}",
     ]

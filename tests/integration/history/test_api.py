@@ -22,15 +22,15 @@ class Api:
         self.module = module
         self.context = context
 
-    def answer(self, path: str, **parameters: str) -> dict[str, Any]:
+    def answer(self, path: str, *, method: str = "GET", **parameters: str) -> dict[str, Any]:
         event = {
             "version": "2.0",
-            "routeKey": "GET /api/{proxy+}",
+            "routeKey": f"{method} /api/{{proxy+}}",
             "rawPath": path,
             "rawQueryString": "&".join(f"{name}={value}" for name, value in parameters.items()),
             "headers": {"accept": "application/json"},
             "requestContext": {
-                "http": {"method": "GET", "path": path},
+                "http": {"method": method, "path": path},
                 "requestId": "request",
                 "stage": "$default",
             },
@@ -233,6 +233,14 @@ class TestErrors:
             api.module.logger.removeHandler(caplog.handler)
         assert refused == (500, "internal_error", "Something went wrong.")
         assert 'relation "streamers" does not exist' in caplog.text
+
+
+def test_head_is_answered_like_get(api: Api) -> None:
+    answer = api.answer("/api/channels/ana/counts", method="HEAD")
+    assert (answer["statusCode"], answer["headers"]) == (
+        200,
+        api.answer("/api/channels/ana/counts")["headers"],
+    )
 
 
 def test_the_function_cannot_write(api: Api) -> None:

@@ -1,0 +1,33 @@
+"""The secret with the credentials of the application at Twitch."""
+
+import json
+
+from cdk.settings import Settings
+from ops.account import Account
+from ops.checks import Failure
+
+
+def twitch_secret(account: Account, settings: Settings) -> dict[str, str]:
+    """The client's id and secret, as the fields have them. Raises Failure if they are not there."""
+    name, manager = settings.twitch_secret_name, account.client("secretsmanager")
+    try:
+        secret = json.loads(manager.get_secret_value(SecretId=name)["SecretString"])
+        return {field: secret[field] for field in ("client_id", "client_secret")}
+    except manager.exceptions.ResourceNotFoundException:
+        raise _missing(name) from None
+    except (ValueError, KeyError, TypeError):
+        raise Failure(f'secret {name} must be a JSON object with "client_id" and "client_secret".') from None
+
+
+def twitch_secret_version(account: Account, settings: Settings) -> str:
+    """The id of the secret's current version. Raises Failure if there is no such secret."""
+    name, manager = settings.twitch_secret_name, account.client("secretsmanager")
+    try:
+        versions = manager.describe_secret(SecretId=name)["VersionIdsToStages"]
+    except manager.exceptions.ResourceNotFoundException:
+        raise _missing(name) from None
+    return next(str(version) for version, labels in versions.items() if "AWSCURRENT" in labels)
+
+
+def _missing(name: str) -> Failure:
+    return Failure(f"there is no secret {name}. docs/deploying.md says how to make it.")
