@@ -1,5 +1,7 @@
 """Whom the poster tries again and whom it leaves, on a clock and a network of the test's own."""
 
+import random
+
 import pytest
 
 from lambdas.common.connections import Connection
@@ -96,10 +98,14 @@ def test_the_accounts_limit_is_taken_for_no_full_client(poster: Poster, world: W
         return 200 if tokens >= 1 else 429
 
     world.answer = answer
+    # One in 10,000 connections is taken for full by chance (BY_CHANCE): the same ones in every run.
+    random.seed(1)
     run(poster, world, postings(2_000))
     assert poster.outcome.throttled > 100
-    assert poster.outcome.posted == 2_000
-    assert poster.take_unserved() == ([], [])
+    assert poster.outcome.posted >= 1_998
+    gone, given_up = poster.take_unserved()
+    assert gone == []
+    assert len(given_up) == 2_000 - poster.outcome.posted
     assert poster.rate.per_second < 4_000
 
 
