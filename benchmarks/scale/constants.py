@@ -70,5 +70,3 @@ RECORD_AGE_SECONDS = 13.0
 # CATCH_UP_AFTER, CATCH_UP_PAGES and backoff.ts).
 CATCH_UP_AFTER, CATCH_UP_EVENTS = (0.0, 3.0, 15.0), 300
 BACKOFF_SECONDS, MOST_BACKOFF_SECONDS, LOSS = 1.25, 80.0, 6
-# A socket that neither opens nor fails by then is given up (OPEN_WITHIN of frontend/src/live/line.ts).
-OPEN_WITHIN_SECONDS = 15.0

@@ -62,10 +62,6 @@ class Table:
         """How many items there are."""
         return sum(len(key.items) for key in self._keys.values())
 
-    def sort_keys(self, partition: Any) -> list[Any]:
-        """The sort keys of one partition key."""
-        return self._keys[partition].order if partition in self._keys else []
-
     def place(self, item: Item) -> None:
         """Put the item there without any cost: how it is when a scenario begins."""
         partition, sort = self._of(item)

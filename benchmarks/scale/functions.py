@@ -98,7 +98,6 @@ class Function:
         self._idle: list[Handler] = []
         self._running = 0
         self.invocations = 0
-        self.cold_starts = 0
         self.most = 0
         self.cut_off = 0
         self.failed = 0
@@ -127,7 +126,6 @@ class Function:
         if self._idle:
             handler = self._idle.pop()
         else:
-            self.cold_starts += 1
             clock.sleep(constants.COLD_START_SECONDS)
             handler = self._load()
         process = clock.current()

@@ -24,19 +24,15 @@ class TopicsFrame:
 
     def to_json(self) -> str:
         """The message as one compact JSON object."""
-        return format_json({"streamer_id": self.streamer_id, **self._frame()})
+        return format_json({"streamer_id": self.streamer_id, **self.frame()})
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read the message that ``to_json`` wrote. Raises KeyError if it is none."""
-        # A message of the release before has no version.
-        return cls(content["streamer_id"], content["topics"], content.get("version", 0))
+        return cls(content["streamer_id"], content["topics"], content["version"])
 
-    def frame(self) -> bytes:
-        """The WebSocket frame for the channel's viewers."""
-        return format_json(self._frame()).encode()
-
-    def _frame(self) -> dict[str, Any]:
+    def frame(self) -> dict[str, Any]:
+        """The content of the WebSocket frame for the channel's viewers."""
         return {"type": "topics", "topics": self.topics, "version": self.version}
 
 

@@ -72,7 +72,7 @@ def _add(batch: Batch, message_id: str, content: Any) -> None:
             return
         case "topics":
             topics = TopicsFrame.from_dict(content)
-            streamer_id, update = topics.streamer_id, Update(topics=json.loads(topics.frame()))
+            streamer_id, update = topics.streamer_id, Update(topics=topics.frame())
         case _:
             event = Event.from_dict(content)
             streamer_id, update = event.streamer_id, Update([EncodedEvent.of(event)])

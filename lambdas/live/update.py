@@ -48,7 +48,7 @@ def combine(updates: Iterable[Update], now: float) -> Update:
     return Update(
         fresh,
         missed=any(update.missed for update in updates) or len(fresh) < len(events),
-        topics=max(topics, key=lambda content: int(content.get("version", 0)), default=None),
+        topics=max(topics, key=lambda content: int(content["version"]), default=None),
     )
 
 

@@ -1,5 +1,6 @@
 """A batch of queue messages is parsed; a bad one fails alone."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_topics_are_a_frame_of_their_own() -> None:
     topics = [{"event_type": "channel.raid", "status": "enabled", "reason": None}]
     batch = received(TopicsFrame("1", topics, 1).to_json(), event(1, "1").to_json())
     topics_frame, events_frame = frames(combined(batch, "1"), 1)
-    assert topics_frame.data == TopicsFrame("1", topics, 1).frame()
+    assert json.loads(topics_frame.data) == TopicsFrame("1", topics, 1).frame()
     assert b"id-1" in events_frame.data
 
 

@@ -35,7 +35,3 @@ def test_a_frame_comes_again_when_nobody_can_connect_any_more_with_a_ticket_from
     soon, late = (sent["DelaySeconds"] for sent in queue.sent)
     assert soon <= 2
     assert late > tickets.LIFETIME.total_seconds() + HANDSHAKE_SECONDS
-
-
-def test_a_message_of_the_release_before_is_older_than_every_other() -> None:
-    assert TopicsFrame.from_dict({"type": "topics", "streamer_id": "1337", "topics": []}).version == 0
