@@ -1,7 +1,7 @@
 """What each viewer has at once: the channels that they follow, and their open connections.
 
-An item is ``viewer_id`` and ``entry`` (the key), which is ``channel/<login>`` or ``connection/<id>``,
-``since`` (Unix time in ms) and ``expires_at``; a connection's has ``login`` and ``streamer_id`` as well. A
+An item is ``viewer_id`` and ``entry`` (the key), which is ``channel/<login>`` or ``connection/<id>``, and
+``expires_at``; a connection's has ``login``, ``streamer_id`` and ``since`` (Unix time in ms) as well. A
 channel is followed for as long as its item lives, or that of a connection to it.
 
 An item is written before the viewer's others are read, so that of functions that run at once the last sees
@@ -48,14 +48,12 @@ class ViewersTable:
         """
         channels = _channels(self._read(viewer_id, now))
         if login in channels:
-            self._put(viewer_id, _CHANNEL + login, channels[login], now + keep)
+            self._put(viewer_id, _CHANNEL + login, now + keep)
             return True
         if len(channels) < most:
-            self._put(viewer_id, _CHANNEL + login, _milliseconds(now), now + keep)
-            # Others may have been stored meanwhile.
-            channels = _channels(self._read(viewer_id, now))
-            first = sorted(channels, key=lambda one: (channels[one], one))[:most]
-            if login in first:
+            self._put(viewer_id, _CHANNEL + login, now + keep)
+            # Others may have been stored meanwhile. Then each of them may be refused, and none is too many.
+            if len(_channels(self._read(viewer_id, now))) <= most:
                 return True
             self.unfollow(viewer_id, login)
         return False
@@ -68,9 +66,12 @@ class ViewersTable:
         self, viewer_id: str, connection: OpenConnection, *, most: int, most_per_channel: int, now: datetime
     ) -> list[OpenConnection]:
         """Store that the connection opens; returns those that give way to it, the viewer's oldest."""
-        details = {"login": {"S": connection.login}, "streamer_id": {"S": connection.streamer_id}}
-        entry = _CONNECTION + connection.id
-        self._put(viewer_id, entry, connection.since, now + LONGEST_CONNECTION, details)
+        details = {
+            "login": {"S": connection.login},
+            "streamer_id": {"S": connection.streamer_id},
+            "since": {"N": str(connection.since)},
+        }
+        self._put(viewer_id, _CONNECTION + connection.id, now + LONGEST_CONNECTION, details)
         kept: collections.Counter[str] = collections.Counter()
         giving_way = []
         found = _connections(self._read(viewer_id, now))
@@ -101,14 +102,12 @@ class ViewersTable:
         self,
         viewer_id: str,
         entry: str,
-        since: int,
         expires_at: datetime,
         details: Mapping[str, Any] | None = None,
     ) -> None:
         item = {
             "viewer_id": {"S": viewer_id},
             "entry": {"S": entry},
-            "since": {"N": str(since)},
             "expires_at": {"N": str(int(expires_at.timestamp()))},
             **(details or {}),
         }
@@ -119,14 +118,11 @@ class ViewersTable:
         self._client.call("DeleteItem", {"TableName": self._name, "Key": key})
 
 
-def _channels(items: list[dynamodb.Item]) -> dict[str, int]:
-    """Since when each channel is followed, by login."""
-    channels: dict[str, int] = {}
-    for item in items:
-        login = item["login"]["S"] if "login" in item else item["entry"]["S"].removeprefix(_CHANNEL)
-        since = int(item["since"]["N"])
-        channels[login] = min(since, channels.get(login, since))
-    return channels
+def _channels(items: list[dynamodb.Item]) -> set[str]:
+    """The logins of the channels that are followed."""
+    return {
+        item["login"]["S"] if "login" in item else item["entry"]["S"].removeprefix(_CHANNEL) for item in items
+    }
 
 
 def _connections(items: list[dynamodb.Item]) -> list[OpenConnection]:
@@ -140,7 +136,3 @@ def _connections(items: list[dynamodb.Item]) -> list[OpenConnection]:
         for item in items
         if item["entry"]["S"].startswith(_CONNECTION)
     ]
-
-
-def _milliseconds(time: datetime) -> int:
-    return int(time.timestamp() * 1000)
