@@ -15,8 +15,8 @@ from lambdas.ingest.refusal import RefusedError
 
 MESSAGE_TYPE = "twitch-eventsub-message-type"
 
-# Objects and arrays within each other. Twitch's have fewer than ten; whoever reads them again comes to an end
-# of its stack at several hundred.
+# Objects and arrays within each other. Twitch sends fewer than ten. Several hundred overflow the stack of a
+# function that reads or writes them as JSON.
 MAX_DEPTH = 100
 
 # The fields of a condition that name the channel: the first of these that has a value. Twitch sends both
