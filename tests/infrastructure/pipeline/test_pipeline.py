@@ -82,6 +82,7 @@ def test_a_stages_role_deploys_by_way_of_the_bootstrap_roles_and_smokes_its_own_
         f"lambda:GetFunctionConfiguration on arn:{{Partition}}:lambda:{here}:function:fanfare-dev-webhook",
         f"lambda:InvokeFunction on arn:{{Partition}}:lambda:{here}:function:fanfare-dev-archiver",
         f"secretsmanager:DescribeSecret on {secret}:fanfare/dev/twitch-??????",
+        f"secretsmanager:DescribeSecret on {secret}:HttpApiOriginSecret*",
         f"secretsmanager:GetSecretValue on {secret}:WebhookSecret*",
         f"sns:ListSubscriptionsByTopic on arn:{{Partition}}:sns:{here}:fanfare-dev-events",
         *(
