@@ -1,6 +1,7 @@
 """Reads come through CloudFront, which knows a secret that can be renewed at any time."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from local.environment import aws_variables
 from ops.account import Account
 from ops.deploy import deploy
 from ops.stage_settings import session, settings_of
+from tests import runbook
 from tests.e2e.clients import Cloud, request
 
 HEADER = "x-origin-secret"
@@ -43,13 +45,15 @@ def test_what_a_caller_says_in_the_header_does_not_pass_cloudfront(cloud: Cloud)
     assert request("GET", f"{cloud.api}/{READ}", headers={HEADER: "guessed"}).status == 200
 
 
-def test_the_secret_is_renewed_without_an_interruption(cloud: Cloud) -> None:
+def test_the_secret_is_renewed_without_an_interruption(cloud: Cloud, tmp_path: Path) -> None:
     manager, arn = cloud.aws("secretsmanager"), cloud.outputs["OriginSecretArn"]
     settings = settings_of("local", str(cloud.settings_file))
     former = manager.get_secret_value(SecretId=arn)["SecretString"]
     assert around_cloudfront(cloud, READ, secret=former) == 200
-    for renewed in ("renewed-once", "renewed-twice"):
-        manager.put_secret_value(SecretId=arn, SecretString=renewed)
+    for _ in range(2):
+        runbook.run("Renewing the origin secret", aws_variables(cloud.aws_endpoint), tmp_path)
+        renewed = manager.get_secret_value(SecretId=arn)["SecretString"]
+        assert renewed != former
         # CloudFront still sends the former one.
         assert cloud.get(READ).status == 200
         assert (
@@ -59,4 +63,4 @@ def test_the_secret_is_renewed_without_an_interruption(cloud: Cloud) -> None:
         assert cloud.get(READ).status == 200
         assert around_cloudfront(cloud, READ, secret=renewed) == 200
     config = cloud.aws("cloudfront").get_distribution_config(Id=cloud.outputs["DistributionId"])
-    assert json.dumps(config["DistributionConfig"]["Origins"], default=str).count("renewed-twice") == 1
+    assert json.dumps(config["DistributionConfig"]["Origins"], default=str).count(renewed) == 1
