@@ -124,10 +124,20 @@ class Live(Construct):
     ) -> None:
         """The broadcaster and its two queues (docs/live.md)."""
         timeout = Duration.seconds(15)
-        # A message that failed comes again after 2 to 16 seconds: ten times are two minutes of an outage.
-        tries = 10
+        # A message that failed comes again after 2 to 8 seconds: so often are two minutes of an outage.
+        tries = 18
+        # The message of an invocation that died comes again when it has certainly ended, and its lease, too
+        # (lambdas/live/inboxes.py). The function's concurrency is reserved, so nobody is throttled.
+        visibility_timeout = Duration.seconds(20)
         self.feed = Feed(
-            self, "Feed", settings, topic=topic, name="broadcast", timeout=timeout, max_receive_count=tries
+            self,
+            "Feed",
+            settings,
+            topic=topic,
+            name="broadcast",
+            timeout=timeout,
+            max_receive_count=tries,
+            visibility_timeout=visibility_timeout,
         )
         self.fan_out = Queue(
             self,
@@ -136,9 +146,7 @@ class Live(Construct):
             name="fan-out",
             timeout=timeout,
             max_receive_count=tries,
-            # Who dies is replaced when the lease has ended (lambdas/live/inboxes.py); its concurrency is
-            # reserved, so nobody is throttled.
-            visibility_timeout=Duration.seconds(30),
+            visibility_timeout=visibility_timeout,
         )
         broadcaster = Function(
             self,

@@ -32,8 +32,9 @@ REMEMBERED_SECONDS = 5.0
 REMEMBERED = 10_000
 # All events of a batch fit into fewer frames.
 FRAMES_AT_ONCE = 10
-# A message that failed is received again after 2 seconds, 4, 8, and from then on after this many.
-MOST_SECONDS_BEFORE_NEXT_TRY = 16
+# A message that failed is received again after 2 seconds, 4, and from then on after this many: so long after
+# the cause is gone, the live feed is right again.
+MOST_SECONDS_BEFORE_NEXT_TRY = 8
 # How long the last posts may take after the time is up.
 LAST_POSTS_SECONDS = 1.0
 
