@@ -12,6 +12,10 @@ Payload = dict[str, Any]
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 _REFUSED = re.compile("[\ud800-\udfff\ufffe\uffff]")
 
+# Objects and arrays within each other. Twitch sends fewer than ten. Several hundred overflow the stack of a
+# function that reads or writes them as JSON.
+MAX_DEPTH = 100
+
 
 class MalformedEventError(ValueError):
     """A published message is not an event; the error says which part is wrong."""
@@ -73,7 +77,24 @@ class Event:
                 raise MalformedEventError(f"not an event: {name} must be a non-empty string")
         if not isinstance(payload, dict):
             raise MalformedEventError("not an event: payload must be an object")
+        if is_deep(payload):
+            raise MalformedEventError(f"not an event: payload is nested more than {MAX_DEPTH} times")
         return cls(**strings, occurred_at=occurred_at, created_at=created_at, payload=payload)
+
+
+def is_deep(content: Any) -> bool:
+    """Whether what was read from JSON is nested more than ``MAX_DEPTH`` times."""
+    level: list[Any] = [content]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for value in level
+            if isinstance(value, dict | list)
+            for child in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def format_json(fields: dict[str, Any]) -> str:

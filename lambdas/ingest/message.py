@@ -9,15 +9,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from lambdas.common.event import Event, format_json, format_time
+from lambdas.common.event import MAX_DEPTH, Event, format_json, format_time, is_deep
 from lambdas.ingest.eventsub_signature import MESSAGE_ID
 from lambdas.ingest.refusal import RefusedError
 
 MESSAGE_TYPE = "twitch-eventsub-message-type"
-
-# Objects and arrays within each other. Twitch sends fewer than ten. Several hundred overflow the stack of a
-# function that reads or writes them as JSON.
-MAX_DEPTH = 100
 
 # The fields of a condition that name the channel: the first of these that has a value. Twitch sends both
 # fields of a raid's condition, the unused one empty. A moderator's id is never the channel.
@@ -116,23 +112,9 @@ def _parse(body: bytes) -> dict[str, Any]:
         raise RefusedError(400, "unparsable", f"The body is not JSON: {error}.") from None
     if not isinstance(content, dict):
         raise RefusedError(400, "unparsable", "The body is not a JSON object.")
-    if _is_deep(content):
+    if is_deep(content):
         raise RefusedError(400, "unparsable", f"The body is nested more than {MAX_DEPTH} times.")
     return content
-
-
-def _is_deep(content: dict[str, Any]) -> bool:
-    level: list[Any] = [content]
-    for _ in range(MAX_DEPTH):
-        level = [
-            child
-            for value in level
-            if isinstance(value, dict | list)
-            for child in (value.values() if isinstance(value, dict) else value)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def _publishable(fields: dict[str, Any]) -> str:
