@@ -1,5 +1,5 @@
 import type { ChannelEvent } from "../api";
-import { formatNumber } from "../format";
+import { formatMoney, formatNumber } from "../format";
 import { SUBSCRIPTION_TYPES, type SubscriptionType } from "./subscriptionTypes";
 import type { ToldEvent } from "./told";
 
@@ -50,7 +50,8 @@ export function nameIn(fields: Fields): string {
  * - `changed`: what an update changed, see `told.ts`;
  * - `winner`: the title of the poll's choice with most votes (none when two have as many) or of the prediction's outcome;
  * - `most_votes`: how many votes the best choice of a poll has;
- * - `others`: the other channels of a shared train or chat.
+ * - `others`: the other channels of a shared train;
+ * - `donated`, `raised`, `target`: amounts of a charity campaign, as money.
  */
 function derivedFields(fields: Fields, changed?: string): Fields {
   const choices = list(fields.choices).map((choice) => (typeof choice.votes === "number" ? choice.votes : 0));
@@ -62,7 +63,26 @@ function derivedFields(fields: Fields, changed?: string): Fields {
     .filter(({ broadcaster_user_id }) => broadcaster_user_id !== fields.broadcaster_user_id)
     .map((channel) => textOf(channel, "broadcaster_user_name"))
     .filter((name) => name !== "");
-  return { changed, winner: winner?.title ?? null, most_votes, others: others.join(", ") };
+  return {
+    changed,
+    winner: winner?.title ?? null,
+    most_votes,
+    others: others.join(", "),
+    donated: moneyOf(fields.amount),
+    raised: moneyOf(fields.current_amount),
+    target: moneyOf(fields.target_amount),
+  };
+}
+
+/** Twitch's amount of money as text, empty if it is none. */
+function moneyOf(value: unknown): string {
+  const { value: amount, currency, decimal_places: decimals } = object(value);
+  if (typeof amount !== "number" || typeof currency !== "string" || typeof decimals !== "number") return "";
+  try {
+    return formatMoney(amount / 10 ** decimals, currency, decimals);
+  } catch {
+    return "";
+  }
 }
 
 /**
