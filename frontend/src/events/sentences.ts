@@ -29,14 +29,18 @@ function valueOf(fields: Fields, path: string): unknown {
   }, fields);
 }
 
+/** Whether a text has something to see: also of names there are some without. */
+const VISIBLE = /[^\s\p{Cc}\p{Default_Ignorable_Code_Point}\u2800]/u;
+
 /** A field as text, empty if it is missing: names fall back to logins, numbers are grouped. */
 function textOf(fields: Fields, path: string): string {
   const value = valueOf(fields, path);
-  if (typeof value === "number" && Number.isFinite(value)) return value === 0 ? "" : formatNumber(value);
-  const text = typeof value === "string" ? value.trim() : "";
-  if (!path.endsWith("user_name")) return text;
-  if (fields.is_anonymous === true) return "";
-  return text === "" ? textOf(fields, path.replace(/name$/, "login")) : text;
+  const text = typeof value === "string" && VISIBLE.test(value) ? value.trim() : "";
+  if (path.endsWith("user_name")) {
+    if (fields.is_anonymous === true) return "";
+    return text === "" ? textOf(fields, path.replace(/name$/, "login")) : text;
+  }
+  return typeof value === "number" && Number.isFinite(value) && value !== 0 ? formatNumber(value) : text;
 }
 
 /** The name of the user of an event, or the login; empty if it has neither or is anonymous. */
@@ -114,9 +118,10 @@ function fill(text: string, fields: Fields, whole: boolean): Part[] | null {
       const path = quoted ?? field ?? "";
       const value = textOf(fields, path);
       if (value === "" && whole) return null;
-      if (typeof valueOf(fields, path) === "number") parts.push(value === "" ? "0" : value);
+      const isName = path.endsWith("user_name");
+      if (typeof valueOf(fields, path) === "number" && !isName) parts.push(value === "" ? "0" : value);
       else if (value !== "") parts.push({ written: value, as: quoted === undefined ? "name" : "quote" });
-      else if (path.endsWith("user_name")) parts.push(token.index === 0 ? "Somebody" : "somebody");
+      else if (isName) parts.push(token.index === 0 ? "Somebody" : "somebody");
     }
   }
   parts.push(text.slice(end));
