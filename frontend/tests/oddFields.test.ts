@@ -36,6 +36,15 @@ const WHOLE: Fields = {
 /** The values that a `when` of the type asks for, so that each of its texts is used. */
 const whens = (type: (typeof SUBSCRIPTION_TYPES)[number]): Fields[] => type.sentence.map(({ when }) => when ?? {});
 
+/** What is read to say what is in no field of its own. */
+const READ = ["is_anonymous", "choices", "outcomes", "winning_outcome_id", "shared_train_participants", "amount", "current_amount"];
+
+/** The fields that the sentence of the type reads. */
+function fieldsOf(type: (typeof SUBSCRIPTION_TYPES)[number]): string[] {
+  const words = new Set(JSON.stringify(type.sentence).match(/\w+/g));
+  return [...Object.keys(WHOLE).filter((field) => words.has(field)), ...READ];
+}
+
 /** One line that reads like a sentence: it starts and ends with a word or a mark, and has no gap. */
 function expectReadable(text: string): void {
   expect(text).not.toMatch(/undefined|\bnull\b|\bNaN\b|\[object/);
@@ -43,6 +52,12 @@ function expectReadable(text: string): void {
   expect(text).not.toMatch(/ (?:to|with|for|of|at|a|the|playing|gifted)$/);
   expect(text).toMatch(/\S+ \S+/);
 }
+
+test("what is too long is cut, so that the rest can be read", () => {
+  const payload = { user_name: "🎉".repeat(10_000), bits: 5, message: "x".repeat(10_000) };
+  const words = plainText(sentence(event({ event_type: "channel.cheer", payload })));
+  expect(words).toBe(`${"🎉".repeat(36)}… cheered 5 bits: “${"x".repeat(500)}…”`);
+});
 
 /** A sentence in which everything that people wrote is one letter: that may be anything, and is isolated. */
 function ours(fields: Fields, type: (typeof SUBSCRIPTION_TYPES)[number], changed?: string): string {
@@ -54,7 +69,7 @@ describe.each(SUBSCRIPTION_TYPES.map((type) => [type.event_type, type] as const)
   test("is one readable sentence, whatever one of its fields is", () => {
     for (const when of whens(type)) {
       const { changed, ...chosen } = when as { changed?: string };
-      for (const field of Object.keys(WHOLE)) {
+      for (const field of fieldsOf(type)) {
         for (const odd of ODD) expectReadable(ours({ ...WHOLE, ...chosen, [field]: odd }, type, changed));
       }
     }

@@ -10,6 +10,16 @@ import type { ToldEvent } from "./told";
 export type Part = string | { written: string; as: "name" | "quote" };
 export type Sentence = readonly Part[];
 
+/** The most characters of each: more than Twitch allows, and few enough for the rest of the sentence to be read. */
+const LONGEST = { user: 36, name: 100, quote: 500 };
+
+/** What people wrote, as a piece of a sentence; the end of what is too long is left out. */
+export function written(text: string, kind: keyof typeof LONGEST): Part {
+  const characters = [...text];
+  const shown = characters.length > LONGEST[kind] ? `${characters.slice(0, LONGEST[kind]).join("")}…` : text;
+  return { written: shown, as: kind === "quote" ? "quote" : "name" };
+}
+
 type Fields = Record<string, unknown>;
 
 const TOKENS = /“\{([\w.]+)\}”|\{([\w.]+)(?:\?([^}]*))?\}|\[([^\]]*)\]/g;
@@ -120,7 +130,7 @@ function fill(text: string, fields: Fields, whole: boolean): Part[] | null {
       if (value === "" && whole) return null;
       const isName = path.endsWith("user_name");
       if (typeof valueOf(fields, path) === "number" && !isName) parts.push(value === "" ? "0" : value);
-      else if (value !== "") parts.push({ written: value, as: quoted === undefined ? "name" : "quote" });
+      else if (value !== "") parts.push(written(value, quoted !== undefined ? "quote" : isName ? "user" : "name"));
       else if (isName) parts.push(token.index === 0 ? "Somebody" : "somebody");
     }
   }

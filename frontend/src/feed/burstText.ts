@@ -1,5 +1,5 @@
 import { tally } from "../events/eventTypes";
-import { nameIn, type Sentence } from "../events/sentences";
+import { nameIn, written, type Sentence } from "../events/sentences";
 import { formatNumber } from "../format";
 import type { Row } from "./bursts";
 
@@ -33,7 +33,7 @@ export function burstNames({ count: n, events }: Row): Sentence {
   const others = Math.max(n - events.length, 0) + names.size - shown.length;
   return shown.flatMap((name, index) => [
     index === 0 ? "" : index === shown.length - 1 && others === 0 ? " and " : ", ",
-    name === "" ? "somebody" : { written: name, as: "name" as const },
+    name === "" ? "somebody" : written(name, "user"),
     index === shown.length - 1 && others > 0 ? ` and ${formatNumber(others)} more` : "",
   ]);
 }

@@ -15,7 +15,21 @@ from local.twitch.users import User
 from tests.integration.history.conftest import LoadHandler
 
 ABSENT = object()
-ODD = (ABSENT, None, "", " ", 7, -1.5, True, [], {}, [None, {"x": [1]}], "x" * 10_000, "é🎉", "a\0\ud800b")
+ODD: tuple[Any, ...] = (
+    ABSENT,
+    None,
+    "",
+    " ",
+    7,
+    -1.5,
+    True,
+    [],
+    {},
+    [None, {"x": [1]}],
+    "x" * 10_000,
+    "é🎉",
+    "a\0\ud800b",
+)
 NOW = datetime.now(UTC)
 
 
