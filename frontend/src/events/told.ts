@@ -31,7 +31,7 @@ export function isRecipient({ event_type, payload }: ChannelEvent): boolean {
  *
  * - what is about the same thing is one event: it stays where it first was, and says what Twitch said last;
  * - an update that changes nothing is left out;
- * - a gift tells of its recipients, too;
+ * - the recipients of a gift belong to it, though Twitch does not say to which, if there are several;
  * - Twitch tells a cheer twice, as `channel.cheer` and as bits that were used: it is told as a cheer.
  */
 export function worthTelling(events: readonly ChannelEvent[]): ToldEvent[] {
