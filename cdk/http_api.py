@@ -18,7 +18,8 @@ from cdk.acknowledge import acknowledge
 from cdk.function import Function
 from cdk.log_group import log_group
 from cdk.output import output
-from cdk.settings import ORIGIN_SECRET_VERSION, Settings
+from cdk.route_throttle import throttle_route
+from cdk.settings import ORIGIN_SECRET_VERSION, Settings, Throttle
 
 ORIGIN_SECRET_HEADER = "x-origin-secret"  # noqa: S105 -- its name
 # Neither addresses nor queries, which may be personal.
@@ -42,7 +43,7 @@ class HttpApi(apigateway.HttpApi):
         super().__init__(scope, id_, api_name=f"fanfare-{settings.stage}", create_default_stage=False)
         self.base_url = settings.addresses.http_api.format(api_id=self.api_id, region=Stack.of(self).region)
         output(self, "HttpApiUrl", self.base_url)
-        stage = apigateway.HttpStage(
+        self._stage = stage = apigateway.HttpStage(
             scope,
             "HttpStage",
             http_api=self,
@@ -54,7 +55,9 @@ class HttpApi(apigateway.HttpApi):
         )
         # The prefix keeps the log group out of a resource policy that has room for a few only.
         # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-and-resource-policy.html
-        logs = log_group(stage, "AccessLogs", settings, f"/aws/vendedlogs/fanfare-{settings.stage}-http")
+        self.access_logs = logs = log_group(
+            stage, "AccessLogs", settings, f"/aws/vendedlogs/fanfare-{settings.stage}-http"
+        )
         resource = stage.node.default_child
         assert isinstance(resource, apigateway.CfnStage)  # noqa: S101 -- it is
         resource.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
@@ -115,10 +118,12 @@ class HttpApi(apigateway.HttpApi):
         routes: Mapping[str, apigateway.IHttpRouteAuthorizer | None],
         *,
         open_because: str = "",
+        throttle: Throttle | None = None,
     ) -> None:
         """Let each route, such as ``GET /api/leaderboard``, call the function, once its authorizer agrees.
 
-        ``open_because`` is the reason for the routes without one.
+        ``open_because`` is the reason for the routes without one; ``throttle`` is that of each of these
+        routes, the stage's if not given.
         """
         integration = integrations.HttpLambdaIntegration(f"{function.node.id}Integration", function.entry())
         for key, authorizer in routes.items():
@@ -131,3 +136,5 @@ class HttpApi(apigateway.HttpApi):
             )
             if not authorizer:
                 acknowledge(route, "APIG4", because=open_because)
+            if throttle:
+                throttle_route(self._stage, route, key, throttle)

@@ -56,6 +56,18 @@ def test_the_http_api_is_throttled(prod: Stage) -> None:
     assert stage["DefaultRouteSettings"] == {"ThrottlingRateLimit": 500, "ThrottlingBurstLimit": 1000}
 
 
+def test_deliveries_have_a_throttle_of_their_own(prod: Stage) -> None:
+    settings = prod.resources["HttpStage"].properties["RouteSettings"]
+    assert settings == {"POST /webhooks/twitch": {"ThrottlingRateLimit": 2000, "ThrottlingBurstLimit": 2000}}
+    # API Gateway refuses settings of a route that is not there yet.
+    (route,) = (
+        path
+        for path, found in prod.of_type("AWS::ApiGatewayV2::Route").items()
+        if found["RouteKey"] == "POST /webhooks/twitch"
+    )
+    assert route in prod.resources["HttpStage"].depends_on
+
+
 def test_the_topic_is_encrypted_and_takes_tls_only(prod: Stage) -> None:
     assert prod.resources["Ingest/Events"].properties["KmsMasterKeyId"].endswith(":alias/aws/sns")
     (statement,) = prod.resources["Ingest/Events/Policy"].properties["PolicyDocument"]["Statement"]
