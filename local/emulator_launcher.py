@@ -361,6 +361,26 @@ async def viewer_request(
     return status, {**kept, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}, compressed
 
 
+_connections_api = apigateway.handle_connections_api
+
+# So many frames may wait for a client that does not read, beside those in its socket's buffers.
+MOST_UNSENT_FRAMES = 16
+
+
+async def connections_api(
+    method: str, api_id: str, stage: str, connection_id: str, *request: Any
+) -> tuple[int, dict[str, str], bytes]:
+    """The emulator's answer; as in AWS a post is refused while the client's buffer is full.
+
+    https://docs.aws.amazon.com/apigatewaymanagementapi/latest/APIReference/API_PostToConnection.html
+    """
+    connection = apigateway._ws_connections.get(connection_id)
+    if method == "POST" and connection and connection["outbox"].qsize() >= MOST_UNSENT_FRAMES:
+        headers = {"Content-Type": "application/json", "x-amzn-ErrorType": "LimitExceededException"}
+        return 429, headers, b'{"message": "The client does not read."}'
+    return await _connections_api(method, api_id, stage, connection_id, *request)
+
+
 class SharedArchive(zipfile.ZipFile):
     """A function's package that is unpacked once; the emulator would unpack it for each process.
 
@@ -394,4 +414,5 @@ if __name__ == "__main__":
     provisioners._RESOURCE_HANDLERS.update(HANDLERS)
     iam_evaluator._resolve_condition_key = condition_value
     cognito._oauth2_token = token
+    apigateway.handle_connections_api = connections_api
     main()

@@ -206,7 +206,7 @@ class Model:
             return tickets.issue(
                 Client("dynamodb"),
                 "tickets",
-                viewer_id="viewer",
+                viewer_id=page.viewer_id,
                 streamer_id=page.channel.streamer_id,
                 streamer_name=page.channel.streamer_id,
                 now=datetime.fromtimestamp(EPOCH + self.clock.now, UTC),
@@ -246,7 +246,7 @@ class Model:
 
     def _request(self, page: Page, event_type: str, route: str) -> dict[str, Any]:
         claim = {
-            "viewer_id": "viewer",
+            "viewer_id": page.viewer_id,
             "streamer_id": page.channel.streamer_id,
             "streamer_name": page.channel.streamer_id,
         }
@@ -267,7 +267,7 @@ class Model:
             "connections",
             streamer_id=page.channel.streamer_id,
             connection_id=page.connection_id,
-            viewer_id="viewer",
+            viewer_id=page.viewer_id,
             now=now,
         )
 

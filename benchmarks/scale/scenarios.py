@@ -116,7 +116,7 @@ def join_at_once(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) -> 
     model.run(end + AFTERWARDS)
     row.note("refused connections", model.refused_connections)
     row.note("failed attempts", model.failed_attempts)
-    row.must_be_at_most("not in", sum(math.isinf(page.since) for page in pages), 0)
+    row.must_be_at_most("not in", sum(page.connection_id not in model.api.pages for page in pages), 0)
     row.must_be_at_most("all in after (s)", max(model.joined, default=math.inf), end)
     _judge(row, model, [channel], p99=14.0, refused=0.2, end=end, grows=True)
     return row
