@@ -33,6 +33,9 @@ RECORD_CONCURRENCY: Final = 4
 TWITCH_SECRET_VERSION: Final = "TwitchCredentialsVersion"  # noqa: S105 -- a parameter
 """The parameter of the app stack with which a deployment passes a renewed Twitch secret on."""
 
+ORIGIN_SECRET_VERSION: Final = "OriginSecretVersion"  # noqa: S105 -- a parameter
+"""The parameter of the app stack with which a deployment passes a renewed origin secret on to CloudFront."""
+
 DATABASE_VERSION: Final = "18.4"
 """Aurora PostgreSQL's. Nothing but a deployment changes it: automatic upgrades are off."""
 

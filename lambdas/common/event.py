@@ -25,7 +25,8 @@ class MalformedEventError(ValueError):
 class Event:
     """One delivery of Twitch's; times are timezone-aware UTC.
 
-    ``id`` is the ``Twitch-Eventsub-Message-Id``, the same for every redelivery. ``created_at`` is when
+    ``id`` is the ``Twitch-Eventsub-Message-Id``, the same for every redelivery. ``streamer_name`` is "" if
+    Twitch did not tell it; the store replaces that by the name it knows. ``created_at`` is when
     Fanfare received the event; the store replaces it by the database's clock at insertion.
     ``payload`` is Twitch's ``event`` object, unchanged.
     """
@@ -73,7 +74,7 @@ class Event:
         except (ValueError, KeyError, TypeError) as error:
             raise MalformedEventError(f"not an event: {error!r}") from error
         for name, value in strings.items():
-            if not isinstance(value, str) or not value:
+            if not isinstance(value, str) or not (value or name == "streamer_name"):
                 raise MalformedEventError(f"not an event: {name} must be a non-empty string")
         if not isinstance(payload, dict):
             raise MalformedEventError("not an event: payload must be an object")

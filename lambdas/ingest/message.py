@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from lambdas.common.event import MAX_DEPTH, Event, format_json, format_time, is_deep
+from lambdas.common.login import parse_login
 from lambdas.ingest.eventsub_signature import MESSAGE_ID
 from lambdas.ingest.refusal import RefusedError
 
@@ -95,13 +96,18 @@ def _event(message_id: str, content: dict[str, Any], sent_at: datetime, now: dat
 
 
 def _channel(condition: dict[str, Any], payload: dict[str, Any]) -> tuple[str, str]:
-    """The id and the login of the channel that the event belongs to."""
+    """The id of the channel that the event belongs to, and its login: "" if the event tells none.
+
+    The condition is ours, the event may lack anything.
+    """
     for channel in CHANNELS:
         if condition.get(f"{channel}_id"):
             try:
-                return _text(condition, f"{channel}_id"), _text(payload, f"{channel}_login")
+                streamer_id = _text(condition, f"{channel}_id")
             except RefusedError as error:
                 raise RefusedError(400, "no_channel", str(error)) from None
+            login = payload.get(f"{channel}_login")
+            return streamer_id, (parse_login(login) or "") if isinstance(login, str) else ""
     raise RefusedError(400, "no_channel", "The subscription's condition names no channel.")
 
 

@@ -203,7 +203,10 @@ def test_local_and_prod_differ_further_in_these_settings_only(
             *(f"{function}Logs" for function in CONSTRUCTS),
         },
         # gradual_rollout: APIs call aliases
-        "AWS::ApiGatewayV2::Authorizer AuthorizerUri": {"Live/Api/TicketAuthorizer"},
+        "AWS::ApiGatewayV2::Authorizer AuthorizerUri": {
+            "HttpApi/ThroughCloudFront",
+            "Live/Api/TicketAuthorizer",
+        },
         "AWS::ApiGatewayV2::Integration IntegrationUri": {
             "HttpApi/GET--api--channels--{login}--events/QueryIntegration",
             "HttpApi/POST--api--channels--{login}--watch/WatchIntegration",
