@@ -1,5 +1,6 @@
 """The attacks that `make chaos` makes: each input is refused or answered as it should be, never with 5xx."""
 
+import hashlib
 import json
 import secrets
 import time
@@ -142,14 +143,26 @@ def hostile_deliveries(count: int) -> Callable[[Laboratory], None]:
 
 
 def bad_tickets(laboratory: Laboratory) -> None:
-    """Tickets that are used, made up, cut or missing open no WebSocket."""
+    """Tickets that are used, expired, made up, cut or missing open no WebSocket."""
     channel = laboratory.traffic.channels[0]
     answer = laboratory.viewer.watch(channel.login).json()
     url, used = answer["websocket_url"], answer["ticket"]
     connect_with_ticket(url, used).close()
+    expired = secrets.token_urlsafe(32)
+    laboratory.cloud.aws("dynamodb").put_item(
+        TableName="fanfare-local-tickets",
+        Item={
+            "ticket_hash": {"S": hashlib.sha256(expired.encode()).hexdigest()},
+            "viewer_id": {"S": "somebody"},
+            "streamer_id": {"S": channel.id},
+            "streamer_name": {"S": channel.login},
+            "expires_at": {"N": str(int(time.time()) - 1)},
+        },
+    )
     made_up = (
         "",
         used,
+        expired,
         used[:-1],
         used + "x",
         secrets.token_urlsafe(32),
