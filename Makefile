@@ -210,6 +210,10 @@ lock: $(VENV) ## Pin the Python requirements anew (add UPGRADE=--upgrade for new
 	$(BIN)/$(LOCK) $(UPGRADE) requirements/emulator.in -o requirements/emulator.txt
 	$(BIN)/$(LOCK) $(UPGRADE) requirements/dev.in -o requirements/dev.txt
 
+.PHONY: roles
+roles: $(VENV) $(TOOLS) $(SITE) ## Write docs/roles.md, the table of every role and what it may do
+	@$(BIN)/python -m ops.roles
+
 .PHONY: clean
 clean: ## Remove everything that the targets made, the local cloud's data included
 	rm -rf .venv .local .build .cache .artifacts cdk.out node_modules frontend/node_modules frontend/dist $(LIGHTHOUSE)/node_modules
