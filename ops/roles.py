@@ -69,7 +69,7 @@ def _rows(resources: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[st
             continue
         properties = role["Properties"]
         (trust,) = properties["AssumeRolePolicyDocument"]["Statement"]
-        allowed = defaultdict(set)
+        allowed: dict[str, set[str]] = defaultdict(set)
         for statement in _statements(resources, name):
             assert statement["Effect"] == "Allow"  # noqa: S101 -- nothing here denies
             for target in _listed(statement["Resource"]):
