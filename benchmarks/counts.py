@@ -58,7 +58,7 @@ def measure() -> list[Result]:
         leaders_by_count, leaders = _median_ms(reader, _count_leaders, 1)
         late_counts_ms, late_counts = _median_ms(reader, _read_counts, 300)
         late_leaders_ms, late_leaders = _median_ms(reader, _read_leaders, 20)
-        _step("archiving the counts of today", lambda: _archive(connection, today, before_newest))
+        _step("archiving the counts of today", lambda: _archive(connection, before_newest))
         counts_ms, read_counts = _median_ms(reader, _read_counts, 300)
         leaders_ms, read_leaders = _median_ms(reader, _read_leaders, 300)
         _require_same((read_counts, read_leaders), (counts, leaders))
@@ -69,7 +69,7 @@ def measure() -> list[Result]:
         _step("rolling counts up", lambda: roll_up_archived_counts(connection))
         _step(
             "vacuum",
-            lambda: connection.execute("vacuum (analyze) archived_events, archived_totals, archived_leaders"),
+            lambda: connection.execute("vacuum (analyze) archived_events, archived_totals"),
         )
         counts_900_ms, _ = _median_ms(reader, _read_counts, 300)
         newest_900_ms, _ = _median_ms(reader, _read_newest, 300)
@@ -122,9 +122,10 @@ def _fill(server: Postgres, connection: Connection, today: datetime) -> None:
             pass
 
 
-def _archive(connection: Connection, today: datetime, until: datetime) -> None:
+def _archive(connection: Connection, until: datetime) -> None:
     """Count as recorders do every few seconds, but only events up to a time, so that some are left."""
-    connection.execute("select archive_counts(%s, %s)", [today + timedelta(days=1), until])
+    connection.execute("update watermark set archiving_until = %s", [until])
+    connection.execute("select archive_counts(%s)", [until])
 
 
 def _add_older_days(connection: Connection, today: datetime) -> None:
@@ -144,14 +145,11 @@ def _add_older_days(connection: Connection, today: datetime) -> None:
             for day in range(first, first + 90):
                 _add_older_day(connection, oldest - timedelta(days=day))
     connection.execute(
-        "update archived_totals set event_count = counted.event_count from (select streamer_id, event_type, "
-        "sum(event_count) as event_count from archived_events group by streamer_id, event_type) as counted "
+        "update archived_totals set event_count = counted.event_count from ("
+        "select streamer_id, coalesce(event_type, '') as event_type, sum(event_count) as event_count "
+        "from archived_events group by grouping sets ((streamer_id, event_type), (streamer_id))) as counted "
         "where archived_totals.streamer_id = counted.streamer_id "
         "and archived_totals.event_type = counted.event_type"
-    )
-    connection.execute(
-        "update archived_leaders set event_count = (select sum(event_count) from archived_totals "
-        "where archived_totals.streamer_id = archived_leaders.streamer_id)"
     )
 
 
@@ -171,7 +169,7 @@ def _read_counts(connection: Connection) -> dict[str, int]:
 
 
 def _read_leaders(connection: Connection) -> list[reads.Leader]:
-    return reads.leaderboard(connection, None, None, 10)
+    return reads.leaderboard(connection, None, None, datetime.now(UTC).date(), 10)
 
 
 def _read_newest(connection: Connection) -> None:

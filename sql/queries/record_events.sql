@@ -2,8 +2,9 @@
 -- this database's clock as created_at. Returns how many were new.
 --
 -- Rows are inserted in the order of their keys, and into seen_events before streamers, so that batches
--- recorded at the same time do not deadlock. Arrays are sent in binary (b): text would have to be quoted,
--- which takes a recorder longer than everything else.
+-- recorded at the same time do not deadlock. What an erased streamer did before the erasure is left out.
+-- Arrays are sent in binary (b): text would have to be quoted, which takes a recorder longer than everything
+-- else.
 with batch as (
     select
         unnest(%(ids)b::text[]) as id,
@@ -16,9 +17,11 @@ with batch as (
 ),
 
 incoming as (
-    select distinct on (id) *
+    select distinct on (batch.id) batch.*
     from batch
-    order by id, batch_position
+    left join erased_streamers as erased on batch.streamer_id = erased.streamer_id
+    where erased.streamer_id is null or erased.erased_until < batch.occurred_at
+    order by batch.id, batch.batch_position
 ),
 
 fresh as (
@@ -32,10 +35,9 @@ fresh as (
     returning id
 ),
 
--- One time for all events, taken after their IDs are inserted: this transaction then has an ID, which
--- archive_recent_counts relies on. After a failover the clock may be behind the watermark.
+-- One time for all events, taken after their IDs are inserted, which may have waited for another recorder.
 present as (
-    select greatest(clock_timestamp(), (select watermark.archived_until from watermark)) as stamp
+    select present_stamp() as stamp
     from (select count(*) from fresh) as inserted
 ),
 
@@ -56,21 +58,33 @@ recorded as (
     order by incoming.batch_position
 ),
 
-named as (
-    insert into streamers (streamer_id, streamer_name, named_at)
+newest_names as (
     select distinct on (incoming.streamer_id)
         incoming.streamer_id,
         incoming.streamer_name,
         incoming.occurred_at
     from incoming
     inner join fresh on incoming.id = fresh.id
-    -- Only new names: an upsert locks its row, and a busy streamer's batches would queue for it.
+    order by incoming.streamer_id asc, incoming.occurred_at desc
+),
+
+-- Only news: an upsert locks its row, and a busy streamer's batches would queue for it. A known name is news
+-- if another streamer had it in between.
+named as (
+    insert into streamers (streamer_id, streamer_name, named_at)
+    select newest_names.*
+    from newest_names
     left join streamers as known
         on
-            incoming.streamer_id = known.streamer_id
-            and incoming.streamer_name = known.streamer_name
-    where known.streamer_id is null
-    order by incoming.streamer_id asc, incoming.occurred_at desc
+            newest_names.streamer_id = known.streamer_id
+            and newest_names.streamer_name = known.streamer_name
+    where
+        known.streamer_id is null
+        or exists (
+            select from streamers as other
+            where other.streamer_name = newest_names.streamer_name and other.named_at > known.named_at
+        )
+    order by newest_names.streamer_id
     on conflict (streamer_id) do update
         set
             streamer_name = excluded.streamer_name,

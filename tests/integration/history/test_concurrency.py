@@ -22,7 +22,7 @@ import psycopg
 
 from lambdas.common.event import Event
 from lambdas.history import exports, reads
-from lambdas.history.archived_counts import archive_recent_counts, seal_partitions
+from lambdas.history.archived_counts import archive_counts, move_windows, seal_partitions
 from lambdas.history.database import Connection, Database, DatabaseSettings
 from lambdas.history.migrations import migrate
 from lambdas.history.named_queries import query
@@ -139,7 +139,7 @@ class Reader:
             (_counts, STREAMERS[:1]),
             (_daily_counts, STREAMERS[:1]),
             (_leaderboard, STREAMERS),
-            (_leaderboard_since_yesterday, STREAMERS),
+            (_leaderboard_of_a_week, STREAMERS),
         ]
         for way, streamers in itertools.cycle(ways):
             if self._stop.is_set():
@@ -167,12 +167,14 @@ def _daily_counts(connection: Connection) -> int:
 
 
 def _leaderboard(connection: Connection) -> int:
-    return sum(leader.event_count for leader in reads.leaderboard(connection, None, None, 10))
+    return sum(
+        leader.event_count
+        for leader in reads.leaderboard(connection, None, None, datetime.now(UTC).date(), 10)
+    )
 
 
-def _leaderboard_since_yesterday(connection: Connection) -> int:
-    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    leaders = reads.leaderboard(connection, None, midnight - timedelta(days=1), 10)
+def _leaderboard_of_a_week(connection: Connection) -> int:
+    leaders = reads.leaderboard(connection, None, 7, datetime.now(UTC).date(), 10)
     return sum(leader.event_count for leader in leaders)
 
 
@@ -192,7 +194,8 @@ class Archiver:
                     self._database.run(step)
 
     def _archive(self, connection: Connection) -> None:
-        self.archived += archive_recent_counts(connection).events
+        self.archived += archive_counts(connection, 1).events
+        move_windows(connection)
 
     def _seal(self, connection: Connection) -> None:
         self.sealed += seal_partitions(connection).partitions
@@ -208,7 +211,7 @@ class Archiver:
             self.rolled_up += row == {"done": True}
 
     def _expire(self, connection: Connection) -> None:
-        self.dropped += expire_partitions(connection, self._s3, BUCKET, RETENTION_SECONDS).dropped
+        self.dropped += expire_partitions([connection], self._s3, BUCKET, RETENTION_SECONDS).dropped
 
 
 def _kill(connection: Connection, stop: threading.Event) -> None:
@@ -267,12 +270,12 @@ def test_counts_are_right_all_the_time_and_in_the_end(
     # Now the rest, undisturbed.
     final = connect(empty_settings)
     seal_partitions(final)
-    expire_partitions(final, s3, BUCKET, RETENTION_SECONDS)
+    expire_partitions([final], s3, BUCKET, RETENTION_SECONDS)
 
     wrong = [each for reader in readers for each in reader.wrong]
     assert not wrong, wrong[:10]
     accepted = [id_ for writer in writers for id_ in writer.accepted]
-    assert _leaderboard(final) == _leaderboard_since_yesterday(final) == len(accepted)
+    assert _leaderboard(final) == _leaderboard_of_a_week(final) == len(accepted)
     stored = [row["id"] for row in final.execute("select id from events")]
     for partition in exports.list_exports(s3, BUCKET):
         # An export whose partition could not be dropped stands beside it.
