@@ -189,8 +189,7 @@ create table exported_parts (
 -- Streamers ---------------------------------------------------------------------------------------------
 
 -- The newest name of every streamer. Names change and are reused by others, IDs do not: a name belongs to the
--- streamer who was seen with it last. named_at is when the first event with this name occurred, or the first
--- since another streamer had it.
+-- streamer who was seen with it last. named_at is when the newest event with this name occurred, to a minute.
 create table streamers (
     streamer_id text primary key,
     streamer_name text not null,

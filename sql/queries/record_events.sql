@@ -69,7 +69,8 @@ newest_names as (
 ),
 
 -- Only news: an upsert locks its row, and a busy streamer's batches would queue for it. A known name is news
--- if another streamer had it in between.
+-- if another streamer had it in between, and once a minute, so that late events do not bring an older one
+-- back.
 named as (
     insert into streamers (streamer_id, streamer_name, named_at)
     select newest_names.*
@@ -80,6 +81,7 @@ named as (
             and newest_names.streamer_name = known.streamer_name
     where
         known.streamer_id is null
+        or known.named_at < newest_names.occurred_at - interval '1 minute'
         or exists (
             select from streamers as other
             where other.streamer_name = newest_names.streamer_name and other.named_at > known.named_at

@@ -252,6 +252,17 @@ class TestNames:
         record(connection, [late])
         assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 2}
 
+    def test_a_late_event_does_not_bring_a_name_back_that_was_given_up_in_between(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        first, renamed, back = (
+            make_events(streamer_name=name, occurred_at=datetime.now(UTC) + timedelta(minutes=minutes))
+            for name, minutes in (("ana", 0), ("ana_live", 5), ("ana", 10))
+        )
+        for events in (first, back, renamed):
+            record(connection, events)
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 3}
+
     def test_two_names_in_one_batch_leave_the_newer(
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
