@@ -44,13 +44,13 @@ class Memory:
 
 def measure() -> list[Result]:
     """The longest and the 99th percentile of a batch's duration, and events a CPU second of an export."""
-    with database.store() as server, database.connect(server) as connection:
+    with database.store() as server, database.connect(server.url()) as connection:
         database.insert_streamers(connection)
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         database.fill_partition(connection, today - timedelta(days=1), today, EVENTS)
         connection.execute("vacuum analyze")
 
-        alone = writers.run(server, record, batches=BATCHES, size=BATCH_SIZE)
+        alone = writers.run(server.url(), record, batches=BATCHES, size=BATCH_SIZE)
         times: list[float] = []
         cpu_seconds: list[float] = []
 
@@ -74,7 +74,7 @@ def measure() -> list[Result]:
                 step()
             times.append(time.perf_counter())
 
-        recorded = writers.run(server, record, batches=1, size=BATCH_SIZE, meanwhile=look_after)
+        recorded = writers.run(server.url(), record, batches=1, size=BATCH_SIZE, meanwhile=look_after)
         began, ended = times
         print(f"the upkeep took {ended - began:.1f} s", flush=True)
         export()

@@ -25,7 +25,7 @@ class Feed(Queue):
         max_receive_count: int,
         visibility_timeout: Duration | None = None,
     ) -> None:
-        """The durations and the count are those of ``Queue``."""
+        """As for ``Queue``."""
         super().__init__(
             scope,
             id_,

@@ -39,6 +39,9 @@ MOST_PARTITIONS: Final = 1000
 MOST_RECENT_PARTITIONS: Final = 60
 """Partitions that one read of counts by the minute may span, which are those of the last three hours."""
 
+ORIGIN_SECRET_VERSION: Final = "OriginSecretVersion"  # noqa: S105 -- a parameter
+"""The parameter of the app stack with which a deployment passes a renewed origin secret on to CloudFront."""
+
 DATABASE_VERSION: Final = "18.4"
 """Aurora PostgreSQL's. Nothing but a deployment changes it: automatic upgrades are off."""
 
@@ -305,10 +308,15 @@ class Settings(_Settings):
     """Patterns of addresses; AWS's by default."""
     domain: Domain | None = None
     """A domain of one's own for the site; CloudFront's without it."""
+    api_requests: PositiveInt = 10_000
+    """API Gateway requests a second that the account may make in the Region (its quota L-8A5B8E43), for HTTP,
+    WebSockets and frames to viewers together. Frames to one audience are at most 95 % of them."""
     http_throttle: Throttle = Throttle(rate=500, burst=1000)
-    """Requests to the HTTP API, deliveries by Twitch included."""
+    """Requests to each route of the HTTP API but the webhook's."""
+    webhook_throttle: Throttle = Throttle(rate=2000, burst=2000)
+    """Deliveries by Twitch. Above, they are answered 429, and Twitch sends them again."""
     websocket_throttle: Throttle = Throttle(rate=500, burst=500)
-    """New connections and messages of viewers."""
+    """New connections of viewers, and messages other than pings, of which there may be twice as many."""
     broadcast_concurrency: int = Field(default=100, ge=2, le=1000)
     """Batches of events that are broadcast at once, reserved in the account's concurrency."""
     fan_out_concurrency: int = Field(default=100, ge=2, le=1000)

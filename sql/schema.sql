@@ -148,7 +148,7 @@ create table archived_windows (
     streamer_id text not null,
     event_count bigint not null,
     primary key (day_count, event_type, streamer_id)
-);
+) with (fillfactor = 50);
 
 -- Which days are in the sums: from first_day until end_day, which is not.
 create table archived_window_spans (
@@ -188,12 +188,16 @@ create table exported_parts (
 
 -- Streamers ---------------------------------------------------------------------------------------------
 
--- The newest name of every streamer. Names change and are reused by others, IDs do not: a name belongs to the
--- streamer who was seen with it last. named_at is when the newest event with this name occurred, to a minute.
+-- The name of every streamer. Names change and are reused by others, IDs do not: a name belongs to the
+-- streamer who was seen with it last. named_at is when the first event with this name occurred, or the first
+-- since another streamer had it. Another name is the next_name until events have told it for an hour, so that
+-- a wrong event renames nobody.
 create table streamers (
     streamer_id text primary key,
     streamer_name text not null,
-    named_at timestamptz not null
+    named_at timestamptz not null,
+    next_name text,
+    next_named_at timestamptz
 );
 
 create index streamers_names on streamers (streamer_name, named_at desc);

@@ -109,7 +109,7 @@ create table archived_windows (
     streamer_id text not null,
     event_count bigint not null,
     primary key (day_count, event_type, streamer_id)
-);
+) with (fillfactor = 50);
 
 create table archived_window_spans (
     day_count smallint primary key,
@@ -145,7 +145,9 @@ create table exported_parts (
 create table streamers (
     streamer_id text primary key,
     streamer_name text not null,
-    named_at timestamptz not null
+    named_at timestamptz not null,
+    next_name text,
+    next_named_at timestamptz
 );
 
 create index streamers_names on streamers (streamer_name, named_at desc);

@@ -46,7 +46,8 @@ recorded as (
     select
         incoming.id,
         incoming.streamer_id,
-        incoming.streamer_name,
+        -- The known name, if the event tells none.
+        coalesce(nullif(incoming.streamer_name, ''), streamers.streamer_name, '') as streamer_name,
         incoming.event_type,
         incoming.occurred_at,
         -- A microsecond apart, so that created_at keeps the order of the batch.
@@ -54,44 +55,61 @@ recorded as (
         incoming.payload
     from incoming
     inner join fresh on incoming.id = fresh.id
+    left join streamers on incoming.streamer_id = streamers.streamer_id
     cross join present
     order by incoming.batch_position
 ),
 
-newest_names as (
+named as (
+    insert into streamers (streamer_id, streamer_name, named_at)
     select distinct on (incoming.streamer_id)
         incoming.streamer_id,
         incoming.streamer_name,
         incoming.occurred_at
     from incoming
     inner join fresh on incoming.id = fresh.id
-    order by incoming.streamer_id asc, incoming.occurred_at desc
-),
-
--- Only news: an upsert locks its row, and a busy streamer's batches would queue for it. A known name is news
--- if another streamer had it in between, and once a minute, so that late events do not bring an older one
--- back.
-named as (
-    insert into streamers (streamer_id, streamer_name, named_at)
-    select newest_names.*
-    from newest_names
+    -- Only news about names: an upsert locks its row, and a busy streamer's batches would queue for it. A
+    -- known name is news if another streamer had it in between.
     left join streamers as known
         on
-            newest_names.streamer_id = known.streamer_id
-            and newest_names.streamer_name = known.streamer_name
-    where
-        known.streamer_id is null
-        or known.named_at < newest_names.occurred_at - interval '1 minute'
-        or exists (
-            select from streamers as other
-            where other.streamer_name = newest_names.streamer_name and other.named_at > known.named_at
-        )
-    order by newest_names.streamer_id
+            incoming.streamer_id = known.streamer_id
+            and (
+                (
+                    incoming.streamer_name = known.streamer_name
+                    and known.next_name is null
+                    and not exists (
+                        select from streamers as other
+                        where other.streamer_name = known.streamer_name and other.named_at > known.named_at
+                    )
+                )
+                or (
+                    incoming.streamer_name = known.next_name
+                    and incoming.occurred_at < known.next_named_at + interval '1 hour'
+                )
+            )
+    where incoming.streamer_name != '' and known.streamer_id is null
+    order by incoming.streamer_id asc, incoming.occurred_at desc
     on conflict (streamer_id) do update
         set
-            streamer_name = excluded.streamer_name,
-            named_at = excluded.named_at
-        where streamers.named_at < excluded.named_at
+            streamer_name = case
+                when excluded.streamer_name = streamers.next_name then streamers.next_name
+                else streamers.streamer_name
+            end,
+            named_at = case
+                when excluded.streamer_name = streamers.next_name then streamers.next_named_at
+                when excluded.streamer_name = streamers.streamer_name then excluded.named_at
+                else streamers.named_at
+            end,
+            next_name = nullif(nullif(excluded.streamer_name, streamers.streamer_name), streamers.next_name),
+            next_named_at = excluded.named_at
+        -- Neither late events nor an ID in place of a name rename anybody.
+        where
+        excluded.named_at > coalesce(streamers.next_named_at, streamers.named_at)
+        and excluded.streamer_name ~ '\D'
+        and (
+            excluded.streamer_name is distinct from streamers.next_name
+            or excluded.named_at >= streamers.next_named_at + interval '1 hour'
+        )
 )
 
 select count(*) as recorded from fresh

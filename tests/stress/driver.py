@@ -330,7 +330,7 @@ class Stress:
         for event_id in counted:
             sent = self.oracle.sent[event_id]
             by_streamer[sent.streamer_id, sent.event_type] += 1
-        names = self.oracle.last_names()
+        names = self.oracle.names()
         for streamer_id in STREAMERS:
             if streamer_id == ERASED:  # erased events may be in exports, which stay
                 continue

@@ -70,10 +70,6 @@ class Oracle:
         with self._lock:
             return self._done.copy(), self._tried.copy()
 
-    def last_names(self) -> dict[str, str]:
-        """Each streamer's name at the newest event."""
-        newest: dict[str, Sent] = {}
-        for sent in self.sent.values():
-            if sent.streamer_id not in newest or newest[sent.streamer_id].occurred_at < sent.occurred_at:
-                newest[sent.streamer_id] = sent
-        return {streamer_id: sent.streamer_name for streamer_id, sent in newest.items()}
+    def names(self) -> dict[str, str]:
+        """The name by which each streamer is found: the first, until another was told for an hour."""
+        return {streamer_id: names[0] for streamer_id, names in self._streamers.items()}

@@ -82,13 +82,24 @@ def _record_late(connection: Connection, events: list[Event]) -> None:
             fresh = {row["id"] for row in connection.execute(new, [[event.id for event in events]])}
             stamp = connection.execute("select present_stamp() as stamp").fetchone()
             assert stamp is not None
-            time.sleep(random.uniform(*LATE_SECONDS))
+            _sleep_until_counting(connection)
             for event in events:
                 if event.id in fresh:
                     connection.execute(LATE, {**dataclasses.asdict(event), **stamp, "payload": None})
     except psycopg.errors.CheckViolation:
         pass
     record(connection, events)
+
+
+def _sleep_until_counting(connection: Connection) -> None:
+    """Sleep for so long that the time is before what is announced next, then until somebody counts."""
+    time.sleep(1.2)
+    counting = "select from pg_stat_activity where state = 'active' and query like '%%from archive_counts%%'"
+    for _ in range(100):
+        connection.execute("select pg_stat_clear_snapshot()")
+        if connection.execute(counting + " and pid <> pg_backend_pid()").fetchone() is not None:
+            return
+        time.sleep(0.02)
 
 
 def read(connection: Connection, command: dict[str, Any]) -> Any:
