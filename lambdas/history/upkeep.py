@@ -56,6 +56,18 @@ def erase_streamer(connection: Connection, streamer_id: str) -> int:
     has written into ``events`` stays open.
     """
     connection.execute(query("begin_erasing"), {"streamer_id": streamer_id})
+    return _erase(connection, streamer_id)
+
+
+def finish_erasures(connection: Connection) -> int:
+    """Go on with the erasures that were begun and not finished; return how many."""
+    streamers = connection.execute(query("erasing_streamers")).fetchall()
+    for row in streamers:
+        _erase(connection, row["streamer_id"])
+    return len(streamers)
+
+
+def _erase(connection: Connection, streamer_id: str) -> int:
     # Recorders that began before do not know about it.
     for _ in range(_WRITERS_ATTEMPTS):
         if fetch_one(connection, "wait_for_writers")["done"]:
@@ -68,11 +80,3 @@ def erase_streamer(connection: Connection, streamer_id: str) -> int:
         erased += count
     connection.execute(query("finish_erasing"), {"streamer_id": streamer_id})
     return erased
-
-
-def finish_erasures(connection: Connection) -> int:
-    """Go on with the erasures that were begun and not finished; return how many."""
-    streamers = connection.execute(query("erasing_streamers")).fetchall()
-    for row in streamers:
-        erase_streamer(connection, row["streamer_id"])
-    return len(streamers)

@@ -1,4 +1,5 @@
--- Deletes at most so many events of a streamer, and returns how many; the next call goes on.
+-- Deletes at most so many events of a streamer whose erasure has begun and not ended, and returns how many;
+-- the next call goes on.
 create or replace function erase_events(erased_id text, most bigint) returns bigint
 language plpgsql
 as $$
@@ -7,6 +8,11 @@ declare
     found_here bigint;
     partition_end timestamptz;
 begin
+    -- Nobody else ends the erasure meanwhile: what is recorded afterwards stays.
+    perform from erased_streamers where streamer_id = erased_id and erased_until = 'infinity' for update;
+    if not found then
+        return 0;
+    end if;
     for partition_end in
         select upper_bound
         from events_partitions

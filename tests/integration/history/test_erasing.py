@@ -86,6 +86,22 @@ def test_a_batch_that_is_being_recorded_is_erased_too(
 
 
 @pytest.mark.usefixtures("history")
+def test_who_comes_too_late_to_finish_an_erasure_erases_nothing_more(
+    connection: Connection, make_events: MakeEvents
+) -> None:
+    erase_streamer(connection, "1")
+    record(
+        connection,
+        make_events(
+            2, streamer_id="1", streamer_name="ana", occurred_at=datetime.now(UTC) + timedelta(seconds=60)
+        ),
+    )
+    assert connection.execute("select erase_events('1', 10) as erased").fetchone() == {"erased": 0}
+    connection.execute("select finish_erasing('1')")
+    assert reads.count_events(connection, "ana").counts == {"channel.raid": 2}
+
+
+@pytest.mark.usefixtures("history")
 def test_an_erasure_that_failed_on_the_way_is_finished_later(
     connection: Connection, make_events: MakeEvents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
