@@ -28,7 +28,7 @@ export function sortIntoBursts(events: readonly ChannelEvent[], before: readonly
   const earlier = new Map(before.flatMap((burst) => burst.events.map((event) => [event.id, burst] as const)));
   const bursts = new Map<string, { key: string; startedAt: number; count: number; events: ChannelEvent[] }>();
   const newest = new Map<string, string>();
-  for (const event of events.toReversed()) {
+  for (const event of [...events].reverse()) {
     const at = Date.parse(event.occurred_at);
     const was = earlier.get(event.id);
     const open = bursts.get(newest.get(event.event_type) ?? "");
@@ -61,7 +61,7 @@ export interface Row {
 export function rowsOf(bursts: readonly Burst[]): Row[] {
   const rows: Row[] = [];
   const before = new Map<string, ChannelEvent>();
-  for (const burst of bursts.toReversed()) {
+  for (const burst of [...bursts].reverse()) {
     const together = burst.count >= SHOWN_TOGETHER;
     const groups = together ? [burst.events] : burst.events.map((event) => [event]).reverse();
     for (const [newest, ...others] of groups) {
