@@ -6,7 +6,7 @@ export default defineConfig({
   // As code the table of subscription types is smaller than as JSON text.
   json: { stringify: false },
   build: {
-    // The oldest browsers that pages are for (docs/site.md), as in package.json's browserslist: syntax is made to suit them.
+    // The oldest browsers that pages are for (docs/site.md): the syntax of scripts and styles is made to suit them.
     target: ["chrome103", "firefox115", "safari16.4"],
     cssMinify: "lightningcss",
     // The Content-Security-Policy knows no `data:` source, so every asset is a file.
