@@ -12,6 +12,7 @@ VENV := .venv/.installed
 TOOLS := node_modules/.installed
 SITE := frontend/node_modules/.installed
 LIGHTHOUSE := tests/e2e/lighthouse
+OLD_BROWSERS := tests/e2e/old_browsers
 PYTEST := $(BIN)/python -m pytest
 CDK := PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/cdk
 OPENAPI := set -o pipefail; $(BIN)/python -m local.openapi
@@ -58,6 +59,11 @@ $(SITE): frontend/package.json frontend/package-lock.json | node
 $(LIGHTHOUSE)/node_modules/.installed: $(LIGHTHOUSE)/package.json $(LIGHTHOUSE)/package-lock.json | node
 	@echo "Installing Lighthouse …"
 	@cd $(LIGHTHOUSE) && npm ci --silent --no-progress
+	@touch $@
+
+$(OLD_BROWSERS)/node_modules/.installed: $(OLD_BROWSERS)/package.json $(OLD_BROWSERS)/package-lock.json | node
+	@echo "Installing old browsers …"
+	@cd $(OLD_BROWSERS) && npm ci --silent --no-progress --ignore-scripts
 	@touch $@
 
 # -- the local cloud ------------------------------------------------------------------------------------------
@@ -130,7 +136,7 @@ infrastructure: $(VENV) $(TOOLS) $(SITE) ## Test the synthesised templates and t
 	$(PYTEST) tests/infrastructure
 
 .PHONY: e2e
-e2e: $(VENV) $(TOOLS) $(SITE) ## Test the deployed local cloud in a headless browser (screenshots: .artifacts/)
+e2e: $(VENV) $(TOOLS) $(SITE) $(OLD_BROWSERS)/node_modules/.installed ## Test the deployed local cloud in a headless browser (screenshots: .artifacts/)
 	$(PYTEST) tests/e2e
 
 .PHONY: lighthouse

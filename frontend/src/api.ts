@@ -1,6 +1,7 @@
 /** Every call of the HTTP API. All throw {@link ApiError}, or what `fetch` throws when there is no connection. */
 
 import type { components, paths } from "./api.types";
+import { serverNow, takeServerTime } from "./serverTime";
 
 type Schemas = components["schemas"];
 
@@ -56,6 +57,7 @@ export function isChannelEvent(value: unknown): value is ChannelEvent {
 
 async function request(path: string, init: RequestInit): Promise<Response> {
   const response = await fetch(path, init);
+  takeServerTime(response);
   if (response.ok) return response;
   let message = `The server answered ${response.status}.`;
   try {
@@ -64,7 +66,7 @@ async function request(path: string, init: RequestInit): Promise<Response> {
   } catch {
     // A gateway's own error page is not JSON: the status says enough.
   }
-  throw new ApiError(response.status, message, retryAfter(response.headers.get("Retry-After"), Date.now()));
+  throw new ApiError(response.status, message, retryAfter(response.headers.get("Retry-After"), serverNow()));
 }
 
 type Route = keyof paths;
