@@ -1,4 +1,4 @@
-"""``make deploy STAGE=…``: deploy a stage's assembly, with the present version of the Twitch secret."""
+"""``make deploy STAGE=…``: deploy a stage's assembly; Cognito gets the Twitch secret's present version."""
 
 import os
 import sys
@@ -20,12 +20,13 @@ def main(arguments: list[str], run: Callable[..., int] = run_cdk) -> int:
     try:
         settings = settings_of(stage)
         version = twitch_secret_version(Account(session(settings.region)), settings)
+        parameter = f"Fanfare-{stage}-App:{TWITCH_SECRET_VERSION}={version}"
     except (SettingsError, Failure, BotoCoreError, ClientError) as error:
         print(f"✗ {error}")
         return 1
     return run(
         *("deploy", "--all", "--app", assembly),
-        *("--parameters", f"Fanfare-{stage}-App:{TWITCH_SECRET_VERSION}={version}"),
+        *(("--parameters", parameter) if settings.sign_in == "cognito" else ()),
         # In a workflow nobody can answer.
         *(("--require-approval", "never") if os.environ.get("CI") else ()),
     )

@@ -10,6 +10,7 @@ from cdk_nag import AwsSolutionsChecks
 
 from cdk.history import READ_METHODS, READ_ROUTES
 from tests.infrastructure.functions import BEHIND_APIS, IN_DATABASE_NETWORK
+from tests.infrastructure.identity.test_without_cognito import PROTECTED, SESSION_ROUTES
 from tests.infrastructure.template import Stage, synthesise
 
 BASIC_EXECUTION = (
@@ -23,8 +24,8 @@ PROD = {
     "Data/Database/Vpc": {"VPC7"},
     "Data/Database/Cluster/Secret": {"SMG4"},
     "Data/Exports": {"S1"},
-    "Data/Users": {"COG1", "COG2", "COG8"},
     "Data/WebhookSecret": {"SMG4"},
+    "App/Identity/Users": {"COG1", "COG2", "COG8"},
     "App/HttpApi/POST--webhooks--twitch": {"APIG4"},
     "App/HttpApi/POST--api--overlays--{login}--watch": {"APIG4"},
     **{
@@ -119,6 +120,20 @@ def test_development_has_further_ones_because_it_may_lose_its_data(dev: Stage) -
         f"App/{UPLOADER}",
     }
     assert {path: acknowledged[path] for path in DEV} == DEV
+
+
+def test_without_cognito_the_functions_check_who_asks(prod: Stage, twitch: Stage) -> None:
+    assert _findings(twitch) == []
+    ours, theirs = _acknowledged(twitch), _acknowledged(prod)
+    assert theirs.keys() - ours.keys() == {"App/Identity/Users"}
+    assert {path: {*ours[path]} for path in ours.keys() - theirs.keys()} == {
+        "App/Identity/Sessions": {"DDB3"},
+        "App/Identity/Session/Rollout/ServiceRole": {*theirs["App/Subscriptions/Watch/Rollout/ServiceRole"]},
+        **{
+            f"App/HttpApi/{route.replace(' ', '').replace('/', '--')}": {"APIG4"}
+            for route in PROTECTED | SESSION_ROUTES
+        },
+    }
 
 
 def test_every_optional_resource_is_checked_too(tmp_path: Path) -> None:
