@@ -204,7 +204,7 @@ class StandIn:
                 "script-src 'self'",
                 "style-src 'self'",
                 "img-src 'self' data:",
-                f"connect-src 'self' ws://localhost:{port}",
+                f"connect-src 'self' ws://localhost:{port} {IDENTITY['domain']}",
                 "frame-src 'self'",
                 "base-uri 'none'",
                 "form-action 'self'",
