@@ -36,6 +36,7 @@ CONSENTED: Final = (
     "channel.channel_points_custom_reward_redemption.add",
 )
 IDENTITY: Final = {
+    "kind": "cognito",
     "authority": "https://cognito.example/pool",
     "client_id": "site",
     "domain": "https://sign-in.example",
