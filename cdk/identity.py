@@ -194,17 +194,16 @@ class TwitchIdentity(Construct):
         actions = ("dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:Query")
         session.allow(*actions, on=self._sessions.table_arn)
         session.allow_reading(secret)
-        api.route_to(
-            session,
-            {f"{method} {self.paths[0]}": None for method in ("GET", "POST", "DELETE")},
-            open_because="It is where viewers sign in.",
-        )
+        self._through_cloudfront = api.through_cloudfront
+        routes = (f"{method} {self.paths[0]}" for method in ("GET", "POST", "DELETE"))
+        api.route_to(session, dict.fromkeys(routes, api.through_cloudfront))
 
-    def protects(self, function: Function) -> None:
-        """Let the function see for itself whose session a request has: its routes need no authorizer."""
+    def protects(self, function: Function) -> authorizers.HttpLambdaAuthorizer:
+        """Let the function see for itself whose session a request has that comes through CloudFront."""
         function.add_environment("SESSIONS_TABLE", self._sessions.table_name)
         function.add_environment("SITE_URL", self._site_url)
         function.allow("dynamodb:GetItem", "dynamodb:UpdateItem", on=self._sessions.table_arn)
+        return self._through_cloudfront
 
 
 Identity = CognitoIdentity | TwitchIdentity

@@ -15,8 +15,6 @@ from cdk.live import Live
 from cdk.packaging import subscription_types_file
 from cdk.settings import Settings
 
-CHECKED = "The function checks whose session it is, or an overlay's key: nobody can sign in inside OBS."
-
 
 class Subscriptions(Construct):
     """The routes to watch a channel and to make overlay keys, the reconciler, and Twitch's notices."""
@@ -74,9 +72,9 @@ class Subscriptions(Construct):
             watch,
             {
                 "POST /api/channels/{login}/watch": identity.protects(watch),
-                "POST /api/overlays/{login}/watch": None,
+                # Nobody can sign in inside OBS: the function checks a key.
+                "POST /api/overlays/{login}/watch": api.through_cloudfront,
             },
-            open_because=CHECKED,
         )
 
     def _add_overlay(self, api: HttpApi, identity: Identity) -> None:
@@ -91,7 +89,7 @@ class Subscriptions(Construct):
         )
         overlay.allow("dynamodb:DeleteItem", "dynamodb:PutItem", on=overlays.table_arn)
         routes = (f"{method} /api/overlays/{{login}}/key" for method in ("POST", "DELETE"))
-        api.route_to(overlay, dict.fromkeys(routes, identity.protects(overlay)), open_because=CHECKED)
+        api.route_to(overlay, dict.fromkeys(routes, identity.protects(overlay)))
 
     def _add_reconciler(self) -> None:
         data = self._data

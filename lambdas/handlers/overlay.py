@@ -6,10 +6,10 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.common.aws import Client
+from lambdas.common.login import parse_login
 from lambdas.common.observability import logger
 from lambdas.common.responses import INVALID_LOGIN, SIGNED_OUT, answer, error_answer
 from lambdas.common.settings import from_environment
-from lambdas.subscriptions.login import parse_login
 from lambdas.subscriptions.overlay_keys import OverlayKeysTable
 from lambdas.subscriptions.sign_ins import SignIns, SignInSettings
 

@@ -25,7 +25,10 @@ SESSION_ROUTES = {f"{method} /api/session" for method in ("GET", "POST", "DELETE
 def test_there_is_nothing_of_cognito(twitch: Stage) -> None:
     assert "AWS::Cognito::" not in "".join(twitch.texts)
     assert "cognito" not in "".join(twitch.texts).lower()
-    assert twitch.of_type("AWS::ApiGatewayV2::Authorizer").keys() == {"Live/Api/TicketAuthorizer"}
+    assert twitch.of_type("AWS::ApiGatewayV2::Authorizer").keys() == {
+        "HttpApi/ThroughCloudFront",
+        "Live/Api/TicketAuthorizer",
+    }
 
 
 def test_the_data_is_the_same_so_that_a_deployed_stage_can_change(prod: Stage, twitch: Stage) -> None:
@@ -56,6 +59,15 @@ def test_what_only_one_of_both_has_is_the_sign_in(prod: Stage, twitch: Stage) ->
         twitch.resources[path].properties["RouteKey"] for path in paths if paths[path].endswith("::Route")
     }
     assert routes == SESSION_ROUTES
+
+
+def test_what_needs_a_cookie_comes_through_cloudfront(twitch: Stage) -> None:
+    authorizers = {
+        route["RouteKey"]: (route["AuthorizationType"], route["AuthorizerId"])
+        for route in twitch.of_type("AWS::ApiGatewayV2::Route").values()
+        if route["RouteKey"] in PROTECTED | SESSION_ROUTES
+    }
+    assert authorizers == dict.fromkeys(PROTECTED | SESSION_ROUTES, ("CUSTOM", "{HttpApi/ThroughCloudFront}"))
 
 
 def test_everything_else_is_the_same(prod: Stage, twitch: Stage) -> None:

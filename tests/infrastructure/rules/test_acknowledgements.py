@@ -8,9 +8,7 @@ from aws_cdk import Stack as CdkStack
 from aws_cdk import aws_sqs as sqs
 from cdk_nag import AwsSolutionsChecks
 
-from cdk.history import READ_METHODS, READ_ROUTES
 from tests.infrastructure.functions import BEHIND_APIS, IN_DATABASE_NETWORK
-from tests.infrastructure.identity.test_without_cognito import PROTECTED, SESSION_ROUTES
 from tests.infrastructure.template import Stage, synthesise
 
 BASIC_EXECUTION = (
@@ -27,12 +25,7 @@ PROD = {
     "Data/WebhookSecret": {"SMG4"},
     "App/Identity/Users": {"COG1", "COG2", "COG8"},
     "App/HttpApi/POST--webhooks--twitch": {"APIG4"},
-    "App/HttpApi/POST--api--overlays--{login}--watch": {"APIG4"},
-    **{
-        f"App/HttpApi/{method}{path.replace('/', '--')}": {"APIG4"}
-        for method in READ_METHODS
-        for path in READ_ROUTES
-    },
+    "App/HttpApi/OriginSecret": {"SMG4"},
     "App/Live/Api/$disconnect-Route": {"APIG4"},
     "App/Live/Api/$default-Route": {"APIG4"},
     "App/Live/Api/ping-Route": {"APIG4"},
@@ -122,17 +115,13 @@ def test_development_has_further_ones_because_it_may_lose_its_data(dev: Stage) -
     assert {path: acknowledged[path] for path in DEV} == DEV
 
 
-def test_without_cognito_the_functions_check_who_asks(prod: Stage, twitch: Stage) -> None:
+def test_without_cognito_there_are_the_function_and_its_table(prod: Stage, twitch: Stage) -> None:
     assert _findings(twitch) == []
     ours, theirs = _acknowledged(twitch), _acknowledged(prod)
     assert theirs.keys() - ours.keys() == {"App/Identity/Users"}
     assert {path: {*ours[path]} for path in ours.keys() - theirs.keys()} == {
         "App/Identity/Sessions": {"DDB3"},
         "App/Identity/Session/Rollout/ServiceRole": {*theirs["App/Subscriptions/Watch/Rollout/ServiceRole"]},
-        **{
-            f"App/HttpApi/{route.replace(' ', '').replace('/', '--')}": {"APIG4"}
-            for route in PROTECTED | SESSION_ROUTES
-        },
     }
 
 
