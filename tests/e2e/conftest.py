@@ -8,10 +8,7 @@ import functools
 import json
 import os
 import secrets
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +17,11 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.e2e.clients import LIMIT, Cloud, Viewer
+from tests.e2e.local_cloud import LocalCloud
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ARTIFACTS = REPOSITORY / ".artifacts" / "e2e"
 expect.set_options(timeout=LIMIT * 1000)
-START_LIMIT = 1200  # seconds; the first start also installs the emulator and the functions' wheels
 
 
 # Tests of what a viewer sees, once with each way to sign in.
@@ -32,62 +29,46 @@ both_sign_ins = pytest.mark.parametrize("cloud", ["cognito", "twitch"], indirect
 
 
 @pytest.fixture(scope="session")
-def start_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Cloud]]:
-    """Starts the local cloud with this way to sign in, if it is not running yet."""
+def start_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], LocalCloud]]:
+    """Starts the local cloud with this way to sign in, if this run has not started it yet."""
     with contextlib.ExitStack() as running:
 
         @functools.cache
-        def start(sign_in: str) -> Cloud:
-            return running.enter_context(_run_cloud(tmp_path_factory.mktemp(sign_in), sign_in))
+        def start(sign_in: str) -> LocalCloud:
+            state, log = tmp_path_factory.mktemp(sign_in), ARTIFACTS / f"run-{sign_in}.log"
+            return running.enter_context(_run(LocalCloud(state, log, sign_in)))
 
         yield start
 
 
+@contextlib.contextmanager
+def _run(local_cloud: LocalCloud) -> Iterator[LocalCloud]:
+    try:
+        local_cloud.start()
+        yield local_cloud
+    finally:
+        status = local_cloud.stop()
+    assert status == 0, local_cloud.log.read_text()[-2000:]
+    assert not local_cloud.endpoints.exists(), "endpoints.json is deleted when the cloud stops"
+
+
 @pytest.fixture(scope="session")
-def cloud(request: pytest.FixtureRequest, start_cloud: Callable[[str], Cloud]) -> Cloud:
+def local_cloud(start_cloud: Callable[[str], LocalCloud]) -> LocalCloud:
+    """The local cloud that this run starts, with its processes."""
+    return start_cloud("cognito")
+
+
+@pytest.fixture(scope="session")
+def cloud(request: pytest.FixtureRequest) -> Cloud:
     """The local cloud; with Cognito unless the test is marked ``both_sign_ins``."""
     wanted: str | None = getattr(request, "param", None)
-    if not (running := os.environ.get("FANFARE_ENDPOINTS")):
-        return start_cloud(wanted or "cognito")
-    cloud = Cloud.from_file(Path(running))
-    if wanted not in (None, cloud.get("config.json").json()["identity"]["kind"]):
-        pytest.skip(f"the running local cloud has another sign-in than {wanted}")
-    return cloud
-
-
-@contextlib.contextmanager
-def _run_cloud(state: Path, sign_in: str) -> Iterator[Cloud]:
-    log = ARTIFACTS / f"run-{sign_in}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "local", "run", "--state-dir", str(state)],
-            cwd=REPOSITORY,
-            env={**os.environ, "FANFARE_SIGN_IN": sign_in},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        endpoints = state / "endpoints.json"
-        started = time.monotonic()
-        while not endpoints.exists():
-            if process.poll() is not None:
-                pytest.fail(f"`make run` ended with {process.returncode}:\n{log.read_text()[-4000:]}")
-            if time.monotonic() - started > START_LIMIT:
-                pytest.fail(f"`make run` was not ready after {START_LIMIT} s:\n{log.read_text()[-4000:]}")
-            time.sleep(0.2)
-        yield Cloud.from_file(endpoints)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            status = process.wait(LIMIT)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            raise
-    assert status == 0, log.read_text()[-2000:]
-    assert not endpoints.exists(), "endpoints.json is deleted when the cloud stops"
+    if running := os.environ.get("FANFARE_ENDPOINTS"):
+        cloud = Cloud.from_file(Path(running))
+        if wanted not in (None, cloud.get("config.json").json()["identity"]["kind"]):
+            pytest.skip(f"the running local cloud has another sign-in than {wanted}")
+        return cloud
+    start: Callable[[str], LocalCloud] = request.getfixturevalue("start_cloud")
+    return Cloud.from_file(start(wanted or "cognito").endpoints)
 
 
 @pytest.fixture(scope="module")
