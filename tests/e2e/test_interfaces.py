@@ -133,7 +133,7 @@ def test_the_answers_to_viewers_are_as_the_document_describes_them(cloud: Cloud,
         ("Error", viewer.watch("nosuch_channel").json()),
     ):
         assert answer.keys() == schemas[name]["properties"].keys()
-    assert request("DELETE", key, headers=headers).status == 204
+    assert request("DELETE", key, headers=viewer.headers).status == 204
 
 
 def test_the_site_is_served_with_deep_links_and_security_headers(cloud: Cloud) -> None:
