@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from lambdas.common.event import DISCONNECTED, MAX_DEPTH, MAX_LENGTHS, Event, format_json, format_time, is_deep
+from lambdas.common.event import (
+    DISCONNECTED,
+    MAX_DEPTH,
+    MAX_LENGTHS,
+    Event,
+    format_json,
+    format_time,
+    is_deep,
+)
 from lambdas.common.login import parse_login
 from lambdas.ingest.eventsub_signature import MESSAGE_ID
 from lambdas.ingest.refusal import RefusedError
