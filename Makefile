@@ -102,8 +102,8 @@ integration: $(VENV) $(TOOLS) ## Test against a real PostgreSQL, simulated AWS c
 	$(PYTEST) tests/integration
 
 .PHONY: stress
-stress: $(VENV) ## Record, archive, read and drop at once for a minute, while connections are killed
-	FANFARE_STRESS_SECONDS=$${FANFARE_STRESS_SECONDS:-60} $(PYTEST) -s tests/integration/history/test_concurrency.py
+stress: $(VENV) ## Do everything to the event store at once for a minute (FANFARE_STRESS_SECONDS), amid kills and crashes
+	@$(BIN)/python -m tests.stress
 
 .PHONY: soak
 soak: $(VENV) $(TOOLS) $(SITE) ## Start and stop the local cloud 40 times (ROUNDS), under load (.artifacts/soak.json)

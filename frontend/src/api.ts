@@ -13,6 +13,8 @@ export type Counts = Readonly<Schemas["ChannelCounts"]["counts"]>;
 export type DayCounts = Schemas["Day"];
 export type MinuteCounts = Schemas["Minute"];
 export type Leader = Schemas["Leader"];
+/** The days of a leaderboard; null for all time. */
+export type Window = Schemas["Window"] | null;
 export type Channel = Schemas["Channel"];
 /** The state of the channel's subscription to an event type at Twitch. */
 export type Subscription = Schemas["Topic"];
@@ -113,7 +115,7 @@ export async function readMinutelyCounts(login: string): Promise<MinuteCounts[]>
 }
 
 /** The channels with most events: of the last UTC days or ever (null), of one type or of all (empty). */
-export async function readLeaders(days: number | null, eventType: string): Promise<Leader[]> {
+export async function readLeaders(days: Window, eventType: string): Promise<Leader[]> {
   return (await read("/api/leaderboard", "", { days, event_type: eventType, limit: 25 })).channels;
 }
 
