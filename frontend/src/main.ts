@@ -1,11 +1,12 @@
-import { createApp } from "vue";
+import { createApp, type App as AppOfVue } from "vue";
 
 import App from "./App.vue";
 import { configKey } from "./composables/useConfig";
 import { restoreTheme } from "./composables/useTheme";
 import { ConfigError, loadConfig } from "./config";
 import StartupError from "./pages/StartupError.vue";
-import { createSiteRouter } from "./router";
+import { persist } from "./persist";
+import { createSiteRouter, isOverlay } from "./router";
 import { CognitoSession } from "./session/cognitoSession";
 import type { Session } from "./session/session";
 import { TwitchSession } from "./session/twitchSession";
@@ -17,7 +18,18 @@ import "./styles/base.css";
 restoreTheme();
 
 async function start(): Promise<void> {
-  const config = await loadConfig();
+  let failure: AppOfVue | undefined;
+  const config = await persist(async () => {
+    try {
+      return await loadConfig();
+    } catch (error) {
+      const reason = error instanceof ConfigError ? error.message : "an unexpected error";
+      failure?.unmount();
+      if (!isOverlay) (failure = createApp(StartupError, { reason })).mount("#app");
+      throw error;
+    }
+  });
+  failure?.unmount();
   const { identity } = config;
   const { origin } = window.location;
   const session: Session =
@@ -26,8 +38,4 @@ async function start(): Promise<void> {
   createApp(App).provide(configKey, config).provide(sessionKey, session).use(createSiteRouter()).mount("#app");
 }
 
-start().catch((error: unknown) => {
-  console.error(error);
-  const reason = error instanceof ConfigError ? error.message : "an unexpected error";
-  createApp(StartupError, { reason }).mount("#app");
-});
+void start();

@@ -3,17 +3,26 @@ import { createRouter, createWebHistory, START_LOCATION, type Router } from "vue
 
 import { parseChannel } from "./channelName";
 import HomePage from "./pages/HomePage.vue";
+import { persist } from "./persist";
+
+/** Whether this is an overlay, which OBS shows over a stream: there is nothing on it but alerts. */
+export const isOverlay = window.location.pathname.startsWith("/overlay/");
+
+type Later = typeof import("./pages/later");
+
+/** Loads a page when it is needed, and for as long as it takes. */
+const later = (page: keyof Later) => async () => (await persist(() => import("./pages/later")))[page];
 
 export function createSiteRouter(): Router {
   const router = createRouter({
     history: createWebHistory(),
     routes: [
       { path: "/", name: "home", component: HomePage },
-      { path: "/callback", name: "callback", component: () => import("./pages/CallbackPage.vue") },
+      { path: "/callback", name: "callback", component: later("CallbackPage") },
       {
         path: "/watch/:channel",
         name: "watch",
-        component: () => import("./pages/WatchPage.vue"),
+        component: later("WatchPage"),
         props: true,
         // Logins are lower case; a link with the name as people write it leads to the same page.
         beforeEnter(to) {
@@ -25,18 +34,17 @@ export function createSiteRouter(): Router {
       {
         path: "/watch/:channel/overlay",
         name: "overlay-setup",
-        component: () => import("./pages/OverlaySetupPage.vue"),
+        component: later("OverlaySetupPage"),
         props: true,
       },
       {
         path: "/overlay/:channel",
         name: "overlay",
-        component: () => import("./pages/OverlayPage.vue"),
+        component: later("OverlayPage"),
         props: true,
-        meta: { bare: true },
       },
-      { path: "/leaderboard", name: "leaderboard", component: () => import("./pages/LeaderboardPage.vue") },
-      { path: "/:rest(.*)*", name: "not-found", component: () => import("./pages/NotFoundPage.vue") },
+      { path: "/leaderboard", name: "leaderboard", component: later("LeaderboardPage") },
+      { path: "/:rest(.*)*", name: "not-found", component: later("NotFoundPage") },
     ],
     scrollBehavior: (_to, _from, saved) => saved ?? { top: 0 },
   });
