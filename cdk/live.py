@@ -58,9 +58,9 @@ class Live(Construct):
         names = {"api_id": self.api.api_id, "region": Stack.of(self).region, "stage": STAGE}
         self.url = settings.addresses.websocket.format(**names)
         output(self, "WebSocketUrl", self.url)
-        endpoint = settings.addresses.connections.format(**names)
-        self._add_routes(settings, data, endpoint)
-        self._add_broadcaster(settings, topic, data.connections, data.inboxes, endpoint)
+        self.connections_endpoint = settings.addresses.connections.format(**names)
+        self._add_routes(settings, data, self.connections_endpoint)
+        self._add_broadcaster(settings, topic, data.connections, data.inboxes, self.connections_endpoint)
 
     def _add_routes(self, settings: Settings, data: DataStack, endpoint: str) -> None:
         authorizer = Function(
@@ -79,6 +79,7 @@ class Live(Construct):
             environment={
                 "CONNECTIONS_TABLE": data.connections.table_name,
                 "CONNECTIONS_ENDPOINT": endpoint,
+                "OVERLAYS_TABLE": data.overlays.table_name,
                 "VIEWERS_TABLE": data.viewers.table_name,
                 "CONNECTIONS_PER_VIEWER": str(settings.viewer_limits.connections),
                 "CONNECTIONS_PER_CHANNEL": str(settings.viewer_limits.connections_per_channel),
@@ -90,7 +91,8 @@ class Live(Construct):
         connection.allow(
             "dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:Query", on=data.viewers.table_arn
         )
-        self._allow_posting_and_closing(connection)
+        connection.allow("dynamodb:GetItem", on=data.overlays.table_arn)
+        self.allow_posting_and_closing(connection)
         routes = connection.entry()
         self.api.add_route(
             "$connect",
@@ -160,7 +162,7 @@ class Live(Construct):
             on=inboxes.table_arn,
         )
         broadcaster.allow("sqs:SendMessage", on=self.fan_out.queue.queue_arn)
-        self._allow_posting_and_closing(broadcaster)
+        self.allow_posting_and_closing(broadcaster)
         # Small batches without a window: an event waits for nothing.
         broadcaster.add_event_source(
             event_sources.SqsEventSource(
@@ -180,7 +182,8 @@ class Live(Construct):
             )
         )
 
-    def _allow_posting_and_closing(self, function: Function) -> None:
+    def allow_posting_and_closing(self, function: Function) -> None:
+        """Let the function post to connections and close them."""
         for method in ("DELETE", "POST"):
             function.allow(
                 "execute-api:ManageConnections",

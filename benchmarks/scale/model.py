@@ -194,9 +194,7 @@ class Model:
             return tickets.issue(
                 Client("dynamodb"),
                 "tickets",
-                viewer_id="viewer",
-                streamer_id=page.channel.streamer_id,
-                streamer_name=page.channel.streamer_id,
+                tickets.Claim("viewer", page.channel.streamer_id, page.channel.streamer_id),
                 now=datetime.fromtimestamp(EPOCH + self.clock.now, UTC),
             ).value
         except AwsError:
@@ -237,6 +235,7 @@ class Model:
             "viewer_id": "viewer",
             "streamer_id": page.channel.streamer_id,
             "streamer_name": page.channel.streamer_id,
+            "overlay_key": "",
         }
         return {
             "requestContext": {

@@ -10,12 +10,10 @@ from lambdas.common.aws import Client
 from lambdas.common.event import parse_time
 from lambdas.common.observability import logger, metrics
 from lambdas.common.settings import from_environment
-from lambdas.common.topics_frame import TopicsFrame
 from lambdas.subscriptions.channels import ChannelsTable
 from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.notices import Notice, apply_notice
-from lambdas.subscriptions.subscription_status import StatusUpdater, count_status, send_to_viewers
-from lambdas.subscriptions.subscription_types import summarize
+from lambdas.subscriptions.subscription_status import Announcer, StatusUpdater, count_status
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +27,10 @@ class Settings:
 
 SETTINGS = from_environment(Settings)
 DYNAMODB = Client("dynamodb")
-SQS = Client("sqs")
-STATUSES = StatusUpdater(ChannelsTable(DYNAMODB, SETTINGS.channels_table), count_status)
+CHANNELS = ChannelsTable(DYNAMODB, SETTINGS.channels_table)
 GRANTS = GrantsTable(DYNAMODB, SETTINGS.grants_table)
+STATUSES = StatusUpdater(CHANNELS, count_status)
+ANNOUNCER = Announcer(CHANNELS, GRANTS, Client("sqs"), SETTINGS.broadcast_queue_url)
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -41,9 +40,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     for record in event["Records"]:
         message = json.loads(record["Sns"]["Message"])
         logger.append_keys(correlation_id=message["id"])
-        notice = Notice(message["subscription"], int(parse_time(message["sent_at"]).timestamp()))
-        change = apply_notice(STATUSES, GRANTS, notice)
-        if change is not None:
-            streamer_id, states, revision = change
-            frame = TopicsFrame(streamer_id, summarize(states), revision)
-            send_to_viewers(SQS, SETTINGS.broadcast_queue_url, frame)
+        notice = Notice(message["subscription"], int(parse_time(message["sent_at"]).timestamp() * 1000))
+        streamer_id = apply_notice(STATUSES, GRANTS, notice)
+        if streamer_id is not None:
+            # Also if it changes nothing: it comes again after a call that failed.
+            ANNOUNCER.tell(streamer_id, settled=notice.verifies)

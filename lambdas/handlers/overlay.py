@@ -1,44 +1,90 @@
 """``POST`` and ``DELETE /api/overlays/{login}/key``: make and revoke the key of a viewer's overlay."""
 
 import dataclasses
+from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.common.aws import Client
 from lambdas.common.observability import logger
+from lambdas.common.overlay_keys import OverlayKeysTable, viewer_of
 from lambdas.common.settings import from_environment
+from lambdas.common.viewers import ViewersTable
+from lambdas.live.closing import Closer
+from lambdas.live.posting import Poster
+from lambdas.live.transport import CurlTransport
+from lambdas.subscriptions.channels import ChannelsTable
+from lambdas.subscriptions.helix import CredentialsRefusedError, HelixError
 from lambdas.subscriptions.login import parse_login
-from lambdas.subscriptions.overlay_keys import OverlayKeysTable
-from lambdas.subscriptions.responses import INVALID_LOGIN, answer, error_answer
+from lambdas.subscriptions.logins import Logins
+from lambdas.subscriptions.responses import (
+    INVALID_LOGIN,
+    NO_ACCESS_TOKEN,
+    access_claims,
+    answer,
+    error_answer,
+    twitch_error_answer,
+)
+from lambdas.subscriptions.subscriber_factory import TwitchSettings, make_helix
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(TwitchSettings):
     """The environment variables, with what the infrastructure calls them in capitals."""
 
+    channels_table: str
+    connections_endpoint: str
+    connections_table: str
     overlays_table: str
+    viewers_table: str
 
 
 SETTINGS = from_environment(Settings)
-OVERLAY_KEYS = OverlayKeysTable(Client("dynamodb"), SETTINGS.overlays_table)
+DYNAMODB = Client("dynamodb")
+OVERLAY_KEYS = OverlayKeysTable(DYNAMODB, SETTINGS.overlays_table)
+VIEWERS = ViewersTable(DYNAMODB, SETTINGS.viewers_table)
+CHANNELS = ChannelsTable(DYNAMODB, SETTINGS.channels_table)
+LOGINS = Logins(make_helix(SETTINGS, DYNAMODB), CHANNELS, DYNAMODB, SETTINGS.twitch_table)
+CLOSER = Closer(DYNAMODB, Poster(CurlTransport(SETTINGS.connections_endpoint)), SETTINGS.connections_table)
 
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer an HTTP API request (payload 2.0) that the JWT authorizer has let through."""
-    login = parse_login(event["pathParameters"]["login"])
+    login, claims = parse_login(event["pathParameters"]["login"]), access_claims(event)
+    if claims is None:
+        return NO_ACCESS_TOKEN
     if login is None:
         return INVALID_LOGIN
-    viewer_id = event["requestContext"]["authorizer"]["jwt"]["claims"]["sub"]
     try:
-        if event["requestContext"]["http"]["method"] == "DELETE":
-            OVERLAY_KEYS.revoke(viewer_id, login)
-            logger.info("overlay key revoked", extra={"login": login})
-            return answer(204)
-        key = OVERLAY_KEYS.make_key(viewer_id, login)
-        logger.info("overlay key made", extra={"login": login})
-        return answer(200, {"key": key})
+        return _change_key(event["requestContext"]["http"]["method"], claims["sub"], login)
+    except (HelixError, CredentialsRefusedError) as error:
+        return twitch_error_answer(error)
     except Exception:
         logger.exception("The overlay's key could not be changed")
         return error_answer(500, "internal_error", "Something went wrong on our side.")
+
+
+def _change_key(method: str, viewer_id: str, login: str) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    streamer_id = LOGINS.resolve(login, int(now.timestamp())).channel.id
+    if method == "DELETE":
+        OVERLAY_KEYS.revoke(viewer_id, streamer_id)
+        changed = answer(204)
+    else:
+        changed = answer(200, {"key": OVERLAY_KEYS.make_key(viewer_id, streamer_id)})
+    logger.info("The overlay's key was changed", extra={"channel": streamer_id, "method": method})
+    _close_overlays(viewer_of(viewer_id), streamer_id, now)
+    return changed
+
+
+def _close_overlays(viewer_id: str, streamer_id: str, now: datetime) -> None:
+    """Close the connections that were opened with the key before.
+
+    One that opens meanwhile finds its key ended (``connection``).
+    """
+    opened = [one for one in VIEWERS.connections(viewer_id, now) if one.streamer_id == streamer_id]
+    for one in opened:
+        VIEWERS.disconnect(viewer_id, one.id)
+    CLOSER.close(opened)

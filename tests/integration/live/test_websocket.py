@@ -75,7 +75,7 @@ def open_connections() -> list[str]:
 def test_a_ticket_opens_one_connection_and_names_viewer_and_channel(
     dynamodb: "DynamoDBClient", authorizer: Function
 ) -> None:
-    ticket = tickets.issue(Client("dynamodb"), TICKETS, **CLAIM, now=datetime.now(UTC)).value
+    ticket = tickets.issue(Client("dynamodb"), TICKETS, tickets.Claim(**CLAIM), now=datetime.now(UTC)).value
     answer = authorizer(handshake(ticket))
     assert effect(answer) == "Allow"
     assert answer["principalId"] == "viewer-1"
