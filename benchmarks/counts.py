@@ -44,7 +44,7 @@ COUNT_LEADERS = """
 
 def measure() -> list[Result]:
     """Medians, in milliseconds, of the query function's statements on a connection like its own."""
-    with database.store() as server, database.connect(server) as connection:
+    with database.store() as server, database.connect(server.url()) as connection:
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         _step("ten million events", lambda: _fill(server, connection, today))
         _step("vacuum", lambda: connection.execute("vacuum (analyze, freeze)"))
@@ -112,7 +112,7 @@ def _fill(server: Postgres, connection: Connection, today: datetime) -> None:
 
     def fill(day: tuple[datetime, int]) -> None:
         lower, count = day
-        with database.connect(server) as own:
+        with database.connect(server.url()) as own:
             # Only for the preparation: the measured commits wait for the disk.
             own.execute("set synchronous_commit = off")
             database.fill_partition(own, lower, lower + timedelta(days=1), count)

@@ -45,7 +45,7 @@ TRIGGER = """
 
 def measure() -> list[Result]:
     """With deduplication among half a million ids; every commit is flushed to disk."""
-    with database.store() as server, database.connect(server) as connection:
+    with database.store() as server, database.connect(server.url()) as connection:
         database.insert_streamers(connection)
         connection.execute(
             "insert into seen_events_before select gen_random_uuid()::text from generate_series(1, %s)",
@@ -120,4 +120,4 @@ def record_despite_deadlocks(connection: Connection, events: list[Event]) -> Non
 
 
 def _measure(server: Postgres, recording: writers.Record, batches: int, size: int) -> float:
-    return writers.events_per_second(writers.run(server, recording, batches=batches, size=size), size)
+    return writers.events_per_second(writers.run(server.url(), recording, batches=batches, size=size), size)

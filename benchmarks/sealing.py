@@ -15,13 +15,13 @@ BATCH_SIZE = 500
 
 def measure() -> list[Result]:
     """The 99th percentile of a batch's duration, alone and while the partition is sealed."""
-    with database.store() as server, database.connect(server) as connection:
+    with database.store() as server, database.connect(server.url()) as connection:
         database.insert_streamers(connection)
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         database.fill_partition(connection, today - timedelta(days=1), today, EVENTS)
         connection.execute("vacuum analyze")
 
-        alone = writers.run(server, record, batches=BATCHES, size=BATCH_SIZE)
+        alone = writers.run(server.url(), record, batches=BATCHES, size=BATCH_SIZE)
         sealed: list[float] = []
 
         def seal() -> None:
@@ -31,7 +31,7 @@ def measure() -> list[Result]:
             if found.events != EVENTS:
                 raise RuntimeError(f"sealed {found.events} events instead of {EVENTS}")
 
-        recorded = writers.run(server, record, batches=1, size=BATCH_SIZE, meanwhile=seal)
+        recorded = writers.run(server.url(), record, batches=1, size=BATCH_SIZE, meanwhile=seal)
 
     began, ended = sealed
     print(f"sealing took {ended - began:.1f} s", flush=True)

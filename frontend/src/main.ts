@@ -17,7 +17,7 @@ restoreTheme();
 async function start(): Promise<void> {
   const config = await loadConfig();
   const session = new Session(config.identity, window.location.origin);
-  await session.restore();
+  session.restore();
   createApp(App).provide(configKey, config).provide(sessionKey, session).use(createSiteRouter()).mount("#app");
 }
 

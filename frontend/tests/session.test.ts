@@ -17,13 +17,14 @@ const idToken = [part({ alg: "RS256" }), part({ sub: "u1", iss: identity.authori
 let session: Session;
 let assign: MockInstance<(url: string | URL) => void>;
 let tokenRequests: URLSearchParams[];
-let tokenAnswer: () => Response;
+let revoked: (string | null)[];
+let tokenAnswer: () => Response | Promise<Response>;
 let expiresIn: number;
 
-beforeEach(async () => {
+beforeEach(() => {
   sessionStorage.clear();
   assign = vi.spyOn(window.location, "assign").mockReturnValue();
-  tokenRequests = [];
+  [tokenRequests, revoked] = [[], []];
   expiresIn = 3_600;
   tokenAnswer = () =>
     Response.json({
@@ -33,13 +34,19 @@ beforeEach(async () => {
       token_type: "Bearer",
       expires_in: expiresIn,
     });
-  vi.stubGlobal("fetch", (url: string, init: RequestInit) => {
+  vi.stubGlobal("fetch", async (url: string, init: RequestInit) => {
+    const body = init.body as URLSearchParams;
+    expect(body.get("client_id")).toBe("client");
+    if (url === "https://pool.example/oauth2/revoke") {
+      revoked.push(body.get("token"));
+      return new Response();
+    }
     expect(url).toBe("https://pool.example/oauth2/token");
-    tokenRequests.push(init.body as URLSearchParams);
-    return Promise.resolve(tokenAnswer());
+    tokenRequests.push(body);
+    return await tokenAnswer();
   });
   session = new Session(identity, ORIGIN);
-  await session.restore();
+  session.restore();
 });
 
 /** Starts the sign-in and answers the address it leads to. */
@@ -55,6 +62,13 @@ function leave(...asked: Parameters<Session["signIn"]>): Promise<URL> {
 async function signIn(): Promise<string> {
   const state = (await leave("marlowe")).searchParams.get("state") ?? "";
   return session.finish(`${ORIGIN}/callback?code=code&state=${state}`);
+}
+
+/** Signs in with a token that ends so soon that it has to be renewed. */
+async function signInBriefly(): Promise<void> {
+  expiresIn = 30;
+  await signIn();
+  expiresIn = 3_600;
 }
 
 describe("signing in", () => {
@@ -89,7 +103,7 @@ describe("signing in", () => {
   test("survives a reload of the tab", async () => {
     await signIn();
     const reloaded = new Session(identity, ORIGIN);
-    await reloaded.restore();
+    reloaded.restore();
     expect(reloaded.signedIn.value).toBe(true);
   });
 
@@ -109,21 +123,103 @@ describe("signing in", () => {
   });
 });
 
+describe.each([
+  ["throws when it is touched", () => vi.spyOn(window, "sessionStorage", "get").mockImplementation(() => {
+    throw new DOMException("forbidden", "SecurityError");
+  })],
+  ["is not there", () => vi.spyOn(window, "sessionStorage", "get").mockReturnValue(null as unknown as Storage)],
+  ["keeps nothing", () => vi.spyOn(window, "sessionStorage", "get").mockReturnValue({
+    setItem() {
+      throw new DOMException("full", "QuotaExceededError");
+    },
+  } as unknown as Storage)],
+])("without storage, because it %s,", (_why, forbid) => {
+  test("nobody is signed in", () => {
+    forbid();
+    const session = new Session(identity, ORIGIN);
+    session.restore();
+    expect(session.signedIn.value).toBe(false);
+  });
+
+  test("signing in says what it needs", async () => {
+    forbid();
+    const session = new Session(identity, ORIGIN);
+    const needs = { name: "SignInError", message: expect.stringContaining("cookies and site data") as string };
+    await expect(session.signIn("marlowe")).rejects.toMatchObject(needs);
+    await expect(session.finish(`${ORIGIN}/callback?code=code&state=state`)).rejects.toMatchObject(needs);
+  });
+});
+
 describe("the access token", () => {
   test("is renewed before it ends", async () => {
-    expiresIn = 30;
-    await signIn();
-    expiresIn = 3_600;
+    await signInBriefly();
     expect(await session.accessToken()).toBe("access-2");
     expect(tokenRequests[1]?.get("grant_type")).toBe("refresh_token");
     expect(await session.accessToken()).toBe("access-2");
   });
 
-  test("is none when the renewal is refused", async () => {
-    expiresIn = 30;
-    await signIn();
-    tokenAnswer = () => Response.json({ error: "invalid_grant" }, { status: 400 });
+  const json = (body: unknown, status = 200) => () => Response.json(body, { status });
+  const text = (body: string, status: number) => () => new Response(body, { status });
+
+  test("is the renewed one also when the ID token has changed", async () => {
+    await signInBriefly();
+    const changed = [part({ alg: "RS256" }), part({ sub: "u1", auth_time: 1 }), "signature"].join(".");
+    tokenAnswer = json({ access_token: "renewed", id_token: changed, token_type: "Bearer", expires_in: 3_600 });
+    expect(await session.accessToken()).toBe("renewed");
+    expect(await session.accessToken()).toBe("renewed");
+  });
+
+  test("is renewed with the newest refresh token", async () => {
+    await signInBriefly();
+    for (const next of ["second", "third"]) {
+      tokenAnswer = json({ access_token: "renewed", refresh_token: next, token_type: "Bearer", expires_in: 30 });
+      await session.accessToken();
+    }
+    expect(tokenRequests.map((request) => request.get("refresh_token"))).toEqual([null, "refresh", "second"]);
+  });
+
+  test.each([
+    json({ error: "invalid_grant" }, 400),
+    json({ error: "invalid_client" }, 401),
+    json({ message: "Forbidden" }, 403),
+    text("<!doctype html>", 404),
+    text("<!doctype html>", 200),
+    text("", 200),
+    json(null),
+    json({}),
+    json({ access_token: 1, expires_in: 3_600 }),
+    json({ access_token: "renewed" }),
+  ])("is none when the renewal is refused or answers something else (%#): the viewer signs in", async (answer) => {
+    await signInBriefly();
+    tokenAnswer = answer;
     expect(await session.accessToken()).toBeNull();
+  });
+
+  test.each([
+    json({ error: "server_error" }, 500),
+    text("<!doctype html>", 502),
+    text("", 503),
+    json({ error: "too_many_requests" }, 429),
+    () => Promise.reject(new TypeError("Failed to fetch")),
+    () => Promise.reject(new DOMException("too late", "TimeoutError")),
+  ])("is asked for again later when the user pool is in trouble or away (%#)", async (answer) => {
+    await signInBriefly();
+    const well = tokenAnswer;
+    tokenAnswer = answer;
+    await expect(session.accessToken()).rejects.toThrow();
+    tokenAnswer = well;
+    expect(await session.accessToken()).toBe("access-3");
+  });
+
+  test("is none when the viewer signs out while it is renewed", async () => {
+    await signInBriefly();
+    const well = tokenAnswer;
+    tokenAnswer = async () => {
+      await session.forget();
+      return well();
+    };
+    expect(await session.accessToken()).toBeNull();
+    expect(sessionStorage).toHaveLength(0);
   });
 
   test("is none for who never signed in, and for who signed out", async () => {
@@ -141,4 +237,19 @@ test("signing out forgets the tokens and ends the pool's session", async () => {
     "https://pool.example/logout?client_id=client&logout_uri=https%3A%2F%2Ffanfare.example%2F",
   );
   expect(sessionStorage).toHaveLength(0);
+});
+
+test("signing out has the refresh token revoked", async () => {
+  await signIn();
+  await session.signOut();
+  expect(revoked).toEqual(["refresh"]);
+});
+
+test("signing out in one tab signs out in the others", async () => {
+  await signIn();
+  const other = new Session(identity, ORIGIN);
+  other.restore();
+  await session.signOut();
+  await vi.waitUntil(() => !other.signedIn.value);
+  expect(assign).toHaveBeenCalledTimes(2); // to the sign-in, and of this tab to the sign-out
 });

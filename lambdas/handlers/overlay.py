@@ -7,6 +7,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.common.aws import Client
+from lambdas.common.login import parse_login
 from lambdas.common.observability import logger
 from lambdas.common.overlay_keys import OverlayKeysTable, viewer_of
 from lambdas.common.settings import from_environment
@@ -16,7 +17,6 @@ from lambdas.live.posting import Poster
 from lambdas.live.transport import CurlTransport
 from lambdas.subscriptions.channels import ChannelsTable
 from lambdas.subscriptions.helix import CredentialsRefusedError, HelixError
-from lambdas.subscriptions.login import parse_login
 from lambdas.subscriptions.logins import Logins
 from lambdas.subscriptions.responses import (
     INVALID_LOGIN,

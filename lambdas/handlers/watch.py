@@ -14,6 +14,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from lambdas.common import tickets
 from lambdas.common.aws import Client
 from lambdas.common.event import format_time
+from lambdas.common.login import parse_login
 from lambdas.common.observability import logger
 from lambdas.common.overlay_keys import Overlay, OverlayKeysTable, viewer_of
 from lambdas.common.settings import from_environment
@@ -21,7 +22,6 @@ from lambdas.common.viewers import ViewersTable
 from lambdas.subscriptions.channels import ChannelsTable, Resolution
 from lambdas.subscriptions.grants import GrantsTable, grant_of
 from lambdas.subscriptions.helix import CredentialsRefusedError, HelixError, NoSuchChannelError
-from lambdas.subscriptions.login import parse_login
 from lambdas.subscriptions.logins import NOBODY_SECONDS, Logins
 from lambdas.subscriptions.requests import Requests
 from lambdas.subscriptions.responses import (
@@ -83,7 +83,8 @@ UNKNOWN_KEY = error_answer(401, "unknown_key", "This overlay's key does not work
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer an HTTP API request (payload 2.0) of a viewer whom the JWT authorizer knows, or an overlay."""
     try:
-        if "authorizer" in event["requestContext"]:
+        # An overlay's route has an authorizer, too: of requests that come through CloudFront.
+        if "jwt" in event["requestContext"].get("authorizer", {}):
             claims = access_claims(event)
             login = parse_login(event["pathParameters"]["login"])
             if claims is None:

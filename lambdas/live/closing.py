@@ -1,6 +1,5 @@
 """Closing connections from our side."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from lambdas.common.aws import Client
 from lambdas.common.connections import Connection
 from lambdas.common.observability import logger
 from lambdas.common.viewers import OpenConnection
-from lambdas.live.frames import Frame
+from lambdas.live.frames import Frame, encode
 from lambdas.live.posting import CLOSE, ForbiddenError, Poster, Posting
 
 # At most so long for the frame, and again for closing: whoever has it closed waits for both.
@@ -31,7 +30,7 @@ class Closer:
             connections.remove(
                 self._dynamodb, self._connections_table, streamer_id=one.streamer_id, connection_id=one.id
             )
-        frames = [CLOSE] if reason is None else [Frame(json.dumps(reason).encode()), CLOSE]
+        frames = [CLOSE] if reason is None else [Frame(encode(reason)), CLOSE]
         try:
             for frame in frames if to_close else ():
                 self._poster.begin()

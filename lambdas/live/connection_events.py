@@ -53,6 +53,8 @@ def answer(
         case "DISCONNECT", _:
             _forget(client, table, limits, claim, connection_id)
             return None
+        case "MESSAGE", _ if not limits.allow_message(claim, connection_id, now):
+            return None
         case "MESSAGE", "ping":
             _store(client, table, claim, connection_id, now)
             return PONG

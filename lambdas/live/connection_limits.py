@@ -1,6 +1,7 @@
-"""The two limits of a viewer's connections: in all, and to one channel.
+"""The limits of a viewer's connections: how many in all, how many to one channel, how many messages on each.
 
-A new connection above a limit closes the oldest, which first gets a frame that says why.
+A new connection above a limit closes the oldest, too many messages close theirs. Before it is closed, a
+connection gets a frame that says why.
 The limit of channels that a viewer follows is checked by the function ``watch``.
 """
 
@@ -11,6 +12,7 @@ from lambdas.common.observability import logger
 from lambdas.common.tickets import Claim
 from lambdas.common.viewers import OpenConnection, ViewersTable
 from lambdas.live.closing import Closer
+from lambdas.live.frequency_limit import FrequencyLimit
 from lambdas.live.posting import Poster
 
 # After this frame the browser does not connect again by itself.
@@ -20,6 +22,15 @@ TOO_MANY_CONNECTIONS = {
     "message": "You have opened Fanfare in too many other places, so it has stopped here. "
     "Close some of them, then try again.",
 }
+TOO_MANY_MESSAGES = {
+    "type": "error",
+    "code": "too_many_messages",
+    "message": "This connection has sent too many messages, so it is closed. "
+    "One ping every few minutes is enough.",
+}
+# A page pings every four minutes, and whenever it is shown again. A flood reaches every execution environment
+# of the function, so each can count for itself.
+MESSAGE_INTERVAL_SECONDS, MESSAGES_IN_A_ROW = 1.0, 20
 
 
 class ConnectionLimits:
@@ -40,6 +51,7 @@ class ConnectionLimits:
         self._closer = Closer(dynamodb, poster, connections_table)
         self._most = most
         self._most_per_channel = most_per_channel
+        self._messages = FrequencyLimit(MESSAGE_INTERVAL_SECONDS, MESSAGES_IN_A_ROW)
 
     def connected(self, claim: Claim, connection_id: str, now: datetime) -> None:
         """Count a connection that opens, and close the oldest above the limits. Raises AwsError."""
@@ -58,3 +70,18 @@ class ConnectionLimits:
     def disconnected(self, viewer_id: str, connection_id: str) -> None:
         """Stop counting the connection. Raises AwsError."""
         self._viewers.disconnect(viewer_id, connection_id)
+
+    def allow_message(self, claim: Claim, connection_id: str, now: datetime) -> bool:
+        """Count a message of an open connection; returns False if there are too many, and closes it then.
+
+        Raises AwsError.
+        """
+        if self._messages.allows(connection_id, now.timestamp()):
+            return True
+        logger.warning(
+            "The connection sends too many messages; it is closed.", extra={"connection_id": connection_id}
+        )
+        # Since long ago: if @connections answers 410, it is closed already.
+        flooding = OpenConnection(connection_id, claim.streamer_id, claim.streamer_name, since=0)
+        self._closer.close([flooding], TOO_MANY_MESSAGES)
+        return False

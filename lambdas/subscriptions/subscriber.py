@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 
 from lambdas.common.event import parse_time
 from lambdas.common.observability import logger
-from lambdas.common.webhook_secret import WebhookSecret
+from lambdas.common.rotated_secret import RotatedSecret
 from lambdas.subscriptions.channels import ChannelRecord
 from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.helix import (
@@ -79,7 +79,7 @@ class Subscriber:
     grants: GrantsTable
     requests: Requests
     webhook_url: str
-    load_secret: Callable[[], WebhookSecret]
+    load_secret: Callable[[], RotatedSecret]
     executor: Executor
     clock: Callable[[], float]
     chance: Callable[[], float]
@@ -148,9 +148,13 @@ class Subscriber:
             },
         )
 
-    def callback(self, secret: WebhookSecret) -> str:
-        """The callback of subscriptions that are made with this secret."""
-        return secret.callback(self.webhook_url)
+    def callback(self, secret: RotatedSecret) -> str:
+        """The callback of subscriptions that are made with this secret.
+
+        The secret of a subscription cannot be read from Twitch or changed: after a rotation each is replaced.
+        To see which version one was made with, the callback names it once there has been a rotation.
+        """
+        return self.webhook_url if secret.previous is None else f"{self.webhook_url}?secret={secret.version}"
 
     def listed(
         self, streamer_id: str, known: Iterable[SubscriptionState], *, rank: int = COMMON
@@ -268,7 +272,7 @@ class _Work:
                 if not self._create(rows[start : start + AT_ONCE], secret):
                     return
 
-    def _create(self, wanted: Sequence[SubscriptionType], secret: WebhookSecret) -> bool:
+    def _create(self, wanted: Sequence[SubscriptionType], secret: RotatedSecret) -> bool:
         """Create some, and return whether to go on with less important ones."""
         create = functools.partial(self._create_one, secret=secret)
         results = zip(wanted, self._subscriber.executor.map(create, wanted), strict=True)
@@ -287,7 +291,7 @@ class _Work:
                 self._store_failure(row, error)
         return self._wait is None
 
-    def _create_one(self, wanted: SubscriptionType, *, secret: WebhookSecret) -> HelixError | None:
+    def _create_one(self, wanted: SubscriptionType, *, secret: RotatedSecret) -> HelixError | None:
         """Create one subscription and store its state; return the error if it cannot be created."""
         if self._shut and wanted.consent == "none":
             return BudgetExceededError("the budget has no room for a more important one")
@@ -311,7 +315,7 @@ class _Work:
             return RETRY
         return URGENT if wanted.priority == ESSENTIAL else wanted.priority
 
-    def _ask_twitch(self, wanted: SubscriptionType, secret: WebhookSecret) -> Subscription:
+    def _ask_twitch(self, wanted: SubscriptionType, secret: RotatedSecret) -> Subscription:
         """Create the subscription; if Twitch does not accept a grant, the next one is tried."""
         refusal = ForbiddenError("there is no grant")
         grants = usable_grants(wanted, self._streamer_id, self._grants) if wanted.scope else [None]
@@ -345,7 +349,7 @@ class _Work:
         self,
         wanted: Sequence[SubscriptionType],
         errors: dict[SubscriptionType, HelixError],
-        secret: WebhookSecret,
+        secret: RotatedSecret,
     ) -> None:
         """Find the subscriptions that exist already, store their states, and take them out of the errors.
 

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lambdas.common.aws import Client
-from lambdas.common.webhook_secret import WebhookSecretSource
+from lambdas.common.rotated_secret import RotatedSecretSource
 from lambdas.subscriptions.channels import ChannelsTable
 from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.helix import Credentials, Helix, connection_pool
@@ -64,7 +64,7 @@ def make_helix(settings: TwitchSettings, dynamodb: Client) -> Helix:
 def make_subscriber(settings: SubscriberSettings, dynamodb: Client, sqs: Client) -> Subscriber:
     """A subscriber with these settings; nothing is called yet."""
     table = ChannelsTable(dynamodb, settings.channels_table)
-    webhook_secret = WebhookSecretSource(Client("secretsmanager"), settings.webhook_secret_arn)
+    webhook_secret = RotatedSecretSource(Client("secretsmanager"), settings.webhook_secret_arn)
     return Subscriber(
         make_helix(settings, dynamodb),
         StatusUpdater(table, count_status),

@@ -324,7 +324,7 @@ class TestWatch:
     @pytest.mark.parametrize("token_use", ["id", "refresh", None])
     def test_only_an_access_token_opens_it(self, watch: Watch, twitch: Twitch, token_use: str | None) -> None:
         twitch.order("faults", status=500)
-        answer = watch("ninja", token_use=token_use)  # type: ignore[arg-type]
+        answer = watch("ninja", token_use=token_use)
         assert (answer["statusCode"], answer["json"]["error"]["code"]) == (401, "no_access_token")
 
     @pytest.mark.parametrize("login", ["_ninja", "two words", "a" * 26, "nin-ja"])
@@ -599,7 +599,8 @@ class TestOverlay:
             event = {
                 "headers": {"authorization": f"Bearer {key}"},
                 "pathParameters": {"login": login},
-                "requestContext": {},
+                # API Gateway's, of an authorizer that admits without a context.
+                "requestContext": {"authorizer": {"lambda": None}},
             }
             answer: dict[str, Any] = module.handler(event, Context())
             return answer

@@ -401,12 +401,17 @@ class TestNoAnswer:
         twitch(server)
         credentials = Credentials("id", "secret")
         ranks: list[int] = []
+
+        def refuse(rank: int) -> bool:
+            ranks.append(rank)
+            return False
+
         helix = Helix(
             pool,
             lambda: credentials,
             f"{server.url}/helix",
             f"{server.url}/oauth2",
-            take_point=lambda rank: bool(ranks.append(rank)),
+            take_point=refuse,
         )
         with pytest.raises(PointsUsedUpError):
             helix.get_user("ninja")

@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import urllib3
 
 from lambdas.common import connections
 from lambdas.common.aws import AwsError, Client
 from lambdas.common.event import parse_time
+from lambdas.common.rotated_secret import RotatedSecret
 from lambdas.common.viewers import ViewersTable
-from lambdas.common.webhook_secret import WebhookSecret
 from lambdas.ingest import eventsub_signature, message
 from lambdas.ingest.refusal import RefusedError
 from lambdas.subscriptions.channels import WATCHED_SECONDS, ChannelsTable
@@ -81,14 +84,24 @@ class CrashingPool(InProcessPool):
         super().__init__(simulator)
         self._crash_point = crash_point
         self._answered = answered
+        # A type whose creation always answers 503, and whether every page of the list leads to itself.
+        self.failing_type: str | None = None
+        self.repeats_cursor = False
 
     def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> Any:  # type: ignore[override]
         """Ask the simulator."""
         self._crash_point.count_call()
         try:
-            return super().urlopen(method, url, redirect, **options)
+            if self.failing_type and f'"{self.failing_type}"' in str(options.get("body")):
+                self.requests.append((method, urlsplit(url).path))
+                return urllib3.HTTPResponse(b"{}", status=503)
+            answer = super().urlopen(method, url, redirect, **options)
+            if self.repeats_cursor and method == "GET" and "subscriptions" in url and answer.status == 200:
+                body = json.dumps({**answer.json(), "pagination": {"cursor": "1"}}).encode()
+                return urllib3.HTTPResponse(body, status=200)
         finally:
             self._answered()
+        return answer
 
 
 class AtOnce(Executor):
@@ -191,9 +204,12 @@ class World:
         self.announcer = Announcer(self.channels, self.grants, self.queues, "broadcast")
         self.watching = Watching(self.channels, self.grants, self.requests)
         self.progress = ProgressItem(self._client, "twitch")
-        self.secret = WebhookSecret("the-first-webhook-secret", None, "v1")
+        self.secret = RotatedSecret("the-first-webhook-secret", None, "v1")
         self.webhook_url = WEBHOOK_URL
         self.created = 0
+        # Notices that are still on their way.
+        self.notices_are_late = False
+        self.late_notices: list[Notice] = []
         self.viewers = ViewersTable(self._client, "viewers")
         self.executor: Executor = AtOnce()
         self._numbers = itertools.count(2)
@@ -302,7 +318,11 @@ class World:
     def _notice(self, published: message.Message) -> None:
         fields = json.loads(published.body)
         sent_at = int(parse_time(fields["sent_at"]).timestamp() * 1000)
-        self.notice(Notice(fields["subscription"], sent_at))
+        notice = Notice(fields["subscription"], sent_at)
+        if self.notices_are_late:
+            self.late_notices.append(notice)
+        else:
+            self.notice(notice)
 
     def notice(self, notice: Notice) -> None:
         """The function ``notices`` gets a notice; SNS tries three times."""
@@ -330,7 +350,7 @@ class World:
     def rotate_secret(self) -> None:
         """An operator gives the webhook a new secret."""
         version = f"v{next(self._numbers)}"
-        self.secret = WebhookSecret(f"the-webhook-secret-{version}", self.secret.current, version)
+        self.secret = RotatedSecret(f"the-webhook-secret-{version}", self.secret.current, version)
 
     # -- time, requests, and the reconciler -----------------------------------------------------------
 
