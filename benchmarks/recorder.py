@@ -8,7 +8,7 @@ from psycopg.errors import DeadlockDetected
 from benchmarks import database, writers
 from benchmarks.result import Result, limit
 from lambdas.common.event import Event
-from lambdas.history.archived_counts import ARCHIVE_EVERY_SECONDS, archive_recent_counts
+from lambdas.history.archived_counts import ARCHIVE_EVERY_SECONDS, archive_counts
 from lambdas.history.database import Connection
 from lambdas.history.recording import record, storable_json
 from local.postgres import Postgres
@@ -87,7 +87,7 @@ def record_and_archive(connection: Connection, events: list[Event]) -> None:
     record(connection, events)
     if time.monotonic() >= _next_archiving:
         _next_archiving = time.monotonic() + ARCHIVE_EVERY_SECONDS
-        archive_recent_counts(connection)
+        archive_counts(connection, 1)
 
 
 def record_row_by_row(connection: Connection, events: list[Event]) -> None:

@@ -49,7 +49,7 @@ class History(Construct):
         output(self, "ExportsBucketName", data.exports.bucket_name)
         partitions = {"PARTITION_SECONDS": str(settings.partition_seconds)}
 
-        timeout = Duration.seconds(30)
+        timeout = Duration.seconds(15)
         self.feed = Feed(
             self,
             "Feed",
@@ -57,8 +57,11 @@ class History(Construct):
             topic=topic,
             name="record",
             timeout=timeout,
-            # One attempt every three minutes: a database may be away for a day.
-            max_receive_count=480,
+            # A batch that failed comes again this long after it came. The function could not shorten it: it
+            # reaches nothing but the database. While batches fail, Lambda itself takes fewer at once.
+            visibility_timeout=Duration.seconds(30),
+            # The most there are: eight hours.
+            max_receive_count=1000,
         )
         recorder = self._function("Recorder", shared=True, timeout=timeout, memory_mb=512)
         # Many events in a transaction, for which an event waits a second at most.
@@ -130,6 +133,8 @@ class History(Construct):
             "Archiver",
             concurrency=1,
             timeout=Duration.minutes(15),
+            # Two virtual CPUs: two parts of an export at once.
+            memory_mb=3538,
             environment={
                 **partitions,
                 "RETENTION_SECONDS": str(self._settings.retention_seconds),
@@ -144,7 +149,7 @@ class History(Construct):
             "s3:GetObject",
             "s3:PutObject",
             on=f"{bucket_arn}/events/*",
-            any_because="One object for each partition, named after it.",
+            any_because="Some objects for each partition, named after it.",
         )
         archiver.run_every(Duration.minutes(self._settings.upkeep_minutes), retry_attempts=2)
         return archiver

@@ -146,6 +146,7 @@ class Monitoring(Construct):
             # If the archiver does not run, no partitions are made.
             missing=cloudwatch.TreatMissingData.BREACHING,
         )
+        self._add_store_alarms(interval)
         self._alarm(
             "twitch-budget",
             "Nine tenths of the cost that Twitch allows are used: at the limit, subscriptions are deleted.",
@@ -169,6 +170,51 @@ class Monitoring(Construct):
                 above=90,
                 periods=3,
             )
+
+    def _add_store_alarms(self, interval: Duration) -> None:
+        """What makes the event store slow or wrong; ``interval`` is that of its upkeep."""
+        self._alarm(
+            "events-unrecordable",
+            "Messages can never be recorded; they are kept with the reason.",
+            self._own("EventsUnrecordable", "recorder", "Sum"),
+            above=0,
+            periods=1,
+        )
+        self._alarm(
+            "watermark-lagging",
+            "Events recorded more than a minute ago are not in the archived counts: counts become slow.",
+            self._own("WatermarkLag", "recorder", "Maximum"),
+            above=60,
+            periods=5,
+        )
+        self._alarm(
+            "transaction-open",
+            "A transaction has been open for an hour: old tables are not dropped, dead rows stay.",
+            self._own("OldestTransaction", "recorder", "Maximum", _FIVE_MINUTES),
+            above=3600,
+            periods=3,
+        )
+        self._alarm(
+            "exports-behind",
+            "Partitions that are too old are not exported as fast as new ones come.",
+            self._own("ExportsBehind", "archiver", "Minimum", interval),
+            above=2,
+            periods=2,
+        )
+        self._alarm(
+            "totals-bloated",
+            "The totals have three times as many dead rows as live ones: vacuum does not keep up.",
+            self._own("DeadTotals", "archiver", "Minimum", interval),
+            above=300,
+            periods=2,
+        )
+        self._alarm(
+            "totals-wrong",
+            "Totals differ from the archived counts that they are the sums of: counts are shown wrong.",
+            self._own("TotalsWrong", "archiver", "Maximum", interval),
+            above=0,
+            periods=1,
+        )
 
     def _alarm(
         self,
@@ -245,7 +291,16 @@ class Monitoring(Construct):
             ),
         )
         dashboard.add_widgets(
-            _graph("Partitions ahead", self._own("PartitionsAhead", "archiver", "Minimum")),
+            _graph(
+                "Event store: partitions ahead, exports behind",
+                self._own("PartitionsAhead", "archiver", "Minimum"),
+                self._own("ExportsBehind", "archiver", "Maximum"),
+            ),
+            _graph(
+                "Event store: seconds of the watermark's lag and of the oldest transaction",
+                self._own("WatermarkLag", "recorder", "Maximum"),
+                self._own("OldestTransaction", "recorder", "Maximum"),
+            ),
             _graph(
                 "Frames: retried, throttled, failed; connections gone",
                 *(

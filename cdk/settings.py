@@ -33,8 +33,14 @@ RECORD_CONCURRENCY: Final = 4
 TWITCH_SECRET_VERSION: Final = "TwitchCredentialsVersion"  # noqa: S105 -- a parameter
 """The parameter of the app stack with which a deployment passes a renewed Twitch secret on."""
 
-ORIGIN_SECRET_VERSION: Final = "OriginSecretVersion"  # noqa: S105 -- a parameter
+ORIGIN_HEADER_VERSION: Final = "OriginHeaderVersion"
 """The parameter of the app stack with which a deployment passes a renewed origin secret on to CloudFront."""
+
+MOST_PARTITIONS: Final = 1000
+"""Partitions of ``events`` that the database's table of locks and its planner bear (docs/history.md)."""
+
+MOST_RECENT_PARTITIONS: Final = 60
+"""Partitions that one read of counts by the minute may span, which are those of the last three hours."""
 
 DATABASE_VERSION: Final = "18.4"
 """Aurora PostgreSQL's. Nothing but a deployment changes it: automatic upgrades are off."""
@@ -347,13 +353,28 @@ class Settings(_Settings):
             # Twice: a release's new functions connect before the old ones are gone. Twenty are for the server
             # itself, Aurora's agents and an administrator.
             accepted = (self.database.max_connections - 20) // 2
-            needed = self.read_concurrency + RECORD_CONCURRENCY + 3
+            needed = self.read_concurrency + RECORD_CONCURRENCY + 4
             if needed > accepted:
                 raise ValueError(
                     f"read_concurrency: all functions may open {needed} connections, but a database with "
                     f"max_capacity {self.database.max_capacity:g} has room for {accepted}: raise it, or turn "
                     "database.proxy on"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _partitions(self) -> Self:
+        kept = self.retention_seconds // self.partition_seconds
+        if kept > MOST_PARTITIONS:
+            raise ValueError(
+                f"retention_seconds: {kept} partitions would be kept, of at most {MOST_PARTITIONS}: "
+                "raise partition_seconds"
+            )
+        if min(kept, 3 * 3600 // self.partition_seconds) > MOST_RECENT_PARTITIONS:
+            raise ValueError(
+                "partition_seconds: the counts of the last three hours would span more than "
+                f"{MOST_RECENT_PARTITIONS} partitions: raise it to {3 * 3600 // MOST_RECENT_PARTITIONS}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 /** Every call of the HTTP API. All throw {@link ApiError}, or what `fetch` throws when there is no connection. */
 
 import type { components, paths } from "./api.types";
+import { serverNow, takeServerTime } from "./serverTime";
 
 type Schemas = components["schemas"];
 
@@ -13,6 +14,8 @@ export type Counts = Readonly<Schemas["ChannelCounts"]["counts"]>;
 export type DayCounts = Schemas["Day"];
 export type MinuteCounts = Schemas["Minute"];
 export type Leader = Schemas["Leader"];
+/** The days of a leaderboard; null for all time. */
+export type Window = Schemas["Window"] | null;
 export type Channel = Schemas["Channel"];
 /** The state of the channel's subscription to an event type at Twitch. */
 export type Subscription = Schemas["Topic"];
@@ -54,6 +57,7 @@ export function isChannelEvent(value: unknown): value is ChannelEvent {
 
 async function request(path: string, init: RequestInit): Promise<Response> {
   const response = await fetch(path, init);
+  takeServerTime(response);
   if (response.ok) return response;
   let message = `The server answered ${response.status}.`;
   try {
@@ -62,7 +66,7 @@ async function request(path: string, init: RequestInit): Promise<Response> {
   } catch {
     // A gateway's own error page is not JSON: the status says enough.
   }
-  throw new ApiError(response.status, message, retryAfter(response.headers.get("Retry-After"), Date.now()));
+  throw new ApiError(response.status, message, retryAfter(response.headers.get("Retry-After"), serverNow()));
 }
 
 type Route = keyof paths;
@@ -113,7 +117,7 @@ export async function readMinutelyCounts(login: string): Promise<MinuteCounts[]>
 }
 
 /** The channels with most events: of the last UTC days or ever (null), of one type or of all (empty). */
-export async function readLeaders(days: number | null, eventType: string): Promise<Leader[]> {
+export async function readLeaders(days: Window, eventType: string): Promise<Leader[]> {
   return (await read("/api/leaderboard", "", { days, event_type: eventType, limit: 25 })).channels;
 }
 

@@ -268,6 +268,12 @@ export interface components {
             minutes: components["schemas"]["Minute"][];
         };
         /**
+         * Window
+         * @description UTC days, today included, of which sums are kept: others would have to be made for each request.
+         * @enum {integer}
+         */
+        Window: 1 | 7 | 30 | 90;
+        /**
          * ErrorDetail
          * @description `code` is for programs, `message` for people.
          */
@@ -508,7 +514,7 @@ export interface operations {
                 /** @description All if absent */
                 event_type?: string | null;
                 /** @description UTC days, today included; all time if absent */
-                days?: number | null;
+                days?: components["schemas"]["Window"] | null;
                 limit?: number;
             };
             header?: never;

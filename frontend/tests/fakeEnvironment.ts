@@ -47,11 +47,16 @@ export class FakeClock implements Clock {
     while (at(this.#timers, 0) <= end) {
       const next = this.#takeFirst();
       if (next.cancelled) continue;
-      this.#now = next.at;
+      this.#now = Math.max(this.#now, next.at);
       next.run();
       await runMore();
     }
     this.#now = end;
+  }
+
+  /** Time passes without anything running, as on a computer that sleeps. */
+  sleep(ms: number): void {
+    this.#now += ms;
   }
 
   #takeFirst(): Timer {

@@ -4,13 +4,17 @@ import dataclasses
 import json
 import re
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
 Payload = dict[str, Any]
 
 # What SNS and SQS refuse of the characters that JSON may contain; lone surrogates have no encoding at all.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 _REFUSED = re.compile("[\ud800-\udfff\ufffe\uffff]")
+
+#: The most characters of an event's texts, so that an index of the store can hold several of them. Twitch's
+#: are far shorter.
+MAX_LENGTHS: Final = {"id": 255, "streamer_id": 100, "streamer_name": 100, "event_type": 100}
 
 # Objects and arrays within each other. Twitch sends fewer than ten. Several hundred overflow the stack of a
 # function that reads or writes them as JSON.
@@ -72,14 +76,17 @@ class Event:
     def from_dict(cls, fields: Any) -> Self:
         """Read what ``to_dict`` made. Raises MalformedEventError."""
         try:
-            strings = {name: fields[name] for name in ("id", "streamer_id", "streamer_name", "event_type")}
+            strings = {name: fields[name] for name in MAX_LENGTHS}
             occurred_at, created_at = parse_time(fields["occurred_at"]), parse_time(fields["created_at"])
             payload = fields["payload"]
         except (ValueError, KeyError, TypeError) as error:
             raise MalformedEventError(f"not an event: {error!r}") from error
         for name, value in strings.items():
-            if not isinstance(value, str) or not (value or name == "streamer_name"):
-                raise MalformedEventError(f"not an event: {name} must be a non-empty string")
+            least = 0 if name == "streamer_name" else 1
+            if not isinstance(value, str) or not least <= len(value) <= MAX_LENGTHS[name]:
+                raise MalformedEventError(
+                    f"not an event: {name} must be a string of {least} to {MAX_LENGTHS[name]} characters"
+                )
         if not isinstance(payload, dict):
             raise MalformedEventError("not an event: payload must be an object")
         if is_deep(payload):

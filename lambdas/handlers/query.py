@@ -1,9 +1,10 @@
 """The public read routes: a channel's newest events and counts, the leaderboard, the API's description."""
 
+import enum
 import functools
 import json
 import pathlib
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
@@ -28,7 +29,9 @@ DATABASE = Database(
     password_source(SETTINGS),
     application_name="fanfare-query",
     connect_timeout_seconds=3,
-    statement_timeout_seconds=5,
+    statement_timeout_seconds=3,
+    # A viewer waits no longer, also for a server that is frozen.
+    deadline_seconds=4,
     read_only=True,
 )
 
@@ -43,7 +46,18 @@ Login = Annotated[
 Limit = Annotated[int, Query(ge=1, le=100)]
 Cursor = Annotated[str | None, Query(max_length=512, description="`next` of the page before")]
 DayCount = Annotated[int, Query(ge=1, le=365, description="UTC days, today included")]
-Days = Annotated[int | None, Query(ge=1, le=365, description="UTC days, today included; all time if absent")]
+
+
+class Window(enum.IntEnum):
+    """UTC days, today included, of which sums are kept: others would have to be made for each request."""
+
+    DAY = 1
+    WEEK = 7
+    MONTH = 30
+    QUARTER = 90
+
+
+Days = Annotated[Window | None, Query(description="UTC days, today included; all time if absent")]
 Minutes = Annotated[int, Query(ge=1, le=180, description="Minutes, the present one included")]
 EventTypes = Annotated[
     str | None,
@@ -126,9 +140,8 @@ def get_leaderboard(
     event_type: EventType = None, days: Days = None, limit: Limit = 10
 ) -> schemas.Leaderboard:
     """Of one event type or of all, of the last days or of all time."""
-    today = datetime.combine(datetime.now(UTC).date(), time(), UTC)
-    since = today - timedelta(days=days - 1) if days else None
-    leaders = DATABASE.run(lambda connection: reads.leaderboard(connection, event_type, since, limit))
+    today = datetime.now(UTC).date()
+    leaders = DATABASE.run(lambda connection: reads.leaderboard(connection, event_type, days, today, limit))
     return schemas.Leaderboard(
         channels=[schemas.Leader.model_validate(leader, from_attributes=True) for leader in leaders]
     )

@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from lambdas.common.event import DISCONNECTED, MAX_DEPTH, Event, format_json, format_time, is_deep
+from lambdas.common.event import (
+    DISCONNECTED,
+    MAX_DEPTH,
+    MAX_LENGTHS,
+    Event,
+    format_json,
+    format_time,
+    is_deep,
+)
 from lambdas.common.login import parse_login
 from lambdas.ingest.eventsub_signature import MESSAGE_ID
 from lambdas.ingest.refusal import RefusedError
@@ -95,11 +103,19 @@ def _event(message_id: str, content: dict[str, Any], sent_at: datetime, now: dat
     subscription = _object(content, "subscription")
     payload = _object(content, "event")
     streamer_id, streamer_name = _channel(_object(subscription, "condition"), payload)
+    texts = {
+        "id": message_id,
+        "streamer_id": streamer_id,
+        "streamer_name": streamer_name,
+        "event_type": _text(subscription, "type"),
+    }
+    for name, text in texts.items():
+        if len(text) > MAX_LENGTHS[name]:
+            raise RefusedError(
+                400, "unparsable", f"The {name} has {len(text)} characters of at most {MAX_LENGTHS[name]}."
+            )
     return Event(
-        id=message_id,
-        streamer_id=streamer_id,
-        streamer_name=streamer_name,
-        event_type=_text(subscription, "type"),
+        **texts,
         occurred_at=sent_at,
         created_at=now,
         payload=payload,

@@ -105,14 +105,14 @@ def take_away(function: str, action: str) -> Callable[[Laboratory], None]:
 
 
 def poison(laboratory: Laboratory) -> None:
-    """Put malformed messages into every queue. The recorder moves its own to the dead letters at once."""
+    """Put malformed messages into every queue. The recorder keeps its own as dead letters at once."""
     sqs = laboratory.cloud.aws("sqs")
-    dead_letters = laboratory.cloud.outputs["RecordDeadLetterQueueUrl"]
 
     def count() -> int:
-        name = "ApproximateNumberOfMessages"
-        found = sqs.get_queue_attributes(QueueUrl=dead_letters, AttributeNames=[name])
-        return int(found["Attributes"][name])
+        with psycopg.connect(laboratory.cloud.database) as connection:
+            row = connection.execute("select count(*) from dead_letters").fetchone()
+            assert row is not None
+            return int(row[0])
 
     before = count()
     for name in QUEUES:

@@ -1,4 +1,5 @@
 import { watchChannel, type Credentials, type Watch } from "../api";
+import { serverNow } from "../serverTime";
 
 export interface Clock {
   now(): number;
@@ -22,7 +23,7 @@ export interface Environment {
 }
 
 export const browserClock: Clock = {
-  now: () => Date.now(),
+  now: serverNow,
   after(ms, run) {
     const timer = setTimeout(run, ms);
     return () => {

@@ -66,6 +66,12 @@ def test_planned_work_names_what_there_is(prod: Stage) -> None:
         ("broadcast-lagging", "ApproximateAgeOfOldestMessage", 30),
         ("websocket-failing", "IntegrationError", 10),
         ("archiver-failing", "Errors", 1),
+        ("events-unrecordable", "EventsUnrecordable", 0),
+        ("watermark-lagging", "WatermarkLag", 60),
+        ("transaction-open", "OldestTransaction", 3600),
+        ("exports-behind", "ExportsBehind", 2),
+        ("totals-bloated", "DeadTotals", 300),
+        ("totals-wrong", "TotalsWrong", 0),
     ],
 )
 def test_an_alarm_watches_one_figure_against_one_limit(
@@ -122,6 +128,8 @@ def test_the_dashboard_follows_an_event_and_shows_what_costs_money(prod: Stage) 
         "ApproximateAgeOfOldestMessage",
         "ServerlessDatabaseCapacity",
         "PartitionsAhead",
+        "ExportsBehind",
+        "WatermarkLag",
         "Invocations",
     ):
         assert metric in body, metric

@@ -235,3 +235,17 @@ def test_a_notification_about_no_channel_is_refused(condition: dict[str, Any], e
 def test_a_message_type_header_cannot_turn_a_notification_into_something_else() -> None:
     content = notification("user.update", {"user_id": "1337"}, USER)
     assert refusal(content, "webhook_callback_verification") == "unparsable"
+
+
+@pytest.mark.parametrize("length", [1500, 200_000])
+def test_texts_that_the_store_cannot_index_are_refused(length: int) -> None:
+    long = "é" * length
+    condition = {"broadcaster_user_id": "1337"}
+    for content in (
+        notification("stream.online", {"broadcaster_user_id": long}, BROADCASTER),
+        notification(long, condition, BROADCASTER),
+    ):
+        assert refusal(content) == "unparsable"
+    # What is no login is left out.
+    named = {**BROADCASTER, "broadcaster_user_login": long}
+    assert published(notification("stream.online", condition, named)).streamer_name == ""
