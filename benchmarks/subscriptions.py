@@ -5,26 +5,36 @@ and the tables are in memory: the times do not include DynamoDB, which has one c
 """
 
 import dataclasses
+import heapq
+import itertools
+import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future
+from typing import Any
 
 from benchmarks.result import Result, limit
+from lambdas.common.aws import Client
 from lambdas.common.observability import logger
 from lambdas.common.rotated_secret import RotatedSecret
-from lambdas.subscriptions.channels import ChannelRecord, ChannelsTable, Resolution
+from lambdas.subscriptions.channels import WATCHED_SECONDS, ChannelRecord, ChannelsTable, Resolution
 from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.helix import Credentials, Helix
 from lambdas.subscriptions.model import Grant
-from lambdas.subscriptions.reconciler import Reconciler
+from lambdas.subscriptions.notices import Notice, apply_notice
+from lambdas.subscriptions.progress import ProgressItem
+from lambdas.subscriptions.reconciler import FRESH_SECONDS, Reconciler, Report
+from lambdas.subscriptions.requests import Request, Requests
 from lambdas.subscriptions.subscriber import Subscriber
-from lambdas.subscriptions.subscription_status import StatusUpdater
+from lambdas.subscriptions.subscription_status import Announcer, StatusUpdater
 from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES, SubscriptionState
-from lambdas.subscriptions.watching import resolve_login, watch_channel
+from lambdas.subscriptions.watching import Watching
 from local.twitch.in_process import InProcessPool
 from local.twitch.settings import Settings
 from local.twitch.simulator import Simulator
 
+BEGIN = 1_800_000_000.0
 CHANNELS = 2_000
 # The number of subscriptions in one of Twitch's answers.
 PAGE = 100
@@ -35,52 +45,80 @@ FREE = sum(row.consent == "none" for row in SUBSCRIPTION_TYPES)
 
 
 class Channels(ChannelsTable):
-    """The channels table in memory."""
+    """The channels table in memory; ``writes`` counts them by channel."""
 
     def __init__(self) -> None:
-        self._records: dict[str, ChannelRecord] = {}
+        self.records: dict[str, ChannelRecord] = {}
+        self.writes: Counter[str] = Counter()
         self._resolutions: dict[str, Resolution] = {}
 
     def get(self, streamer_id: str) -> ChannelRecord | None:
-        return self._records.get(streamer_id)
+        return self.records.get(streamer_id)
 
     def find_by_login(self, login: str) -> Resolution | None:
         return self._resolutions.get(login)
 
     def scan(self) -> Iterator[tuple[str, ChannelRecord]]:
-        return iter(list(self._records.items()))
+        return iter(list(self.records.items()))
 
     def record_watch(self, resolution: Resolution, now: int) -> ChannelRecord:
         channel = resolution.channel
         self._resolutions[channel.login] = resolution
-        known = self._records.get(channel.id, ChannelRecord(now, 0, {}, 0))
-        record = self._records[channel.id] = dataclasses.replace(known, watched_at=now)
-        return record
+        known = self.records.get(channel.id, ChannelRecord(0, 0, {}, now * 1000, now * 1000))
+        if known.watched_at <= now - WATCHED_SECONDS:
+            known = self._write(channel.id, known, watched_at=now)
+        return known
 
     def set_state(
         self, streamer_id: str, key: str, expected_id: str | None, state: SubscriptionState
     ) -> bool:
-        record = self._records.get(streamer_id)
-        if (
-            record is None
-            or record.states.get(key, SubscriptionState("absent")).subscription_id != expected_id
-        ):
+        record = self.records.get(streamer_id)
+        if record is None:
             return False
-        self._records[streamer_id] = dataclasses.replace(record, states={**record.states, key: state})
+        known = record.states.get(key, SubscriptionState("absent"))
+        if known.subscription_id != expected_id or known.as_of > state.as_of:
+            return False
+        states = {**record.states, key: state}
+        self._write(streamer_id, record, states=states, revision=record.revision + 1)
         return True
 
     def record_verified(self, streamer_id: str, now: int, *, watched: bool) -> bool:
-        record = self._records[streamer_id]
+        record = self.records[streamer_id]
         watched_at = now if watched else record.watched_at
-        self._records[streamer_id] = dataclasses.replace(record, verified_at=now, watched_at=watched_at)
+        self._write(streamer_id, record, verified_at=now, watched_at=watched_at)
+        return True
+
+    def claim(self, streamer_id: str, now: int, until: int) -> bool:
+        record = self.records.get(streamer_id)
+        if record is None or record.asked_until > now:
+            return False
+        self._write(streamer_id, record, asked_until=until)
+        return True
+
+    def settle(
+        self, streamer_id: str, *, asked_until: int, verified_at: int | None = None
+    ) -> ChannelRecord | None:
+        record = self.records.get(streamer_id)
+        if record is None:
+            return None
+        at = record.verified_at if verified_at is None else verified_at
+        return self._write(streamer_id, record, asked_until=asked_until, verified_at=at)
+
+    def record_told(self, streamer_id: str, revision: int) -> bool:
+        self._write(streamer_id, self.records[streamer_id], told=revision)
         return True
 
     def delete_unwatched(self, streamer_id: str, not_watched_since: int) -> bool:
-        record = self._records.get(streamer_id)
+        record = self.records.get(streamer_id)
         if record is not None and record.watched_at >= not_watched_since:
             return False
-        self._records.pop(streamer_id, None)
+        self.records.pop(streamer_id, None)
         return True
+
+    def _write(self, streamer_id: str, record: ChannelRecord, **changes: Any) -> ChannelRecord:
+        self.writes[streamer_id] += 1
+        record = self.records[streamer_id] = dataclasses.replace(record, **changes)
+        return record
 
 
 class NoGrants(GrantsTable):
@@ -92,8 +130,127 @@ class NoGrants(GrantsTable):
     def for_channel(self, streamer_id: str) -> list[Grant]:  # noqa: ARG002 -- as the table's
         return []
 
-    def by_channel(self) -> Mapping[str, list[Grant]]:
+
+class Memory(Client):
+    """Queues and single items in memory: requests wait until they are due, frames are counted."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.requests: list[tuple[float, int, str]] = []
+        self.frames = 0
+        self._clock = clock
+        self._numbers = itertools.count()
+        self._items: dict[str, Any] = {}
+
+    def call(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        if action == "SendMessage" and parameters["QueueUrl"] == "broadcast":
+            self.frames += 1
+        elif action == "SendMessage":
+            due = self._clock() + parameters["DelaySeconds"]
+            heapq.heappush(self.requests, (due, next(self._numbers), parameters["MessageBody"]))
+        elif action == "PutItem":
+            self._items[parameters["Item"]["name"]["S"]] = parameters["Item"]
+        else:
+            item = self._items.get(parameters["Key"]["name"]["S"])
+            return {"Item": item} if item else {}
         return {}
+
+
+class AtOnce(Executor):
+    """Runs what is submitted at once, in this thread."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+class World:
+    """The functions, with the simulated Twitch and the tables in memory, and a clock that is moved."""
+
+    def __init__(
+        self,
+        *,
+        rate_limit: int,
+        max_total_cost: int,
+        take_point: Callable[[int], bool] = lambda _rank: True,
+        seed: int = 1,
+    ) -> None:
+        self.now = BEGIN
+        rng = random.Random(seed)
+        base_url = "https://twitch.example"
+        settings = Settings(
+            base_url, "id", "secret", base_url, rate_limit=rate_limit, max_total_cost=max_total_cost
+        )
+        self.twitch = Simulator(settings, clock=lambda: int(self.now * 10**9))
+        self.pool = InProcessPool(self.twitch)
+        self.table, self.memory, grants = Channels(), Memory(lambda: self.now), NoGrants()
+        self.helix = Helix(
+            self.pool,
+            lambda: Credentials("id", "secret"),
+            f"{base_url}/helix",
+            f"{base_url}/oauth2",
+            take_point=take_point,
+            clock=lambda: self.now,
+        )
+        self.viewers: dict[str, int] = {}
+        self.requests = Requests(self.memory, "subscribe", self.table)
+        self.announcer = Announcer(self.table, grants, self.memory, "broadcast")
+        self.statuses = StatusUpdater(self.table, lambda _status: None)
+        self.grants = grants
+        secret = RotatedSecret("the-webhook-secret", None, "1")
+        self.subscriber = Subscriber(
+            self.helix,
+            self.statuses,
+            grants,
+            self.requests,
+            "https://fanfare.example/webhooks/twitch",
+            lambda: secret,
+            AtOnce(),
+            clock=lambda: self.now,
+            chance=rng.random,
+        )
+        self._watching = Watching(self.table, grants, self.requests)
+
+    def watch(self, login: str) -> str:
+        """A viewer asks to watch, and connects; returns the channel's id. Raises HelixError."""
+        known = self.table.find_by_login(login)
+        resolution = known or Resolution(self.helix.get_user(login), int(self.now))
+        self._watching.watch(resolution, None, lambda: False, int(self.now))
+        self.viewers[resolution.channel.id] = 1
+        return resolution.channel.id
+
+    def work(self) -> None:
+        """Handle the requests that are due."""
+        requests = self.memory.requests
+        while requests and requests[0][0] <= self.now:
+            request = Request.from_json(heapq.heappop(requests)[2])
+            self.subscriber.handle(request)
+            self.announcer.tell(request.streamer_id, settled=True)
+
+    def deliver(self) -> None:
+        """Twitch's challenges are answered, and its notices applied."""
+        for message in self.twitch.take_messages():
+            if message.challenge is not None:
+                self.twitch.answered(message, 200, message.challenge, "text/plain")
+                fields = {**message.subscription.to_dict(), "status": "webhook_callback_verification_pending"}
+            else:
+                fields = message.subscription.to_dict()
+            notice = Notice(fields, int(self.now * 1000))
+            streamer_id = apply_notice(self.statuses, self.grants, notice)
+            if streamer_id is not None:
+                self.announcer.tell(streamer_id, settled=notice.verifies)
+
+    def reconcile(self, sleep: Callable[[float], None] = time.sleep, seconds: float = RUN_SECONDS) -> Report:
+        """One run of the reconciler."""
+        reconciler = Reconciler(
+            self.subscriber,
+            self.announcer,
+            ProgressItem(self.memory, "twitch"),
+            lambda: self.viewers,
+            GRACE_SECONDS,
+            sleep=sleep,
+        )
+        return reconciler.run(self.now + seconds)
 
 
 def measure(channels: int = CHANNELS) -> list[Result]:
@@ -101,60 +258,38 @@ def measure(channels: int = CHANNELS) -> list[Result]:
     level = logger.log_level
     logger.setLevel("ERROR")
     try:
-        with ThreadPoolExecutor(len(SUBSCRIPTION_TYPES)) as executor:
-            return _measure(channels, executor)
+        return _measure(channels)
     finally:
         logger.setLevel(level)
 
 
-def _measure(channels: int, executor: ThreadPoolExecutor) -> list[Result]:
-    now = 1_800_000_000.0
-    base_url = "https://twitch.example"
+def _measure(channels: int) -> list[Result]:
     # No waiting for the rate limit; a cost limit that is large enough for so many channels.
-    settings = Settings(
-        base_url, "id", "secret", base_url, rate_limit=10**6, max_total_cost=2 * channels * FREE
-    )
-    twitch = Simulator(settings, clock=lambda: int(now * 10**9))
-    pool = InProcessPool(twitch)
-    credentials = Credentials("id", "secret")
-    helix = Helix(pool, lambda: credentials, f"{base_url}/helix", f"{base_url}/oauth2", lambda: now)
-    table = Channels()
-    secret = RotatedSecret("the-webhook-secret", None, "1")
-    subscriber = Subscriber(
-        helix,
-        StatusUpdater(table, lambda _status: None),
-        NoGrants(),
-        "https://fanfare.example/webhooks/twitch",
-        lambda: secret,
-        executor,
-    )
-    viewers: dict[str, int] = {}
-    reconciler = Reconciler(
-        subscriber, lambda: viewers, GRACE_SECONDS, lambda *_change: None, lambda: now, time.sleep
-    )
+    world = World(rate_limit=10**6, max_total_cost=2 * channels * FREE)
+    twitch = world.twitch
 
     def watch() -> None:
         for number in range(channels):
-            resolution = resolve_login(helix, table, f"streamer_{number}", int(now))
-            watch_channel(subscriber, resolution, None, int(now))
-            viewers[resolution.channel.id] = 1
+            world.watch(f"streamer_{number}")
+        world.work()
 
     def measured(work: Callable[[], object]) -> tuple[int, float]:
         """The number of Helix calls that the work makes, and its seconds."""
-        before, started = len(pool.requests), time.perf_counter()
+        before, started = len(world.pool.requests), time.perf_counter()
         work()
         seconds = time.perf_counter() - started
-        return sum(path.startswith("/helix") for _, path in pool.requests[before:]), seconds
+        return sum(path.startswith("/helix") for _, path in world.pool.requests[before:]), seconds
 
     first, _ = measured(watch)
     for message in twitch.take_messages():
         twitch.answered(message, 200, message.challenge or "", "text/plain")
     again, _ = measured(watch)
-    verifying, _ = measured(lambda: reconciler.run(now + RUN_SECONDS))
-    steady, steady_seconds = measured(lambda: reconciler.run(now + RUN_SECONDS))
-    viewers.clear()
-    now += GRACE_SECONDS + 1
-    left, left_seconds = measured(lambda: reconciler.run(now + 10 * RUN_SECONDS))
+    world.now += FRESH_SECONDS + 1
+    verifying, _ = measured(world.reconcile)
+    steady, steady_seconds = measured(world.reconcile)
+    world.viewers.clear()
+    world.now += GRACE_SECONDS + WATCHED_SECONDS + 1
+    left, left_seconds = measured(lambda: world.reconcile(seconds=10 * RUN_SECONDS))
     if twitch.state.subscriptions:
         raise RuntimeError("subscriptions are left although nobody watches")
     pages = -(-channels * FREE // PAGE)

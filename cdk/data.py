@@ -34,6 +34,8 @@ class DataStack(StageStack):
         self.tickets = _table(self, "Tickets", settings, key="ticket_hash", expires=True)
         self.viewers = _table(self, "Viewers", settings, key="viewer_id", sort_key="entry", expires=True)
         self.overlays = _table(self, "Overlays", settings, key="overlay_id")
+        # What the functions that call Twitch share: the rate limit, who asks for what, where they stopped.
+        self.twitch = _table(self, "Twitch", settings, key="name", expires=True)
         self.webhook_secret = _webhook_secret(self, "WebhookSecret")
 
     @property

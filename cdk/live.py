@@ -61,12 +61,12 @@ class Live(Construct):
         names = {"api_id": self.api.api_id, "region": Stack.of(self).region, "stage": STAGE}
         self.url = settings.addresses.websocket.format(**names)
         output(self, "WebSocketUrl", self.url)
-        endpoint = settings.addresses.connections.format(**names)
-        ping = self._add_routes(settings, data, endpoint)
+        self.connections_endpoint = settings.addresses.connections.format(**names)
+        ping = self._add_routes(settings, data, self.connections_endpoint)
         throttle = settings.websocket_throttle
         # Who has connected at that rate pings at the same rate later, beside those who were there before.
         throttle_route(stage, ping, "ping", Throttle(rate=2 * throttle.rate, burst=2 * throttle.burst))
-        self._add_broadcaster(settings, topic, data.connections, data.inboxes, endpoint)
+        self._add_broadcaster(settings, topic, data.connections, data.inboxes, self.connections_endpoint)
 
     def _add_routes(self, settings: Settings, data: DataStack, endpoint: str) -> apigateway.WebSocketRoute:
         """The four routes with their functions; returns that of pings."""
@@ -86,6 +86,7 @@ class Live(Construct):
             environment={
                 "CONNECTIONS_TABLE": data.connections.table_name,
                 "CONNECTIONS_ENDPOINT": endpoint,
+                "OVERLAYS_TABLE": data.overlays.table_name,
                 "VIEWERS_TABLE": data.viewers.table_name,
                 "CONNECTIONS_PER_VIEWER": str(settings.viewer_limits.connections),
                 "CONNECTIONS_PER_CHANNEL": str(settings.viewer_limits.connections_per_channel),
@@ -97,7 +98,8 @@ class Live(Construct):
         connection.allow(
             "dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:Query", on=data.viewers.table_arn
         )
-        self._allow_posting_and_closing(connection)
+        connection.allow("dynamodb:GetItem", on=data.overlays.table_arn)
+        self.allow_posting_and_closing(connection)
         routes = connection.entry()
         self.api.add_route(
             "$connect",
@@ -179,7 +181,7 @@ class Live(Construct):
             on=inboxes.table_arn,
         )
         broadcaster.allow("sqs:SendMessage", on=self.fan_out.queue.queue_arn)
-        self._allow_posting_and_closing(broadcaster)
+        self.allow_posting_and_closing(broadcaster)
         # Small batches without a window: an event waits for nothing.
         broadcaster.add_event_source(
             event_sources.SqsEventSource(
@@ -199,7 +201,8 @@ class Live(Construct):
             )
         )
 
-    def _allow_posting_and_closing(self, function: Function) -> None:
+    def allow_posting_and_closing(self, function: Function) -> None:
+        """Let the function post to connections and close them."""
         for method in ("DELETE", "POST"):
             function.allow(
                 "execute-api:ManageConnections",

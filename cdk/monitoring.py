@@ -30,7 +30,7 @@ REASONS = (
 )
 # On schedules, in deployments or called by SNS, which tries again: nobody waits for these, and an alarm has
 # ten metrics at most.
-NOT_WAITED_FOR = ("archiver", "migrator", "notices", "postmigrator", "reconciler")
+NOT_WAITED_FOR = ("archiver", "migrator", "notices", "postmigrator", "reconciler", "subscriber")
 
 _MINUTE = Duration.minutes(1)
 _FIVE_MINUTES = Duration.minutes(5)
@@ -122,16 +122,9 @@ class Monitoring(Construct):
         )
         self._alarm(
             "reconciler-failing",
-            "Subscriptions have not been reconciled for 15 minutes: revoked ones are not made again.",
-            cloudwatch.MathExpression(
-                expression="runs - errors",
-                using_metrics={
-                    "runs": self._lambda("Invocations", "reconciler"),
-                    "errors": self._lambda("Errors", "reconciler"),
-                },
-                period=_FIVE_MINUTES,
-                label="successful runs",
-            ),
+            "Three runs in a row did not come to their end, or did not begin: what Twitch ended without a "
+            "notice is not made again.",
+            self._own("RunsCompleted", "reconciler", "Sum", _FIVE_MINUTES),
             below=1,
             periods=3,
             missing=cloudwatch.TreatMissingData.BREACHING,
@@ -289,7 +282,7 @@ class Monitoring(Construct):
             ),
             _graph(
                 "Subscriptions made and deleted",
-                self._own("SubscriptionsCreated", "watch", "Sum"),
+                self._own("SubscriptionsCreated", "subscriber", "Sum"),
                 self._own("SubscriptionsDeleted", "reconciler", "Sum"),
             ),
             _graph(

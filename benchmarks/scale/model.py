@@ -213,9 +213,7 @@ class Model:
             return tickets.issue(
                 Client("dynamodb"),
                 "tickets",
-                viewer_id=page.viewer_id,
-                streamer_id=page.channel.streamer_id,
-                streamer_name=page.channel.streamer_id,
+                tickets.Claim(page.viewer_id, page.channel.streamer_id, page.channel.streamer_id),
                 now=datetime.fromtimestamp(EPOCH + self.clock.now, UTC),
             ).value
         except AwsError:
@@ -256,6 +254,7 @@ class Model:
             "viewer_id": page.viewer_id,
             "streamer_id": page.channel.streamer_id,
             "streamer_name": page.channel.streamer_id,
+            "overlay_key": "",
         }
         return {
             "requestContext": {

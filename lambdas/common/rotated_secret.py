@@ -50,4 +50,7 @@ class RotatedSecretSource:
             if error.code != "ResourceNotFoundException":
                 raise
             return RotatedSecret(current["SecretString"], None, current["VersionId"])
+        if previous["VersionId"] == current["VersionId"]:
+            # It was rotated between the two reads.
+            current = self._client.call("GetSecretValue", {"SecretId": self._arn})
         return RotatedSecret(current["SecretString"], previous["SecretString"], current["VersionId"])

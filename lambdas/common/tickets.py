@@ -24,31 +24,25 @@ class Ticket:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Claim:
-    """The viewer and the channel of a valid ticket."""
+    """The viewer and the channel of a ticket.
+
+    ``overlay_key`` is the version of the key that the viewer's overlay has (``overlay_keys``), "" for others.
+    """
 
     viewer_id: str
     streamer_id: str
     streamer_name: str
+    overlay_key: str = ""
 
 
-def issue(
-    dynamodb: Client,
-    table: str,
-    *,
-    viewer_id: str,
-    streamer_id: str,
-    streamer_name: str,
-    now: datetime,
-) -> Ticket:
+def issue(dynamodb: Client, table: str, claim: Claim, *, now: datetime) -> Ticket:
     """Store and return a new ticket for this viewer and channel; ``now`` is timezone-aware."""
     # Whole seconds, since DynamoDB's TTL has no others; rounded down, so that it is valid for no longer.
     expires_at = (now + LIFETIME).astimezone(UTC).replace(microsecond=0)
     ticket = Ticket(value=secrets.token_urlsafe(32), expires_at=expires_at)
     item = {
         "ticket_hash": {"S": _hash(ticket.value)},
-        "viewer_id": {"S": viewer_id},
-        "streamer_id": {"S": streamer_id},
-        "streamer_name": {"S": streamer_name},
+        **{name: {"S": value} for name, value in dataclasses.asdict(claim).items()},
         "expires_at": {"N": str(int(expires_at.timestamp()))},
     }
     dynamodb.call("PutItem", {"TableName": table, "Item": item})
@@ -77,11 +71,8 @@ def redeem(dynamodb: Client, table: str, ticket: str, now: datetime) -> Claim | 
             return None
         raise
     item = answer["Attributes"]
-    return Claim(
-        viewer_id=item["viewer_id"]["S"],
-        streamer_id=item["streamer_id"]["S"],
-        streamer_name=item["streamer_name"]["S"],
-    )
+    names = (field.name for field in dataclasses.fields(Claim))
+    return Claim(**{name: item[name]["S"] for name in names if name in item})
 
 
 def _hash(ticket: str) -> str:

@@ -1,8 +1,9 @@
 """What each viewer has at once: the channels that they follow, and their open connections.
 
-An item is ``viewer_id`` and ``entry`` (the key), which is ``channel/<login>`` or ``connection/<id>``, and
-``expires_at``; a connection's has ``login``, ``streamer_id`` and ``since`` (Unix time in ms) as well. A
-channel is followed for as long as its item lives, or that of a connection to it.
+An item is ``viewer_id`` and ``entry`` (the key), which is ``channel/<login>``, ``connection/<id>`` or
+``grant/<streamer id>``, and ``expires_at``; a connection's has ``login``, ``streamer_id`` and ``since`` (Unix
+time in ms) as well. A channel is followed for as long as its item lives, or that of a connection to it. A
+grant's item says that the viewer's grant for that channel was tried at Twitch.
 
 An item is written before the viewer's others are read, so that of functions that run at once the last sees
 them all.
@@ -21,7 +22,10 @@ from lambdas.common.aws import Client
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
 LONGEST_CONNECTION = timedelta(hours=2)
 
-_CHANNEL, _CONNECTION = "channel/", "connection/"
+# A grant that a sign-in does not prove is tried at most this often.
+GRANT_TRIED = timedelta(days=1)
+
+_CHANNEL, _CONNECTION, _GRANT = "channel/", "connection/", "grant/"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,6 +62,21 @@ class ViewersTable:
             self.unfollow(viewer_id, login)
         return False
 
+    def follow_until(self, viewer_id: str, login: str, until: datetime) -> None:
+        """Store that the viewer, who follows the channel, does so until then."""
+        self._put(viewer_id, _CHANNEL + login, until)
+
+    def try_grant(self, viewer_id: str, streamer_id: str, now: datetime) -> bool:
+        """Whether the viewer's grant for the channel may be tried: not if it was, less than a day ago."""
+        request = self._item(viewer_id, _GRANT + streamer_id, now + GRANT_TRIED)
+        request["ConditionExpression"] = "attribute_not_exists(expires_at) OR expires_at <= :now"
+        request["ExpressionAttributeValues"] = {":now": {"N": str(int(now.timestamp()))}}
+        return dynamodb.write_if(self._client, "PutItem", request)
+
+    def connections(self, viewer_id: str, now: datetime) -> list[OpenConnection]:
+        """The viewer's connections."""
+        return _connections(self._read(viewer_id, now))
+
     def unfollow(self, viewer_id: str, login: str) -> None:
         """Forget that the viewer follows the channel, but for their connections to it."""
         self._delete(viewer_id, _CHANNEL + login)
@@ -74,7 +93,7 @@ class ViewersTable:
         self._put(viewer_id, _CONNECTION + connection.id, now + LONGEST_CONNECTION, details)
         kept: collections.Counter[str] = collections.Counter()
         giving_way = []
-        found = _connections(self._read(viewer_id, now))
+        found = self.connections(viewer_id, now)
         for one in sorted(found, key=lambda one: (one.id == connection.id, one.since), reverse=True):
             if kept.total() < most and kept[one.streamer_id] < most_per_channel:
                 kept[one.streamer_id] += 1
@@ -105,13 +124,22 @@ class ViewersTable:
         expires_at: datetime,
         details: Mapping[str, Any] | None = None,
     ) -> None:
+        self._client.call("PutItem", self._item(viewer_id, entry, expires_at, details))
+
+    def _item(
+        self,
+        viewer_id: str,
+        entry: str,
+        expires_at: datetime,
+        details: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         item = {
             "viewer_id": {"S": viewer_id},
             "entry": {"S": entry},
             "expires_at": {"N": str(int(expires_at.timestamp()))},
             **(details or {}),
         }
-        self._client.call("PutItem", {"TableName": self._name, "Item": item})
+        return {"TableName": self._name, "Item": item}
 
     def _delete(self, viewer_id: str, entry: str) -> None:
         key = {"viewer_id": {"S": viewer_id}, "entry": {"S": entry}}
@@ -121,7 +149,9 @@ class ViewersTable:
 def _channels(items: list[dynamodb.Item]) -> set[str]:
     """The logins of the channels that are followed."""
     return {
-        item["login"]["S"] if "login" in item else item["entry"]["S"].removeprefix(_CHANNEL) for item in items
+        item["login"]["S"] if "login" in item else item["entry"]["S"].removeprefix(_CHANNEL)
+        for item in items
+        if not item["entry"]["S"].startswith(_GRANT)
     }
 
 

@@ -14,12 +14,10 @@ from lambdas.common.event import parse_time
 from lambdas.common.observability import logger, metrics
 from lambdas.common.sessions import SessionsTable
 from lambdas.common.settings import from_environment
-from lambdas.common.topics_frame import TopicsFrame
 from lambdas.subscriptions.channels import ChannelsTable
 from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.notices import Notice, apply_notice
-from lambdas.subscriptions.subscription_status import StatusUpdater, count_status, send_to_viewers
-from lambdas.subscriptions.subscription_types import summarize
+from lambdas.subscriptions.subscription_status import Announcer, StatusUpdater, count_status
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +33,11 @@ class Settings:
 
 SETTINGS = from_environment(Settings)
 DYNAMODB = Client("dynamodb")
-SQS = Client("sqs")
-STATUSES = StatusUpdater(ChannelsTable(DYNAMODB, SETTINGS.channels_table), count_status)
+CHANNELS = ChannelsTable(DYNAMODB, SETTINGS.channels_table)
 GRANTS = GrantsTable(DYNAMODB, SETTINGS.grants_table)
 SESSIONS = SessionsTable(DYNAMODB, SETTINGS.sessions_table) if SETTINGS.sessions_table else None
+STATUSES = StatusUpdater(CHANNELS, count_status)
+ANNOUNCER = Announcer(CHANNELS, GRANTS, Client("sqs"), SETTINGS.broadcast_queue_url)
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -53,9 +52,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
                 SESSIONS.end_all(user_id)
                 logger.info("A user has disconnected the application", extra={"viewer": user_id})
             continue
-        notice = Notice(message["subscription"], int(parse_time(message["sent_at"]).timestamp()))
-        change = apply_notice(STATUSES, GRANTS, notice)
-        if change is not None:
-            streamer_id, states, revision = change
-            frame = TopicsFrame(streamer_id, summarize(states), revision)
-            send_to_viewers(SQS, SETTINGS.broadcast_queue_url, frame)
+        notice = Notice(message["subscription"], int(parse_time(message["sent_at"]).timestamp() * 1000))
+        streamer_id = apply_notice(STATUSES, GRANTS, notice)
+        if streamer_id is not None:
+            # Also if it changes nothing: it comes again after a call that failed.
+            ANNOUNCER.tell(streamer_id, settled=notice.verifies)

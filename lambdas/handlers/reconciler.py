@@ -1,7 +1,6 @@
 """The scheduled run that makes Twitch's subscriptions and the channels table what they should be."""
 
 import dataclasses
-import functools
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -12,9 +11,10 @@ from lambdas.common import connections
 from lambdas.common.aws import Client
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
+from lambdas.subscriptions.progress import ProgressItem
 from lambdas.subscriptions.reconciler import Reconciler
 from lambdas.subscriptions.subscriber_factory import SubscriberSettings, make_subscriber
-from lambdas.subscriptions.subscription_status import send_if_changed
+from lambdas.subscriptions.subscription_status import Announcer
 
 # A run ends by itself this long before Lambda would end it.
 MARGIN_SECONDS = 20
@@ -32,18 +32,14 @@ class Settings(SubscriberSettings):
 
 SETTINGS = from_environment(Settings)
 DYNAMODB = Client("dynamodb")
-SUBSCRIBER = make_subscriber(SETTINGS, DYNAMODB)
+SQS = Client("sqs")
+SUBSCRIBER = make_subscriber(SETTINGS, DYNAMODB, SQS)
 RECONCILER = Reconciler(
     SUBSCRIBER,
+    Announcer(SUBSCRIBER.statuses.table, SUBSCRIBER.grants, SQS, SETTINGS.broadcast_queue_url),
+    ProgressItem(DYNAMODB, SETTINGS.twitch_table),
     lambda: connections.count_by_channel(DYNAMODB, SETTINGS.connections_table, datetime.now(UTC)),
     SETTINGS.grace_period_seconds,
-    functools.partial(
-        send_if_changed,
-        table=SUBSCRIBER.statuses.table,
-        sqs=Client("sqs"),
-        queue_url=SETTINGS.broadcast_queue_url,
-    ),
-    clock=time.time,
     sleep=time.sleep,
     tells_disconnections=bool(SETTINGS.sessions_table),
 )
@@ -55,7 +51,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Reconcile once; ``event`` is the schedule's and is not read."""
     report = RECONCILER.run(time.time() + context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS)
     logger.info("Reconciled", extra={"report": dataclasses.asdict(report)})
-    metrics.add_metric("SubscriptionsCreated", MetricUnit.Count, report.created)
+    metrics.add_metric("RunsCompleted", MetricUnit.Count, int(report.complete))
     metrics.add_metric("SubscriptionsDeleted", MetricUnit.Count, report.deleted)
     metrics.add_metric("SubscriptionsLimited", MetricUnit.Count, report.limited)
     metrics.add_metric("ChannelsFailed", MetricUnit.Count, report.failed)

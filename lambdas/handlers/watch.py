@@ -4,6 +4,7 @@ Overlays use ``POST /api/overlays/{login}/watch``, with their key instead of a v
 """
 
 import dataclasses
+import functools
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,35 +15,34 @@ from lambdas.common import tickets
 from lambdas.common.aws import Client
 from lambdas.common.event import format_time
 from lambdas.common.login import parse_login
-from lambdas.common.observability import MetricUnit, logger, metrics
+from lambdas.common.observability import logger
+from lambdas.common.overlay_keys import Overlay, OverlayKeysTable, viewer_of
 from lambdas.common.responses import INVALID_LOGIN, SIGNED_OUT, answer, error_answer
 from lambdas.common.sessions import SignIn
 from lambdas.common.settings import from_environment
 from lambdas.common.viewers import ViewersTable
-from lambdas.subscriptions.grants import grant_of
-from lambdas.subscriptions.helix import (
-    BudgetExceededError,
-    NoSuchChannelError,
-    RateLimitedError,
-    TransientError,
-)
-from lambdas.subscriptions.overlay_keys import OverlayKeysTable
+from lambdas.subscriptions.channels import ChannelsTable, Resolution
+from lambdas.subscriptions.grants import GrantsTable, grant_of
+from lambdas.subscriptions.helix import CredentialsRefusedError, HelixError, NoSuchChannelError
+from lambdas.subscriptions.logins import NOBODY_SECONDS, Logins
+from lambdas.subscriptions.requests import Requests
+from lambdas.subscriptions.responses import twitch_error_answer
 from lambdas.subscriptions.sign_ins import SignIns, SignInSettings
-from lambdas.subscriptions.subscriber_factory import SubscriberSettings, make_subscriber
-from lambdas.subscriptions.subscription_status import send_if_changed
+from lambdas.subscriptions.subscriber_factory import TwitchSettings, make_helix
 from lambdas.subscriptions.subscription_types import summarize
-from lambdas.subscriptions.watching import resolve_login, watch_channel
+from lambdas.subscriptions.watching import Watching
 
-# The reconciler makes room at its next run.
-BUDGET_RETRY_SECONDS = 5 * 60
 # A viewer may close another page any moment.
 CHANNELS_RETRY_SECONDS = 60
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(SignInSettings, SubscriberSettings):
+class Settings(SignInSettings, TwitchSettings):
     """The environment variables, with what the infrastructure calls them in capitals."""
 
+    channels_table: str
+    grants_table: str
+    subscribe_queue_url: str
     tickets_table: str
     overlays_table: str
     viewers_table: str
@@ -53,15 +53,18 @@ class Settings(SignInSettings, SubscriberSettings):
 
 SETTINGS = from_environment(Settings)
 DYNAMODB = Client("dynamodb")
-SQS = Client("sqs")
+SIGN_INS = SignIns(SETTINGS, DYNAMODB)
 OVERLAY_KEYS = OverlayKeysTable(DYNAMODB, SETTINGS.overlays_table)
 VIEWERS = ViewersTable(DYNAMODB, SETTINGS.viewers_table)
-SIGN_INS = SignIns(SETTINGS, DYNAMODB)
-SUBSCRIBER = make_subscriber(SETTINGS, DYNAMODB)
+CHANNELS = ChannelsTable(DYNAMODB, SETTINGS.channels_table)
+LOGINS = Logins(make_helix(SETTINGS, DYNAMODB), CHANNELS, DYNAMODB, SETTINGS.twitch_table)
+WATCHING = Watching(
+    CHANNELS,
+    GrantsTable(DYNAMODB, SETTINGS.grants_table),
+    Requests(Client("sqs"), SETTINGS.subscribe_queue_url, CHANNELS),
+)
 # A channel stays subscribed for so long after a watch, and a ticket opens a connection.
 FOLLOWED = max(timedelta(seconds=SETTINGS.grace_period_seconds), tickets.LIFETIME)
-OVERLAYS = "POST /api/overlays/"
-UNKNOWN_KEY = error_answer(401, "unknown_key", "This overlay's key does not work any more: make a new one.")
 TOO_MANY_CHANNELS = error_answer(
     429,
     "too_many_channels",
@@ -69,80 +72,73 @@ TOO_MANY_CHANNELS = error_answer(
     f"a channel counts for {math.ceil(FOLLOWED / timedelta(minutes=1))} minutes after it was opened.",
     {"Retry-After": str(CHANNELS_RETRY_SECONDS)},
 )
+OVERLAYS = "POST /api/overlays/"
+UNKNOWN_KEY = error_answer(401, "unknown_key", "This overlay's key does not work any more: make a new one.")
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer an HTTP API request (payload 2.0) of a viewer or an overlay."""
     try:
-        login, by_overlay = event["pathParameters"]["login"], event["routeKey"].startswith(OVERLAYS)
-        sign_in = _overlay(event, login) if by_overlay else SIGN_INS.find(event)
+        if event["routeKey"].startswith(OVERLAYS):
+            overlay = OVERLAY_KEYS.find(event["headers"].get("authorization", "").partition(" ")[2])
+            return UNKNOWN_KEY if overlay is None else _watch_as_overlay(overlay)
+        login, sign_in = parse_login(event["pathParameters"]["login"]), SIGN_INS.find(event)
         if sign_in is None:
-            return UNKNOWN_KEY if by_overlay else SIGNED_OUT
-        return _watch(login, sign_in)
-    except NoSuchChannelError as error:
-        return error_answer(404, error.reason, str(error))
-    except BudgetExceededError as error:
-        logger.warning("Twitch's budget has no room for the channel", exc_info=error)
-        message = "Too many channels are being watched right now; try again in a few minutes."
-        return error_answer(503, error.reason, message, {"Retry-After": str(BUDGET_RETRY_SECONDS)})
-    except TransientError as error:
-        logger.warning("Twitch is unavailable", extra={"reason": error.reason}, exc_info=error)
-        status = 429 if isinstance(error, RateLimitedError) else 503
-        message = "Twitch cannot be asked right now; try again in a moment."
-        return error_answer(status, error.reason, message, {"Retry-After": str(error.retry_after)})
+            return SIGNED_OUT
+        return INVALID_LOGIN if login is None else _watch(login, sign_in)
+    except (HelixError, CredentialsRefusedError) as error:
+        return twitch_error_answer(error)
     except Exception:
         logger.exception("The watch failed")
         return error_answer(500, "internal_error", "Something went wrong on our side.")
-    finally:
-        # Most watches change nothing: without the condition, each would publish an empty metric.
-        if metrics.metric_set:
-            metrics.flush_metrics()
 
 
-def _overlay(event: dict[str, Any], login: str) -> SignIn | None:
-    """An overlay, which has the limits of a viewer of its own; None if its key is not valid."""
-    _, _, key = event["headers"].get("authorization", "").partition(" ")
-    owner = OVERLAY_KEYS.owner(key, parse_login(login) or "")
-    return None if owner is None else SignIn(f"overlay/{owner}", 0)
-
-
-def _watch(text: str, sign_in: SignIn) -> dict[str, Any]:
-    login = parse_login(text)
-    if login is None:
-        return INVALID_LOGIN
-    began = datetime.now(UTC)
-    viewer_id, most = sign_in.viewer_id, SETTINGS.channels_per_viewer
-    if not VIEWERS.follow(viewer_id, login, most=most, now=began, keep=FOLLOWED):
-        logger.warning("The viewer follows too many channels", extra={"viewer": viewer_id})
+def _watch(login: str, sign_in: SignIn) -> dict[str, Any]:
+    now, viewer_id = datetime.now(UTC), sign_in.viewer_id
+    if not _follow(viewer_id, login, now):
         return TOO_MANY_CHANNELS
-    now = int(began.timestamp())
     try:
-        resolution = resolve_login(SUBSCRIBER.helix, SUBSCRIBER.statuses.table, login, now)
+        resolution = LOGINS.resolve(login, int(now.timestamp()))
     except NoSuchChannelError:
-        VIEWERS.unfollow(viewer_id, login)
+        # It counts for as long as Twitch is not asked again, so nobody can make Twitch be asked for many.
+        VIEWERS.follow_until(viewer_id, login, now + timedelta(seconds=NOBODY_SECONDS))
         raise
+    return _answer(viewer_id, resolution, now, sign_in=sign_in)
+
+
+def _watch_as_overlay(overlay: Overlay) -> dict[str, Any]:
+    """The key says which channel it is; the login in the address may be one that the channel had before."""
+    now, viewer_id = datetime.now(UTC), viewer_of(overlay.viewer_id)
+    resolution = LOGINS.resolve_id(overlay.streamer_id, int(now.timestamp()))
+    if not _follow(viewer_id, resolution.channel.login, now):
+        return TOO_MANY_CHANNELS
+    return _answer(viewer_id, resolution, now, overlay_key=overlay.version)
+
+
+def _follow(viewer_id: str, login: str, now: datetime) -> bool:
+    if VIEWERS.follow(viewer_id, login, most=SETTINGS.channels_per_viewer, now=now, keep=FOLLOWED):
+        return True
+    logger.warning("The viewer follows too many channels", extra={"viewer": viewer_id})
+    return False
+
+
+def _answer(
+    viewer_id: str,
+    resolution: Resolution,
+    now: datetime,
+    *,
+    sign_in: SignIn | None = None,
+    overlay_key: str = "",
+) -> dict[str, Any]:
     channel = resolution.channel
-    grant = grant_of(sign_in, channel.id)
-    result = watch_channel(SUBSCRIBER, resolution, grant, now)
-    if result.created:
-        metrics.add_metric("SubscriptionsCreated", MetricUnit.Count, result.created)
-    # Without states from before, this is the first viewer, who gets the states in the answer.
-    if result.before:
-        send_if_changed(
-            channel.id,
-            result.before,
-            result.states,
-            table=SUBSCRIBER.statuses.table,
-            sqs=SQS,
-            queue_url=SETTINGS.broadcast_queue_url,
-        )
+    grant = grant_of(sign_in, channel.id) if sign_in else None
+    may_try = functools.partial(VIEWERS.try_grant, viewer_id, channel.id, now)
+    result = WATCHING.watch(resolution, grant, may_try, int(now.timestamp()))
     ticket = tickets.issue(
         DYNAMODB,
         SETTINGS.tickets_table,
-        viewer_id=viewer_id,
-        streamer_id=channel.id,
-        streamer_name=channel.login,
+        tickets.Claim(viewer_id, channel.id, channel.login, overlay_key),
         # The ticket's minute begins now, not before the calls to Twitch.
         now=datetime.now(UTC),
     )

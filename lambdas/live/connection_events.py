@@ -1,11 +1,13 @@
 """What happens on one viewer's connection: it opens, pings, says something else, closes."""
 
+import dataclasses
 import json
 from datetime import datetime
 from typing import Any
 
 from lambdas.common import connections
 from lambdas.common.aws import Client
+from lambdas.common.overlay_keys import OverlayKeysTable
 from lambdas.common.tickets import Claim
 from lambdas.live.connection_limits import ConnectionLimits
 
@@ -17,24 +19,39 @@ UNKNOWN_ACTION = {
 }
 
 
+class EndedError(Exception):
+    """The overlay's key ended after the ticket was issued: the connection must not open."""
+
+
 def answer(
-    client: Client, table: str, limits: ConnectionLimits, request: dict[str, Any], now: datetime
+    client: Client,
+    table: str,
+    limits: ConnectionLimits,
+    overlay_keys: OverlayKeysTable,
+    request: dict[str, Any],
+    *,
+    now: datetime,
 ) -> dict[str, Any] | None:
     """Keep the registry up to date and the viewer within the limits; return the frame to answer with, if any.
+
+    Raises EndedError.
 
     ``request`` is API Gateway's ``requestContext``. The event type decides, not the route: a viewer may send
     ``{"action": "$disconnect"}``, and that is no disconnection.
     """
     connection_id = request["connectionId"]
-    claim = Claim(*(request["authorizer"][name] for name in ("viewer_id", "streamer_id", "streamer_name")))
+    claim = Claim(**{field.name: request["authorizer"][field.name] for field in dataclasses.fields(Claim)})
     match request["eventType"], request["routeKey"]:
         case "CONNECT", _:
             _store(client, table, claim, connection_id, now)
             limits.connected(claim, connection_id, now)
+            # Whoever ends the key closes the connections that it then finds: one of both sees the other.
+            if claim.overlay_key and not overlay_keys.is_valid(claim.overlay_key):
+                _forget(client, table, limits, claim, connection_id)
+                raise EndedError
             return None
         case "DISCONNECT", _:
-            connections.remove(client, table, streamer_id=claim.streamer_id, connection_id=connection_id)
-            limits.disconnected(claim.viewer_id, connection_id)
+            _forget(client, table, limits, claim, connection_id)
             return None
         case "MESSAGE", _ if not limits.allow_message(claim, connection_id, now):
             return None
@@ -48,6 +65,11 @@ def answer(
 def response(frame: dict[str, Any] | None) -> dict[str, Any]:
     """The frame as a proxy integration's response; the route's response sends its body to the viewer."""
     return {"statusCode": 200} if frame is None else {"statusCode": 200, "body": json.dumps(frame)}
+
+
+def _forget(client: Client, table: str, limits: ConnectionLimits, claim: Claim, connection_id: str) -> None:
+    connections.remove(client, table, streamer_id=claim.streamer_id, connection_id=connection_id)
+    limits.disconnected(claim.viewer_id, connection_id)
 
 
 def _store(client: Client, table: str, claim: Claim, connection_id: str, now: datetime) -> None:

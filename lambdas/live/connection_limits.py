@@ -5,20 +5,15 @@ connection gets a frame that says why.
 The limit of channels that a viewer follows is checked by the function ``watch``.
 """
 
-import time
-from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
-from lambdas.common import connections
 from lambdas.common.aws import Client
-from lambdas.common.connections import Connection
 from lambdas.common.observability import logger
 from lambdas.common.tickets import Claim
 from lambdas.common.viewers import OpenConnection, ViewersTable
-from lambdas.live.frames import Frame, encode
+from lambdas.live.closing import Closer
 from lambdas.live.frequency_limit import FrequencyLimit
-from lambdas.live.posting import CLOSE, ForbiddenError, Poster, Posting
+from lambdas.live.posting import Poster
 
 # After this frame the browser does not connect again by itself.
 TOO_MANY_CONNECTIONS = {
@@ -36,8 +31,6 @@ TOO_MANY_MESSAGES = {
 # A page pings every four minutes, and whenever it is shown again. A flood reaches every execution environment
 # of the function, so each can count for itself.
 MESSAGE_INTERVAL_SECONDS, MESSAGES_IN_A_ROW = 1.0, 20
-# At most so long for the frame, and again for closing: the viewer who opens a connection waits for both.
-CLOSING_SECONDS = 1.0
 
 
 class ConnectionLimits:
@@ -54,10 +47,8 @@ class ConnectionLimits:
         most_per_channel: int,
     ) -> None:
         """A viewer may have ``most`` connections, ``most_per_channel`` of them to one channel."""
-        self._dynamodb = dynamodb
         self._viewers = viewers
-        self._poster = poster
-        self._connections_table = connections_table
+        self._closer = Closer(dynamodb, poster, connections_table)
         self._most = most
         self._most_per_channel = most_per_channel
         self._messages = FrequencyLimit(MESSAGE_INTERVAL_SECONDS, MESSAGES_IN_A_ROW)
@@ -74,7 +65,7 @@ class ConnectionLimits:
             logger.warning(
                 "The viewer has too many connections; the oldest are closed: %s", [one.id for one in too_many]
             )
-            self._close(too_many, TOO_MANY_CONNECTIONS)
+            self._closer.close(too_many, TOO_MANY_CONNECTIONS)
 
     def disconnected(self, viewer_id: str, connection_id: str) -> None:
         """Stop counting the connection. Raises AwsError."""
@@ -92,24 +83,5 @@ class ConnectionLimits:
         )
         # Since long ago: if @connections answers 410, it is closed already.
         flooding = OpenConnection(connection_id, claim.streamer_id, claim.streamer_name, since=0)
-        self._close([flooding], TOO_MANY_MESSAGES)
+        self._closer.close([flooding], TOO_MANY_MESSAGES)
         return False
-
-    def _close(self, to_close: Sequence[OpenConnection], reason: Mapping[str, Any]) -> None:
-        for one in to_close:
-            connections.remove(
-                self._dynamodb, self._connections_table, streamer_id=one.streamer_id, connection_id=one.id
-            )
-        try:
-            for frame in (Frame(encode(reason)), CLOSE):
-                self._poster.begin()
-                postings = [
-                    Posting(one.streamer_id, Connection(one.id, one.since // 1000), [frame])
-                    for one in to_close
-                ]
-                until = time.monotonic() + CLOSING_SECONDS
-                self._poster.deliver(postings, until)
-                self._poster.finish(until)
-        except ForbiddenError:
-            # They are no longer in the registry, so they get no more events. The new connection works.
-            logger.exception("Connections are not closed.")

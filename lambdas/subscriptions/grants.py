@@ -1,8 +1,9 @@
 """The grants table: who has granted which scopes, so that a channel's events may be subscribed.
 
 An item is ``streamer_id`` and ``grantor_id`` (key), ``granted_at`` in epoch seconds and the set ``scopes``.
-Only Twitch knows what was granted; the table says what is worth trying. A scope that Twitch refuses or
-revokes is removed, and comes back only with a later sign-in.
+Only Twitch knows what was granted; the table says what is worth trying. A streamer's grant for their own
+channel is stored when they sign in. A moderator's is stored once Twitch has accepted it, and deleted when it
+works no more. A scope that Twitch refuses or revokes is removed, and comes back only with a later sign-in.
 """
 
 from collections.abc import Mapping
@@ -35,11 +36,13 @@ class GrantsTable:
         values = {":granted_at": {"N": str(grant.granted_at)}, ":scopes": {"SS": [scope]}}
         change, condition = "DELETE scopes :scopes", "granted_at = :granted_at"
         self._update_if(streamer_id, grant.grantor_id, change, condition, values)
+        self._forget_moderator(streamer_id, grant.grantor_id)
 
     def remove_scopes(self, streamer_id: str, grantor_id: str, revoked_at: int) -> None:
         """Remove all scopes of a grant that Twitch revoked (epoch seconds), unless it was given later."""
         values = {":revoked_at": {"N": str(revoked_at)}}
         self._update_if(streamer_id, grantor_id, "REMOVE scopes", "granted_at <= :revoked_at", values)
+        self._forget_moderator(streamer_id, grantor_id)
 
     def for_channel(self, streamer_id: str) -> list[Grant]:
         """The grants for a channel."""
@@ -51,13 +54,13 @@ class GrantsTable:
         }
         return [_grant(item) for item in dynamodb.read_all(self._client, "Query", request)]
 
-    def by_channel(self) -> Mapping[str, list[Grant]]:
-        """Every grant, by the streamer's id."""
-        grants: dict[str, list[Grant]] = {}
-        request = {"TableName": self._name, "ConsistentRead": True}
-        for item in dynamodb.read_all(self._client, "Scan", request):
-            grants.setdefault(item["streamer_id"]["S"], []).append(_grant(item))
-        return grants
+    def _forget_moderator(self, streamer_id: str, grantor_id: str) -> None:
+        """Delete a moderator's grant of which no scope is left; the streamer's own says what was refused."""
+        if grantor_id != streamer_id:
+            key = {"streamer_id": {"S": streamer_id}, "grantor_id": {"S": grantor_id}}
+            condition = "attribute_not_exists(scopes)"
+            request = {"TableName": self._name, "Key": key, "ConditionExpression": condition}
+            dynamodb.write_if(self._client, "DeleteItem", request)
 
     def _update_if(
         self, streamer_id: str, grantor_id: str, change: str, condition: str, values: Mapping[str, Any]

@@ -8,21 +8,29 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from typing import Any, Self, TypeVar
 from urllib.parse import urlencode
 
 import urllib3
 
 from lambdas.subscriptions.model import Channel, Subscription
+from lambdas.subscriptions.points import COMMON, URGENT
+
+T = TypeVar("T")
 
 # A token is renewed this long before it expires: it does not expire during a request then, and if Twitch
 # cannot issue one, there is time to try again.
 RENEWAL_MARGIN_SECONDS = 10 * 60
 # How long to wait when Twitch does not say.
 DEFAULT_RETRY_SECONDS = 5
-# How long one attempt of a request waits for a connection, and then for the answer.
-CONNECT_SECONDS, READ_SECONDS = 1, 2.5
+# How long a call may take, all its requests together: nobody waits longer for Twitch.
+PATIENCE_SECONDS = 1.8
+CONNECT_SECONDS = 1.0
+# A hundred subscriptions each: more than there are for one user.
+MOST_PAGES_OF_A_USER = 20
+# When to ask for a point again, after all were used up.
+POINTS_RETRY_SECONDS = 5
 
 
 class CredentialsRefusedError(Exception):
@@ -85,8 +93,12 @@ class RateLimitedError(TransientError):
     reason = "rate_limited"
 
 
+class PointsUsedUpError(RateLimitedError):
+    """The request was not made, since Fanfare has used up its share of the rate limit for now."""
+
+
 class TwitchUnavailableError(TransientError):
-    """Twitch answered 5xx, not at all, or not in JSON."""
+    """Twitch answered with an unexpected status, not at all, or what cannot be understood."""
 
     reason = "twitch_unavailable"
 
@@ -107,11 +119,15 @@ class Credentials:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Page:
-    """One page of the list of subscriptions, with how much of the cost budget all of them use."""
+    """One page of the list of subscriptions, with how much of the cost budget all of them use.
+
+    ``cursor`` leads to the next page; it is None on the last.
+    """
 
     subscriptions: list[Subscription]
     total_cost: int
     max_total_cost: int
+    cursor: str | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -122,27 +138,9 @@ class _Token:
 
 
 def connection_pool() -> urllib3.PoolManager:
-    """Connections to Twitch, kept open between invocations; a request takes at most some 10 seconds.
-
-    A request without an answer, or with a 5xx, is repeated twice: at once, since Twitch may have closed the
-    idle connection, and then after a short, random wait. Every request here may be repeated: a repeated
-    creation is a conflict, a repeated deletion finds nothing.
-    """
-    return urllib3.PoolManager(
-        # As many as there are subscription types: a channel's are created side by side.
-        maxsize=32,
-        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-        retries=urllib3.Retry(
-            2,
-            redirect=0,
-            allowed_methods=None,
-            status_forcelist={500, 502, 503, 504},
-            backoff_factor=0.1,
-            backoff_jitter=0.3,
-            raise_on_status=False,
-            respect_retry_after_header=False,
-        ),
-    )
+    """Connections to Twitch, kept open between invocations."""
+    # As many as there are subscription types: a channel's are created side by side.
+    return urllib3.PoolManager(maxsize=32, retries=False)
 
 
 class Helix:
@@ -151,6 +149,8 @@ class Helix:
     Every function instance fetches a token of its own, once: a token is valid for two months, and storing a
     shared one would cost more calls than it saves. ``load_credentials`` is called whenever a new token is
     needed, so it may return a rotated secret.
+
+    ``take_point`` is called with the rank of each request (``points``), and returns whether it may be made.
     """
 
     def __init__(
@@ -159,12 +159,15 @@ class Helix:
         load_credentials: Callable[[], Credentials],
         api_url: str,
         auth_url: str,
+        *,
+        take_point: Callable[[int], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._pool = pool
         self._load_credentials = load_credentials
         self._api_url = api_url
         self._auth_url = auth_url
+        self._take_point = take_point
         self._clock = clock
         self._token: _Token | None = None
         self._token_lock = threading.Lock()
@@ -172,21 +175,27 @@ class Helix:
     def get_user(self, login: str) -> Channel:
         """The channel with this login. Raises NoSuchChannelError, TransientError."""
         try:
-            users = self._get("/users", {"login": login})["data"]
+            users = self._get_users({"login": login}, rank=URGENT)
         except InvalidRequestError:
             # Twitch refuses some logins that no user can have.
             users = []
         if not users:
             raise NoSuchChannelError(f"Twitch knows no channel {login!r}.")
-        return Channel.from_dict(users[0])
+        return users[0]
 
-    def get_user_by_id(self, user_id: str) -> Channel | None:
+    def get_user_by_id(self, user_id: str, *, rank: int = COMMON) -> Channel | None:
         """The channel with this id; None if it does not exist (any more). Raises TransientError."""
-        users = self._get("/users", {"id": user_id})["data"]
-        return Channel.from_dict(users[0]) if users else None
+        return next(iter(self._get_users({"id": user_id}, rank=rank)), None)
 
     def create_subscription(
-        self, event_type: str, version: str, condition: Mapping[str, str], callback: str, secret: str
+        self,
+        event_type: str,
+        version: str,
+        condition: Mapping[str, str],
+        callback: str,
+        secret: str,
+        *,
+        rank: int = COMMON,
     ) -> Subscription:
         """Ask Twitch to deliver events to ``callback``, signed with ``secret``.
 
@@ -196,83 +205,123 @@ class Helix:
         """
         transport = {"method": "webhook", "callback": callback, "secret": secret}
         body = {"type": event_type, "version": version, "condition": condition, "transport": transport}
-        response = self._request("POST", "/eventsub/subscriptions", body=body)
+        response = self._request("POST", "/eventsub/subscriptions", body=body, rank=rank)
         # 429 has three meanings: only the rate limit leaves no requests, the other two differ in the message.
         if response.status == 429 and response.headers.get("Ratelimit-Remaining", "0") != "0":
             message = _message(response)
             error = BudgetExceededError if "cost" in message else LimitExceededError
             raise error(f"429: {message}")
         _raise_for_status(response, self._clock())
-        return Subscription.from_dict(_parse(response)["data"][0])
+        return _read(response, lambda answer: Subscription.from_dict(answer["data"][0]))
 
     def client_id(self) -> str:
         """The application's id. Raises TransientError."""
-        return self._current_token().client_id
+        return self._current_token(time.monotonic() + PATIENCE_SECONDS).client_id
 
-    def delete_subscription(self, subscription_id: str) -> None:
+    def delete_subscription(self, subscription_id: str, *, rank: int = COMMON) -> None:
         """Delete a subscription; it is no error if there is none. Raises TransientError."""
-        response = self._request("DELETE", "/eventsub/subscriptions", {"id": subscription_id})
+        response = self._request("DELETE", "/eventsub/subscriptions", {"id": subscription_id}, rank=rank)
         if response.status != 404:
             _raise_for_status(response, self._clock())
 
-    def list_subscriptions(self, user_id: str | None = None) -> Iterator[Page]:
-        """The application's subscriptions, dead ones included, page by page.
+    def read_page(self, cursor: str | None = None, user_id: str | None = None, *, rank: int = COMMON) -> Page:
+        """A page of the application's subscriptions, dead ones included: the first, or that of a cursor.
 
-        With ``user_id``, only those with this user in their condition. Raises TransientError.
+        With ``user_id``, only those with this user in their condition. Raises TransientError, and
+        InvalidRequestError if Twitch does not know the cursor.
         """
-        query = {} if user_id is None else {"user_id": user_id}
-        while True:
-            answer = self._get("/eventsub/subscriptions", query)
-            yield Page(
-                [Subscription.from_dict(fields) for fields in answer["data"]],
-                answer["total_cost"],
-                answer["max_total_cost"],
-            )
-            cursor = answer.get("pagination", {}).get("cursor")
-            if not cursor:
-                return
-            query["after"] = cursor
+        query = {**({"user_id": user_id} if user_id else {}), **({"after": cursor} if cursor else {})}
+        return self._get("/eventsub/subscriptions", query, _page, rank=rank)
 
-    def _get(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
-        response = self._request("GET", path, query)
+    def list_subscriptions(self, user_id: str, *, rank: int = COMMON) -> list[Subscription]:
+        """The application's subscriptions with this user in their condition. Raises TransientError."""
+        listed: list[Subscription] = []
+        cursor, cursors = None, set[str | None]()
+        while cursor not in cursors and len(cursors) < MOST_PAGES_OF_A_USER:
+            cursors.add(cursor)
+            page = self.read_page(cursor, user_id, rank=rank)
+            listed += page.subscriptions
+            if page.cursor is None:
+                return listed
+            cursor = page.cursor
+        raise TwitchUnavailableError("Twitch's list of a user's subscriptions does not end")
+
+    def _get_users(self, query: Mapping[str, str], *, rank: int) -> list[Channel]:
+        def read(answer: dict[str, Any]) -> list[Channel]:
+            return [Channel.from_dict(one) for one in answer["data"]]
+
+        return self._get("/users", query, read, rank=rank)
+
+    def _get(
+        self, path: str, query: Mapping[str, str], read: Callable[[dict[str, Any]], T], *, rank: int
+    ) -> T:
+        response = self._request("GET", path, query, rank=rank)
         _raise_for_status(response, self._clock())
-        return _parse(response)
+        return _read(response, read)
 
     def _request(
-        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        *,
+        rank: int = COMMON,
     ) -> urllib3.BaseHTTPResponse:
         """Send a request; a token that Twitch refuses is replaced once."""
         url = self._api_url + path + (f"?{urlencode(query)}" if query else "")
-        token = self._current_token()
-        response = self._send(method, url, token, body)
+        until = time.monotonic() + PATIENCE_SECONDS
+        token = self._current_token(until)
+        response = self._send(method, url, token, body, until=until, rank=rank)
         if response.status == 401:
-            response = self._send(method, url, self._current_token(refused=token), body)
+            token = self._current_token(until, refused=token)
+            response = self._send(method, url, token, body, until=until, rank=rank)
         return response
 
-    def _send(self, method: str, url: str, token: _Token, body: Any) -> urllib3.BaseHTTPResponse:
+    def _send(
+        self, method: str, url: str, token: _Token, body: Any, *, until: float, rank: int
+    ) -> urllib3.BaseHTTPResponse:
+        if not self._take_point(rank):
+            raise PointsUsedUpError("the share of Twitch's rate limit is used up", POINTS_RETRY_SECONDS)
         headers = {"Authorization": f"Bearer {token.value}", "Client-Id": token.client_id}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        try:
-            return self._pool.request(
-                method, url, headers=headers, body=None if body is None else json.dumps(body).encode()
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise TwitchUnavailableError(f"no answer from Helix: {type(error).__name__}") from error
+        content = None if body is None else json.dumps(body).encode()
+        return self._ask(method, url, until, headers=headers, body=content)
 
-    def _current_token(self, refused: _Token | None = None) -> _Token:
+    def _ask(self, method: str, url: str, until: float, **options: Any) -> urllib3.BaseHTTPResponse:
+        """Make a request until ``until``; once more if the connection breaks.
+
+        Twitch may have closed the idle connection. Every request here may be repeated: a repeated creation is
+        a conflict, a repeated deletion finds nothing.
+        """
+        for is_last in (False, True):
+            left = max(until - time.monotonic(), 0.001)
+            timeout = urllib3.Timeout(total=left, connect=CONNECT_SECONDS)
+            try:
+                return self._pool.request(
+                    method, url, timeout=timeout, retries=False, redirect=False, **options
+                )
+            except urllib3.exceptions.ProtocolError as error:
+                if is_last:
+                    raise TwitchUnavailableError(f"no answer from Twitch: {type(error).__name__}") from error
+            except urllib3.exceptions.HTTPError as error:
+                raise TwitchUnavailableError(f"no answer from Twitch: {type(error).__name__}") from error
+        raise AssertionError
+
+    def _current_token(self, until: float, refused: _Token | None = None) -> _Token:
         """The token to use; ``refused`` is one that Twitch no longer accepts."""
         with self._token_lock:
             token, now = self._token, self._clock()
             if token is None or token is refused or now >= token.expires_at:
-                token = self._token = self._fetch_token()
+                token = self._token = self._fetch_token(until)
             elif now >= token.expires_at - RENEWAL_MARGIN_SECONDS:
                 # The old one is still valid, so it is used if Twitch cannot issue another one now.
                 with contextlib.suppress(TransientError):
-                    token = self._token = self._fetch_token()
+                    token = self._token = self._fetch_token(until)
             return token
 
-    def _fetch_token(self) -> _Token:
+    def _fetch_token(self, until: float) -> _Token:
         # https://dev.twitch.tv/docs/authentication/getting-tokens-oauth/#client-credentials-grant-flow
         credentials = self._load_credentials()
         fields = {
@@ -280,31 +329,33 @@ class Helix:
             "client_secret": credentials.client_secret,
             "grant_type": "client_credentials",
         }
-        try:
-            response = self._pool.request(
-                "POST", self._auth_url + "/token", fields=fields, encode_multipart=False
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise TwitchUnavailableError(f"no answer to a token request: {type(error).__name__}") from error
+        url = self._auth_url + "/token"
+        response = self._ask("POST", url, until, fields=fields, encode_multipart=False)
         if response.status in (400, 401, 403):
             raise CredentialsRefusedError(_message(response))
         _raise_for_status(response, self._clock())
-        answer = _parse(response)
-        return _Token(
-            value=answer["access_token"],
-            client_id=credentials.client_id,
-            expires_at=self._clock() + answer["expires_in"],
+        value, lifetime = _read(
+            response, lambda answer: (str(answer["access_token"]), int(answer["expires_in"]))
         )
+        return _Token(value, credentials.client_id, expires_at=self._clock() + lifetime)
 
 
-def _parse(response: urllib3.BaseHTTPResponse) -> dict[str, Any]:
+def _read(response: urllib3.BaseHTTPResponse, read: Callable[[dict[str, Any]], T]) -> T:
+    """What ``read`` finds in the JSON of a successful answer."""
     try:
-        answer = response.json()
-    except ValueError as error:
-        raise TwitchUnavailableError("Twitch's answer is not JSON") from error
-    if not isinstance(answer, dict):
-        raise TwitchUnavailableError("Twitch's answer is not an object")
-    return answer
+        return read(response.json())
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise TwitchUnavailableError("Twitch's answer cannot be understood") from error
+
+
+def _page(answer: dict[str, Any]) -> Page:
+    return Page(
+        [Subscription.from_dict(fields) for fields in answer["data"]],
+        int(answer["total_cost"]),
+        int(answer["max_total_cost"]),
+        # Twitch leaves the cursor out at the end.
+        (answer.get("pagination") or {}).get("cursor") or None,
+    )
 
 
 def _raise_for_status(response: urllib3.BaseHTTPResponse, now: float) -> None:
@@ -313,12 +364,11 @@ def _raise_for_status(response: urllib3.BaseHTTPResponse, now: float) -> None:
     if status < 300:
         return
     message = f"{status}: {_message(response)}"
-    if status >= 500:
-        raise TwitchUnavailableError(message)
     if status == 429:
         raise RateLimitedError(message, _seconds_until_reset(response, now))
     errors = {400: InvalidRequestError, 403: ForbiddenError, 409: ConflictError, 410: InvalidRequestError}
-    raise errors.get(status, HelixError)(message)
+    # Any other status is none that Twitch documents for these requests, such as a proxy's: it will pass.
+    raise errors.get(status, TwitchUnavailableError)(message)
 
 
 def _message(response: urllib3.BaseHTTPResponse) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Self
 
+from lambdas.common.event import parse_time
 from lambdas.subscriptions.subscription_types import SubscriptionState, Target, find_target
 
 
@@ -37,10 +38,15 @@ class Subscription:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Read one of Helix's subscription objects; a WebSocket's has no callback."""
+        """Read one of Helix's subscription objects; a WebSocket's has no callback.
+
+        Raises LookupError, TypeError, AttributeError or ValueError if it is none.
+        """
+        texts = {name: str(fields[name]) for name in ("id", "status", "type", "version", "created_at")}
+        parse_time(texts["created_at"])
+        condition = {field: str(value or "") for field, value in fields["condition"].items()}
         callback = fields["transport"].get("callback", "")
-        names = ("id", "status", "type", "version", "condition", "cost", "created_at")
-        return cls(**{name: fields[name] for name in names}, callback=callback)
+        return cls(**texts, condition=condition, cost=int(fields["cost"]), callback=callback)
 
     @property
     def target(self) -> Target | None:

@@ -19,14 +19,17 @@ CHALLENGE_SECONDS = 5
 # After so long without an answer a challenge has failed.
 PENDING_SECONDS = 10 * 60
 
-# What Twitch refuses for a lasting reason is tried again after 4 minutes (by the reconciler's next run), then
-# after twice as long each time, and at least daily.
-FIRST_RETRY_SECONDS = 4 * 60
-LONGEST_RETRY_SECONDS = 24 * 60 * 60
+# What has failed is tried again after this, then after twice as long each time up to the second, and in each
+# case up to twice as late, by chance: what Twitch refuses for a lasting reason, and what may soon work.
+LASTING_RETRY_SECONDS = 4 * 60, 24 * 60 * 60
+TRANSIENT_RETRY_SECONDS = 30, 30 * 60
 
 # Shares of Twitch's cost budget. Above the first, subscriptions are given up until no more than the second is
 # used, which leaves room for new channels. They are restored while no more than the third is used.
 LIMIT_ABOVE, LIMIT_TO, RESTORE_TO = 0.95, 0.90, 0.85
+
+# The priority of the subscriptions without which a channel cannot be watched.
+ESSENTIAL = 1
 
 # Why a subscription that was given up for the budget is absent.
 LIMITED = "limited"
@@ -105,10 +108,12 @@ def needs_verification(known: Mapping[str, SubscriptionState], verified_at: int,
     return any(age > trusted[state.status] for state in known.values() if state.live)
 
 
-def is_list_stale(known: Mapping[str, SubscriptionState], subscriptions: Iterable[Subscription]) -> bool:
-    """Whether the list lacks a live subscription: it may have been made after the list was read."""
+def unlisted(
+    known: Mapping[str, SubscriptionState], subscriptions: Iterable[Subscription]
+) -> dict[str, SubscriptionState]:
+    """The live states whose subscription the list lacks: it may have been made after the list was read."""
     listed = {subscription.id for subscription in subscriptions}
-    return any(state.live and state.subscription_id not in listed for state in known.values())
+    return {key: state for key, state in known.items() if state.live and state.subscription_id not in listed}
 
 
 def usable_grants(
@@ -139,14 +144,14 @@ def apply_consent(
                 state = SubscriptionState("absent", None, "consent_required")
         elif state.reason == "consent_required":
             state = SubscriptionState("absent")
-        applied[row.key] = state
+        applied[row.key] = state.following(states.get(row.key))
     return applied
 
 
 def to_create(
-    states: Mapping[str, SubscriptionState], streamer_id: str, grants: Sequence[Grant], now: int
+    states: Mapping[str, SubscriptionState], streamer_id: str, grants: Sequence[Grant], now: float
 ) -> Iterator[SubscriptionType]:
-    """The types to subscribe now: not live, with consent, within the budget, and not refused lately."""
+    """The types to subscribe now: not live, with consent, within the budget, and not failed lately."""
     for row in SUBSCRIPTION_TYPES:
         state = states.get(row.key, SubscriptionState("absent"))
         consented = row.consent == "none" or usable_grants(row, streamer_id, grants)
@@ -154,17 +159,33 @@ def to_create(
             yield row
 
 
-def back_off(reason: str, before: SubscriptionState | None, now: int) -> SubscriptionState:
-    """The state of a type that Twitch refuses for a lasting reason."""
+def back_off(
+    reason: str,
+    before: SubscriptionState | None,
+    now: int,
+    *,
+    transient: bool,
+    chance: float,
+    at_least: int = 0,
+) -> SubscriptionState:
+    """The state of a type that failed again.
+
+    ``chance`` is from 0 to 1; ``at_least`` is how many seconds Twitch asked to wait.
+    """
     attempts = (before.attempts if before else 0) + 1
-    wait = min(FIRST_RETRY_SECONDS * 2 ** (attempts - 1), LONGEST_RETRY_SECONDS)
-    return SubscriptionState("failed", None, reason, attempts, now + wait)
+    first, longest = TRANSIENT_RETRY_SECONDS if transient else LASTING_RETRY_SECONDS
+    wait = round(min(first * 2 ** min(attempts - 1, 20), longest) * (1 + chance))
+    return SubscriptionState("failed", None, reason, attempts, now + max(wait, at_least))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class CostItem:
-    """A subscription that uses the cost budget, or would; the smallest in this order is given up last."""
+    """A subscription that uses the cost budget, or would; the smallest in this order is given up last.
 
+    Those of channels without an open connection are given up before all others.
+    """
+
+    unwatched: bool
     priority: int
     negative_viewers: int
     streamer_id: str
@@ -174,35 +195,44 @@ class CostItem:
     @classmethod
     def of(cls, subscription_type: SubscriptionType, streamer_id: str, viewers: int, cost: int) -> "CostItem":
         """The cost of a subscription of this type for a channel with so many viewers."""
-        return cls(subscription_type.priority, -viewers, streamer_id, subscription_type.key, cost)
+        priority, key = subscription_type.priority, subscription_type.key
+        return cls(not viewers, priority, -viewers, streamer_id, key, cost)
 
 
-def choose_limited(items: Collection[CostItem], total_cost: int, max_total_cost: int) -> set[tuple[str, str]]:
-    """The subscriptions to give up for the budget, as (streamer id, subscription type's key).
+def share_budget(
+    used: Collection[CostItem], waiting: Collection[CostItem], total_cost: int, max_total_cost: int
+) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+    """The subscriptions to give up for the budget, and the waiting ones to restore.
 
-    Those of the lowest priority come first, and of these those of the channels with the fewest viewers.
+    Both are as (streamer id, subscription type's key). What nobody is connected to also gives way to what
+    somebody who is connected waits for.
     """
-    limited: set[tuple[str, str]] = set()
-    if total_cost > LIMIT_ABOVE * max_total_cost:
-        for item in sorted(items, reverse=True):
-            if total_cost <= LIMIT_TO * max_total_cost:
-                break
-            limited.add((item.streamer_id, item.key))
-            total_cost -= item.cost
-    return limited
-
-
-def choose_restored(
-    items: Collection[CostItem], total_cost: int, max_total_cost: int
-) -> set[tuple[str, str]]:
-    """The limited subscriptions that there is room for again, as (streamer id, subscription type's key)."""
+    given_up: set[tuple[str, str]] = set()
     restored: set[tuple[str, str]] = set()
-    for item in sorted(items):
+    waited_for = sum(item.cost for item in waiting if not item.unwatched)
+    too_much = total_cost > LIMIT_ABOVE * max_total_cost
+    for item in sorted(used, reverse=True):
+        limited = too_much and total_cost > LIMIT_TO * max_total_cost
+        gives_way = item.unwatched and total_cost + waited_for > RESTORE_TO * max_total_cost
+        if not limited and not (waited_for and gives_way):
+            break
+        given_up.add((item.streamer_id, item.key))
+        total_cost -= item.cost
+    for item in sorted(waiting):
         total_cost += item.cost
         if total_cost > RESTORE_TO * max_total_cost:
             break
         restored.add((item.streamer_id, item.key))
-    return restored
+    return given_up, restored
+
+
+def is_shut_out(states: Mapping[str, SubscriptionState]) -> bool:
+    """Whether the budget has no room for the channel: nothing is live, and nothing essential may be made."""
+    return not any(state.live for state in states.values()) and all(
+        states.get(row.key, SubscriptionState("absent")).reason == LIMITED
+        for row in SUBSCRIPTION_TYPES
+        if row.consent == "none" and row.priority == ESSENTIAL
+    )
 
 
 def _rank(one: Subscription, callback: str, known_id: str | None, now: int) -> tuple[int, bool, bool, str]:

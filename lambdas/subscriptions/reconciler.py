@@ -2,51 +2,48 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from lambdas.common.event import DISCONNECTED
 from lambdas.common.observability import logger
-from lambdas.subscriptions.channels import ChannelRecord, Resolution
-from lambdas.subscriptions.helix import HelixError, RateLimitedError, TransientError
+from lambdas.subscriptions.channels import WATCHED_SECONDS, ChannelRecord, Resolution
+from lambdas.subscriptions.helix import (
+    CredentialsRefusedError,
+    HelixError,
+    InvalidRequestError,
+    RateLimitedError,
+    TransientError,
+)
 from lambdas.subscriptions.model import Grant, Subscription
-from lambdas.subscriptions.plan import (
-    LIMITED,
-    CostItem,
-    apply_consent,
-    choose_limited,
-    choose_restored,
-    classify,
-    is_list_stale,
-    merge_states,
-    to_create,
-)
-from lambdas.subscriptions.subscriber import Outcome, Subscriber
-from lambdas.subscriptions.subscription_types import (
-    SUBSCRIPTION_TYPE_BY_KEY,
-    SubscriptionState,
-    SubscriptionType,
-)
+from lambdas.subscriptions.plan import LIMITED, CostItem, share_budget, to_create, unlisted
+from lambdas.subscriptions.progress import ProgressItem
+from lambdas.subscriptions.requests import Request
+from lambdas.subscriptions.subscriber import Subscriber
+from lambdas.subscriptions.subscription_status import Announcer
+from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPE_BY_KEY, SubscriptionState
 
 T = TypeVar("T")
 
-# A run stops after so many channels in a row for which Twitch was unavailable.
-MAX_UNAVAILABLE = 3
-# How long replacements have to answer their challenge, and how many channels wait for that at once.
-CHALLENGE_WAIT_SECONDS = 2
-MAX_WAITING_CHANNELS = 50
+# A run stops after so many channels for which Twitch was unavailable, if it has answered for none.
+MAX_UNAVAILABLE = 10
+# A list of more pages does not end: a hundred subscriptions each are a million.
+MOST_PAGES = 10_000
+# What Twitch created or said less than this before the list was read may not be in it: clocks differ.
+FRESH_SECONDS = 60
 
 
 @dataclasses.dataclass(slots=True)
 class Report:
     """What a run found and did: channels that stay, those that failed, subscriptions, and costs in points.
 
-    ``complete`` is False for a run that Twitch or the time cut short; the next one does the rest.
+    ``asked`` are the channels for which subscriptions were asked for. ``complete`` is False for a run that
+    Twitch or the time cut short; the next one does the rest.
     """
 
     channels: int = 0
     failed: int = 0
-    created: int = 0
+    asked: int = 0
     deleted: int = 0
     limited: int = 0
     total_cost: int = 0
@@ -65,24 +62,23 @@ class Reconciler:
     ``count_viewers`` returns how many connections each channel has (those without may be left out). A channel
     is deleted when nobody is connected and nobody has watched it for ``grace_seconds``. Only subscriptions
     that lead to our webhook, or that the table knows, are changed: other stages may share the Twitch
-    application. ``on_change`` is called with the states, by type key, that a watched channel had before and
-    has now. ``clock`` is in epoch seconds. With ``tells_disconnections`` Twitch is to say when a user
-    disconnects the application.
+    application. ``progress`` is what a run leaves to the next one. With ``tells_disconnections`` Twitch is to
+    say when a user disconnects the application.
     """
 
     subscriber: Subscriber
+    announcer: Announcer
+    progress: ProgressItem
     count_viewers: Callable[[], Mapping[str, int]]
     grace_seconds: int
-    on_change: Callable[[str, Mapping[str, SubscriptionState], Mapping[str, SubscriptionState]], None]
-    clock: Callable[[], float]
     sleep: Callable[[float], None]
     tells_disconnections: bool = False
 
     def run(self, deadline: float) -> Report:
         """Go through Twitch's list and the table once; ``deadline`` is when to stop, in epoch seconds.
 
-        A channel that fails is logged and left to the next run. Raises TransientError if the list itself
-        cannot be read.
+        A channel that fails is logged and left to the next run. Raises TransientError if nothing of the list
+        can be read.
         """
         run = _Run(self, deadline)
         try:
@@ -90,50 +86,87 @@ class Reconciler:
         except _StoppedError as error:
             run.report.complete = False
             logger.warning("The run was cut short: %s", error)
+        self.progress.keep(run.progress)
         return run.report
 
 
 class _Run:
-    """One run: what it has read, and what it has done so far."""
+    """One run: what it has read, and what it has done so far.
+
+    ``progress`` is where the next run is to go on.
+    """
 
     def __init__(self, reconciler: Reconciler, deadline: float) -> None:
         self.report = Report()
+        self.progress = reconciler.progress.load()
         self._reconciler = reconciler
         self._subscriber = reconciler.subscriber
         self._table = reconciler.subscriber.statuses.table
         self._deadline = deadline
         self._unavailable = 0
-        self._replacing: list[str] = []
+        self._answered = False
+        self._listed: dict[str, list[Subscription]] = {}
 
     def go(self) -> None:
-        """Read everything, delete what nobody watches, then correct what is left."""
+        """Read everything, correct what stays, then delete what nobody watches."""
         # The list first: what the table knows and the list lacks is looked up again.
-        listed = self._wait_if_limited(self._read_list)
+        self._list_began = self._now()
+        listed = self._read_list()
         self._records = dict(self._table.scan())
         self._viewers = self._reconciler.count_viewers()
-        self._grants = self._subscriber.grants.by_channel()
-        self._listed: dict[str, list[Subscription]] = {}
         unknown = self._group(listed)
         if self._reconciler.tells_disconnections:
             unknown = self._keep_disconnections(unknown)
+        self._answered = False
         self._delete(unknown, "unknown_type")
 
         streamer_ids = self._listed.keys() | self._records.keys() | self._viewers.keys()
-        kept = [one for one in streamer_ids if not self._try(self._delete_if_unwatched, one)]
-        self.report.channels = len(kept)
-        self._plan_budget(kept)
-        # The channels with most viewers come first, in case there is too little time or budget for all.
-        for streamer_id in sorted(kept, key=lambda one: (-self._viewers.get(one, 0), one)):
-            self._try(self._reconcile, streamer_id)
-            if len(self._replacing) >= MAX_WAITING_CHANNELS:
-                self._finish_replacing()
-        self._finish_replacing()
+        unwatched = {one for one in streamer_ids if self._is_unwatched(one)}
+        self.report.channels = len(streamer_ids) - len(unwatched)
+        self._plan_budget(streamer_ids - unwatched, unwatched)
+        self._each(self._reconcile, streamer_ids - unwatched)
+        self._each(self._delete_if_unwatched, unwatched)
 
     def _read_list(self) -> list[Subscription]:
+        """Twitch's list from where the last run has left it; as much as half of the time allows.
+
+        It is whole if it was read from its beginning to its end.
+        """
         listed: list[Subscription] = []
-        for page in self._subscriber.helix.list_subscriptions():
+        cursor = began_at = self.progress.cursor
+        until = self._now() + (self._deadline - self._now()) / 2
+        cursors = set[str | None]()
+        problem = None
+        while cursor not in cursors and len(cursors) < MOST_PAGES:
+            cursors.add(cursor)
+            if self._now() > until:
+                problem = "there is no time to read all of Twitch's list"
+                break
+            try:
+                page = self._wait_if_limited(functools.partial(self._subscriber.helix.read_page, cursor))
+            except InvalidRequestError:
+                if cursor is None:
+                    raise
+                # Twitch does not know the cursor any more.
+                problem, cursor = "Twitch's list is to be read from its beginning", None
+                break
+            except TransientError as error:
+                if not listed:
+                    raise
+                problem = f"Twitch's list cannot be read: {error.reason}"
+                break
             self.report.total_cost, self.report.max_total_cost = page.total_cost, page.max_total_cost
             listed += page.subscriptions
+            cursor = page.cursor
+            if cursor is None:
+                break
+        else:
+            problem, cursor = "Twitch's list repeats its pages", None
+        if problem is not None:
+            logger.warning("Twitch's list is not complete: %s", problem)
+            self.report.complete = False
+        self._is_whole = began_at is None and problem is None
+        self.progress = dataclasses.replace(self.progress, cursor=cursor)
         return listed
 
     def _group(self, listed: Iterable[Subscription]) -> list[Subscription]:
@@ -162,58 +195,62 @@ class _Run:
         callback = self._subscriber.callback(secret)
         kept = [one for one in unknown if one.type == DISCONNECTED and one.live and one.callback == callback]
         helix = self._subscriber.helix
-        if not kept:
+        if not kept and self._is_whole:
             try:
                 condition = {"client_id": helix.client_id()}
                 helix.create_subscription(DISCONNECTED, "1", condition, callback, secret.current)
-                self.report.created += 1
-            except HelixError:
+            except (HelixError, CredentialsRefusedError):
                 logger.exception("Twitch does not tell who disconnects the application")
         return [one for one in unknown if one not in kept[:1]]
 
-    def _try(self, step: Callable[[str], bool], streamer_id: str) -> bool:
-        """Do a step for one channel and return its answer; an error is logged, and the run goes on."""
-        if self._reconciler.clock() > self._deadline:
-            raise _StoppedError("there is no time left")
+    def _each(self, step: Callable[[str], None], streamer_ids: Iterable[str]) -> None:
+        """Do a step for each channel, beginning with those for which the last run had no time."""
+        position = self.progress.position
+        for streamer_id in sorted(streamer_ids, key=lambda one: (one <= position, one)):
+            if self._subscriber.clock() > self._deadline:
+                raise _StoppedError("there is no time left")
+            self._try(step, streamer_id)
+            self.progress = dataclasses.replace(self.progress, position=streamer_id)
+
+    def _try(self, step: Callable[[str], None], streamer_id: str) -> None:
+        """Do a step for one channel; an error is logged, and the run goes on."""
         try:
-            done = step(streamer_id)
+            step(streamer_id)
         except _StoppedError:
             raise
         except TransientError as error:
             self.report.failed += 1
             self._unavailable += 1
             logger.warning("Twitch is unavailable", extra={"channel": streamer_id, "reason": error.reason})
-            if self._unavailable >= MAX_UNAVAILABLE:
-                raise _StoppedError("Twitch is unavailable") from error
-            return False
+            if self._unavailable >= MAX_UNAVAILABLE and not self._answered:
+                raise _StoppedError("Twitch answers nothing") from error
         except Exception:
             self.report.failed += 1
             logger.exception("A channel could not be reconciled", extra={"channel": streamer_id})
-            return False
-        self._unavailable = 0
-        return done
 
-    def _delete_if_unwatched(self, streamer_id: str) -> bool:
-        """Delete a channel and its subscriptions if nobody watches it; return whether it is deleted."""
+    def _is_unwatched(self, streamer_id: str) -> bool:
         record = self._records.get(streamer_id)
-        since = self._now() - self._reconciler.grace_seconds
-        if self._viewers.get(streamer_id) or (record is not None and record.watched_at >= since):
-            return False
-        # The table decides: somebody may have watched since it was read.
-        if not self._table.delete_unwatched(streamer_id, not_watched_since=since):
-            return False
-        self._delete(self._listed.pop(streamer_id, []), "not_watched" if record else "unknown_channel")
-        # A watch during the deletion may have adopted subscriptions that are deleted now.
-        new_record = self._table.get(streamer_id)
-        if new_record is None:
-            return True
-        self._records[streamer_id] = new_record
-        return False
+        is_recent = record is not None and record.watched_at >= self._watched_since()
+        return not self._viewers.get(streamer_id) and not is_recent
 
-    def _plan_budget(self, kept: Iterable[str]) -> None:
+    def _delete_if_unwatched(self, streamer_id: str) -> None:
+        """Delete a channel and its subscriptions, unless somebody has watched it since the table was read."""
+        if not self._table.delete_unwatched(streamer_id, not_watched_since=self._watched_since()):
+            return
+        why = "not_watched" if streamer_id in self._records else "unknown_channel"
+        self._delete(self._listed.get(streamer_id, []), why)
+        # A watch during the deletion may have adopted subscriptions that are deleted now.
+        record = self._table.get(streamer_id)
+        if record is not None:
+            self._ask(record, Request(streamer_id, compare=True))
+
+    def _plan_budget(self, kept: Iterable[str], unwatched: Iterable[str]) -> None:
         """Choose which subscriptions to give up because Twitch's budget is short, and which to restore."""
+        self._limited, self._restored = set[tuple[str, str]](), set[tuple[str, str]]()
+        if not self._is_whole:
+            return
         used: list[CostItem] = []
-        saved: list[CostItem] = []
+        waiting: list[CostItem] = []
         for streamer_id in kept:
             viewers = self._viewers.get(streamer_id, 0)
             for subscription in self._listed.get(streamer_id, []):
@@ -225,151 +262,115 @@ class _Run:
             record = self._records.get(streamer_id)
             for key, state in record.states.items() if record else ():
                 if state.reason == LIMITED and key in SUBSCRIPTION_TYPE_BY_KEY:
-                    saved.append(CostItem.of(SUBSCRIPTION_TYPE_BY_KEY[key], streamer_id, viewers, 1))
-        total, most = self.report.total_cost, self.report.max_total_cost
-        self._limited = choose_limited(used, total, most)
-        self._restored = choose_restored(saved, total, most)
-        self.report.limited = len(self._limited) + len(saved) - len(self._restored)
+                    waiting.append(CostItem.of(SUBSCRIPTION_TYPE_BY_KEY[key], streamer_id, viewers, 1))
+        soon_deleted = sum(
+            one.cost for streamer_id in unwatched for one in self._listed.get(streamer_id, []) if one.live
+        )
+        total, most = self.report.total_cost - soon_deleted, self.report.max_total_cost
+        self._limited, self._restored = share_budget(used, waiting, total, most)
+        self.report.limited = len(self._limited) + len(waiting) - len(self._restored)
 
-    def _reconcile(self, streamer_id: str) -> bool:
-        """Correct one channel: the table by Twitch's list, then Twitch by what is wanted."""
-        now = self._now()
-        record, listed = self._read_channel(streamer_id, now)
+    def _reconcile(self, streamer_id: str) -> None:
+        """Correct one channel: the table by Twitch's list; then ask for what it lacks."""
+        record = self._records.get(streamer_id) or self._make_record(streamer_id)
         if record is None:
-            return False
-        grants = self._grants.get(streamer_id, [])
-        callback = self._subscriber.callback(self._subscriber.load_secret())
-        found = classify(listed, callback, record.states, now)
-        states = apply_consent(merge_states(record.states, found.states), streamer_id, grants)
-        surplus = [*found.surplus, *self._apply_budget(streamer_id, listed, states)]
-        for key, state in states.items():
-            before = record.states.get(key)
-            if before is not None or state.live:
-                why = state.reason or "found_at_twitch"
-                self._subscriber.statuses.update(streamer_id, key, before, state, why)
-        self._delete({one.id: one for one in surplus}.values(), "dead_duplicate_or_limited")
-
-        outdated = [SUBSCRIPTION_TYPE_BY_KEY[key] for key in found.outdated if states[key].live]
-        wanted = [*to_create(states, streamer_id, grants, now), *outdated]
-        outcome = self._subscribe(streamer_id, wanted, states, grants, now)
-        if outcome.created.keys() & found.outdated:
-            self._replacing.append(streamer_id)
-        watched = self._viewers.get(streamer_id, 0) > 0
+            return
+        record, listed, unsure = self._read_channel(streamer_id, record)
+        grants = self._grants(streamer_id, record, listed)
+        correction = self._subscriber.correct(
+            streamer_id,
+            {key: state for key, state in record.states.items() if key not in unsure},
+            listed,
+            grants,
+            limit=functools.partial(self._apply_budget, streamer_id),
+            delete=lambda one: self._delete([one], "dead_duplicate_or_limited"),
+        )
+        states = {**correction.states, **{key: record.states[key] for key in unsure}}
+        now, watched = self._now(), self._viewers.get(streamer_id, 0) > 0
+        if correction.outdated or any(to_create(states, streamer_id, grants, now)):
+            # Whoever answers tells viewers, too.
+            self._ask(record, Request(streamer_id, compare=bool(correction.outdated)))
+        elif watched:
+            self._reconciler.announcer.tell(streamer_id)
         self._table.record_verified(streamer_id, now, watched=watched)
-        if watched:
-            self._reconciler.on_change(streamer_id, record.states, states | outcome.states)
-        for error in outcome.errors.values():
-            if isinstance(error, TransientError):
-                raise error
-        return True
 
-    def _read_channel(self, streamer_id: str, now: int) -> tuple[ChannelRecord | None, list[Subscription]]:
-        """What the table and Twitch have of a channel, the list being no older than the table."""
-        record = self._records.get(streamer_id)
+    def _make_record(self, streamer_id: str) -> ChannelRecord | None:
+        """Somebody is connected to a channel that was deleted: it is watched again, if it still exists."""
+        channel = self._wait_if_limited(lambda: self._subscriber.helix.get_user_by_id(streamer_id))
+        now = self._now()
+        return self._table.record_watch(Resolution(channel, now), now) if channel else None
+
+    def _read_channel(
+        self, streamer_id: str, record: ChannelRecord
+    ) -> tuple[ChannelRecord, list[Subscription], Collection[str]]:
+        """What the table and Twitch have of a channel, and the types of which the list cannot judge.
+
+        These are those of which the table has news that may be newer than the list, and those that may be on
+        a page that was not read. What else the table knows and the list lacks is looked up again.
+        """
         listed = self._listed.get(streamer_id, [])
-        if record is None:
-            # Somebody is connected to a channel that was deleted.
-            channel = self._wait_if_limited(lambda: self._subscriber.helix.get_user_by_id(streamer_id))
-            return (self._table.record_watch(Resolution(channel, now), now) if channel else None), listed
-        if not is_list_stale(record.states, listed):
-            return record, listed
-        return self._read_channel_again(streamer_id)
+        fresh_since = (self._list_began - FRESH_SECONDS) * 1000
+        unsure = {key for key, state in record.states.items() if state.as_of >= fresh_since}
+        missing = unlisted(record.states, listed).keys() - unsure
+        if missing and self._is_whole:
+            record = self._table.get(streamer_id) or record
+            known = record.states.values()
+            return record, self._wait_if_limited(lambda: self._subscriber.listed(streamer_id, known)), ()
+        unsure |= missing
+        kept = [one for one in listed if one.target and one.target.subscription_type.key not in unsure]
+        return record, kept, unsure
 
-    def _read_channel_again(self, streamer_id: str) -> tuple[ChannelRecord | None, list[Subscription]]:
-        record = self._table.get(streamer_id)
-        if record is None:
-            return None, []
-        states = record.states.values()
-        return record, self._wait_if_limited(lambda: self._subscriber.listed(streamer_id, states))
+    def _grants(
+        self, streamer_id: str, record: ChannelRecord, listed: Iterable[Subscription]
+    ) -> Sequence[Grant]:
+        """The channel's grants, if they matter: if something that needs a consent has ended."""
+        live = {one.id for one in listed if one.live}
+        ended = any(
+            state.reason != "consent_required" and state.subscription_id not in live
+            for key, state in record.states.items()
+            if key in SUBSCRIPTION_TYPE_BY_KEY and SUBSCRIPTION_TYPE_BY_KEY[key].scope is not None
+        )
+        return self._subscriber.grants.for_channel(streamer_id) if ended else ()
 
-    def _apply_budget(
-        self, streamer_id: str, listed: Iterable[Subscription], states: dict[str, SubscriptionState]
-    ) -> list[Subscription]:
-        """Change the states of limited and restored subscriptions, and return those to delete."""
+    def _ask(self, record: ChannelRecord, request: Request) -> None:
+        self._subscriber.requests.ask(record, request, self._now())
+        self.report.asked += 1
+
+    def _apply_budget(self, streamer_id: str, states: dict[str, SubscriptionState]) -> None:
+        """Change the states of limited and restored subscriptions."""
         for key, state in states.items():
             if (streamer_id, key) in self._limited and state.live:
                 states[key] = SubscriptionState("absent", None, LIMITED)
             elif (streamer_id, key) in self._restored and state.reason == LIMITED:
                 states[key] = SubscriptionState("absent")
-        return [
-            one
-            for one in listed
-            if (target := one.target) and states[target.subscription_type.key].reason == LIMITED
-        ]
-
-    def _subscribe(
-        self,
-        streamer_id: str,
-        wanted: Sequence[SubscriptionType],
-        states: Mapping[str, SubscriptionState],
-        grants: Sequence[Grant],
-        now: int,
-    ) -> Outcome:
-        """Create subscriptions, waiting for Twitch's rate limit if need be."""
-        outcome = self._subscriber.subscribe(streamer_id, wanted, states, grants, now)
-        self.report.created += len(outcome.created)
-        waits = [error for error in outcome.errors.values() if isinstance(error, RateLimitedError)]
-        if waits:
-            self._wait(max(error.retry_after for error in waits))
-            again = [one for one in wanted if outcome.errors.get(one.key) in waits]
-            rest = self._subscribe(streamer_id, again, {**states, **outcome.states}, grants, now)
-            for one in again:
-                del outcome.errors[one.key]
-            outcome.states |= rest.states
-            outcome.created |= rest.created
-            outcome.errors |= rest.errors
-        return outcome
-
-    def _finish_replacing(self) -> None:
-        """Let replacements answer their challenge, then delete the subscriptions that they replace.
-
-        Until then both deliver, with different message ids, and events are counted twice: so not for long.
-        """
-        if not self._replacing:
-            return
-        self._reconciler.sleep(CHALLENGE_WAIT_SECONDS)
-        waiting, self._replacing = self._replacing, []
-        for streamer_id in waiting:
-            self._try(self._reconcile_again, streamer_id)
-
-    def _reconcile_again(self, streamer_id: str) -> bool:
-        record, listed = self._read_channel_again(streamer_id)
-        if record is None:
-            return False
-        self._records[streamer_id], self._listed[streamer_id] = record, listed
-        return self._reconcile(streamer_id)
 
     def _delete(self, subscriptions: Iterable[Subscription], why: str) -> None:
         for subscription in subscriptions:
-            delete = functools.partial(self._subscriber.helix.delete_subscription, subscription.id)
-            self._wait_if_limited(delete)
+            self._wait_if_limited(functools.partial(self._subscriber.delete, subscription, why))
             self.report.deleted += 1
             if subscription.live:
                 self.report.total_cost -= subscription.cost
-            logger.info(
-                "Subscription deleted",
-                extra={
-                    "subscription_id": subscription.id,
-                    "event_type": subscription.type,
-                    "condition": subscription.condition,
-                    "status": subscription.status,
-                    "why": why,
-                },
-            )
 
     def _wait_if_limited(self, request: Callable[[], T]) -> T:
-        """Make a request; while Twitch's rate limit refuses it, wait and make it again."""
+        """Make a request; while the rate limit refuses it, wait and make it again."""
         while True:
             try:
-                return request()
+                answer = request()
             except RateLimitedError as error:
                 self._wait(error.retry_after)
+            else:
+                self._answered = True
+                return answer
 
     def _wait(self, seconds: int) -> None:
         """https://dev.twitch.tv/docs/api/guide/#twitch-rate-limits"""
-        if self._reconciler.clock() + seconds > self._deadline:
+        if self._subscriber.clock() + seconds > self._deadline:
             raise _StoppedError("Twitch's rate limit lasts longer than the time left")
         self._reconciler.sleep(seconds)
 
+    def _watched_since(self) -> int:
+        """Who has watched last before this has left: ``watched_at`` is up to a minute too early."""
+        return self._now() - self._reconciler.grace_seconds - WATCHED_SECONDS
+
     def _now(self) -> int:
-        return int(self._reconciler.clock())
+        return self._subscriber.now()

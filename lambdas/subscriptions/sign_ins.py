@@ -35,13 +35,18 @@ class SignIns:
         return self._sessions.find(token_of(request, self._settings.site_url), int(time.time()))
 
 
-def sign_in_of(claims: Mapping[str, str], streamer_provider: str) -> SignIn:
-    """The sign-in that Cognito's access token is about.
+def sign_in_of(claims: Mapping[str, str], streamer_provider: str) -> SignIn | None:
+    """The sign-in that Cognito's access token is about; None for another token, such as an ID token.
+
+    API Gateway's authorizer lets every token pass that the pool has signed for the site.
+    https://docs.aws.amazon.com/cognito/latest/developerguide/amazon-cognito-user-pools-using-the-access-token.html
 
     A federated user's name is ``<provider>_<sub>``, where ``sub`` is the Twitch user id. The streamers'
     provider asks for all scopes.
     https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-identity-federation.html
     """
+    if claims.get("token_use") != "access":
+        return None
     provider, _, user_id = claims["username"].rpartition("_")
     # Pools that ignore case keep names in lower case.
     scopes = SCOPES if provider.lower() == streamer_provider.lower() else frozenset()

@@ -1,12 +1,14 @@
 """Changes of a subscription's state: each is one conditional write, one log line and one count."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from lambdas.common.aws import Client
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.topics_frame import TopicsFrame, send
 from lambdas.subscriptions.channels import ChannelsTable
+from lambdas.subscriptions.grants import GrantsTable
+from lambdas.subscriptions.plan import apply_consent
 from lambdas.subscriptions.subscription_types import Status, SubscriptionState, summarize
 
 # When viewers are sent changed states: once the WebSocket has opened that follows a watch, and once no ticket
@@ -30,6 +32,7 @@ class StatusUpdater:
         """
         if after == before:
             return True
+        after = after.following(before)
         if not self.table.set_state(streamer_id, key, before.subscription_id if before else None, after):
             return False
         self.count(after.status)
@@ -53,25 +56,29 @@ def count_status(status: Status) -> None:
     metrics.add_metric(f"Topics{status.capitalize()}", MetricUnit.Count, 1)
 
 
-def send_to_viewers(sqs: Client, queue_url: str, frame: TopicsFrame) -> None:
-    """Send a channel's viewers the states, also those who are about to connect. Raises AwsError."""
-    for delay in DELAYS_SECONDS:
-        send(sqs, queue_url, frame, delay)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Announcer:
+    """Tells viewers the states of a channel's subscriptions; ``queue_url`` is the broadcast queue's."""
 
+    table: ChannelsTable
+    grants: GrantsTable
+    sqs: Client
+    queue_url: str
 
-def send_if_changed(
-    streamer_id: str,
-    before: Mapping[str, SubscriptionState],
-    after: Mapping[str, SubscriptionState],
-    *,
-    table: ChannelsTable,
-    sqs: Client,
-    queue_url: str,
-) -> None:
-    """Send a channel's viewers the states, by type key, if they see a difference. Raises AwsError.
+    def tell(self, streamer_id: str, *, settled: bool = False) -> None:
+        """Send a channel's viewers the states if they have changed since viewers were last told.
 
-    What the table has by now comes first: another function may have changed it meanwhile.
-    """
-    if summarize(after) != summarize(before) and (record := table.get(streamer_id)):
-        frame = TopicsFrame(streamer_id, summarize({**after, **record.states}), record.revision)
-        send_to_viewers(sqs, queue_url, frame)
+        That is stored after they were sent: whoever comes next makes up for a call that failed. With
+        ``settled``, nothing is sent while a challenge is awaited: its answer comes within a second, and
+        viewers get one frame, not one for each type. Raises AwsError.
+        """
+        record = self.table.get(streamer_id)
+        if record is None or record.told >= record.revision:
+            return
+        if settled and any(state.status == "pending" for state in record.states.values()):
+            return
+        states = apply_consent(record.states, streamer_id, self.grants.for_channel(streamer_id))
+        frame = TopicsFrame(streamer_id, summarize(states), record.revision)
+        for delay in DELAYS_SECONDS:
+            send(self.sqs, self.queue_url, frame, delay)
+        self.table.record_told(streamer_id, record.revision)

@@ -38,7 +38,7 @@ class SubscriptionType:
     key: str
     event_type: str
     version: str
-    roles: Mapping[str, Role]
+    roles: Mapping[str, Role] = dataclasses.field(hash=False)
     scope: str | None
     consent: Consent
     priority: int
@@ -73,16 +73,17 @@ class SubscriptionState:
 
     ``status`` is one of
 
-    * ``absent``: there is no subscription, and need not be: ``reason`` is ``consent_required``, ``limited``
-      (the cost budget is needed for more important types) or None (not yet);
+    * ``absent``: there is no subscription: ``reason`` is ``consent_required``, ``limited`` (the cost budget
+      is needed for others) or None (Twitch has not been asked yet, which viewers see as ``pending``);
     * ``pending``: it exists, and Twitch waits for the answer to its challenge;
     * ``enabled``: Twitch delivers;
     * ``revoked``: Twitch ended it; ``reason`` is Twitch's status, e.g. ``authorization_revoked``;
     * ``failed``: Twitch did not create or keep it; ``reason`` is the code of a ``HelixError``, e.g.
       ``twitch_unavailable``, or ``lost_at_twitch``, or ``webhook_callback_verification_failed``.
 
-    ``subscription_id`` is Twitch's id of a live subscription. What Twitch has refused ``attempts`` times in a
-    row is not tried again before ``retry_at`` (epoch seconds).
+    ``subscription_id`` is Twitch's id of a live subscription. What has failed ``attempts`` times in a row is
+    not tried again before ``retry_at`` (epoch seconds). ``as_of`` is when Twitch sent the newest notice that
+    counted, or created the subscription: its clock, in ms since 1970.
     """
 
     status: Status
@@ -90,14 +91,20 @@ class SubscriptionState:
     reason: str | None = None
     attempts: int = 0
     retry_at: int = 0
+    as_of: int = dataclasses.field(default=0, compare=False)
 
     @property
     def live(self) -> bool:
         """Whether Twitch delivers the events, or will as soon as the challenge is answered."""
         return self.status in ("enabled", "pending")
 
+    def following(self, before: "SubscriptionState | None") -> "SubscriptionState":
+        """This state as the next one, as of no earlier than the one before."""
+        as_of = max(self.as_of, before.as_of) if before else self.as_of
+        return dataclasses.replace(self, as_of=as_of)
+
     @classmethod
-    def from_twitch(cls, subscription_id: str, twitch_status: str) -> Self:
+    def from_twitch(cls, subscription_id: str, twitch_status: str, as_of: int = 0) -> Self:
         """The state for a subscription's status at Twitch.
 
         https://dev.twitch.tv/docs/api/reference/#get-eventsub-subscriptions lists the statuses. A new one is
@@ -105,13 +112,13 @@ class SubscriptionState:
         """
         match twitch_status:
             case "enabled":
-                return cls("enabled", subscription_id)
+                return cls("enabled", subscription_id, as_of=as_of)
             case "webhook_callback_verification_pending":
-                return cls("pending", subscription_id)
+                return cls("pending", subscription_id, as_of=as_of)
             case "webhook_callback_verification_failed":
-                return cls("failed", None, twitch_status)
+                return cls("failed", None, twitch_status, as_of=as_of)
             case _:
-                return cls("revoked", None, twitch_status)
+                return cls("revoked", None, twitch_status, as_of=as_of)
 
 
 class Target(NamedTuple):
@@ -156,6 +163,8 @@ def summarize(states: Mapping[str, SubscriptionState]) -> list[EventTypeStatus]:
     for row in SUBSCRIPTION_TYPES:
         absent = SubscriptionState("absent", None, None if row.consent == "none" else "consent_required")
         state = states.get(row.key, absent)
+        if (state.status, state.reason) == ("absent", None):
+            state = SubscriptionState("pending")
         known = worst.get(row.event_type)
         if known is None or SEVERITY.index(state.status) > SEVERITY.index(known.status):
             worst[row.event_type] = state

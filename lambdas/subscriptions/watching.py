@@ -1,135 +1,58 @@
-"""A viewer watches a channel: make sure that Twitch delivers its events."""
+"""A viewer watches a channel: note it, and ask for the subscriptions that the channel lacks."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from lambdas.common.observability import logger
-from lambdas.subscriptions.channels import ChannelRecord, ChannelsTable, Resolution
-from lambdas.subscriptions.helix import BudgetExceededError, Helix, HelixError, TransientError
+from lambdas.subscriptions.channels import ChannelsTable, Resolution
+from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.model import Grant
-from lambdas.subscriptions.plan import apply_consent, classify, merge_states, needs_verification, to_create
-from lambdas.subscriptions.subscriber import Outcome, Subscriber
-from lambdas.subscriptions.subscription_types import SubscriptionState, SubscriptionType
-
-# Twitch does not give a login to somebody else until half a year after it was given up.
-RESOLVED_SECONDS = 24 * 60 * 60
-# The priority of the subscriptions without which a channel cannot be watched.
-ESSENTIAL = 1
+from lambdas.subscriptions.plan import apply_consent, needs_verification, to_create
+from lambdas.subscriptions.requests import Request, Requests
+from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES, SubscriptionState
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WatchResult:
-    """The states of a channel's subscriptions now and before, by type key, and how many were created.
-
-    ``states`` are those since ``revision``.
-    """
+    """The states of a channel's subscriptions, by type key, as they are since ``revision``."""
 
     states: Mapping[str, SubscriptionState]
-    before: Mapping[str, SubscriptionState]
-    created: int
     revision: int
 
 
-def resolve_login(helix: Helix, table: ChannelsTable, login: str, now: int) -> Resolution:
-    """The channel that has this login, from the table if Twitch has said so within a day.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Watching:
+    """Notes who watches, in ``table``, and asks for subscriptions. Twitch is not called here."""
 
-    If Twitch does not answer, an older entry is used. Raises NoSuchChannelError, TransientError.
-    """
-    known = table.find_by_login(login)
-    if known is not None and now - known.resolved_at < RESOLVED_SECONDS:
-        return known
-    try:
-        return Resolution(helix.get_user(login), now)
-    except TransientError:
-        if known is None:
-            raise
-        return known
+    table: ChannelsTable
+    grants: GrantsTable
+    requests: Requests
 
+    def watch(
+        self, resolution: Resolution, grant: Grant | None, may_try: Callable[[], bool], now: int
+    ) -> WatchResult:
+        """Note the watch (``now`` is in epoch seconds), and return what is known of the channel.
 
-def watch_channel(
-    subscriber: Subscriber, resolution: Resolution, grant: Grant | None, now: int
-) -> WatchResult:
-    """Create the subscriptions that a channel lacks.
-
-    ``grant`` is what the viewer, having signed in as a streamer, has granted. ``now`` is in epoch seconds. If
-    one subscription cannot be created, its state says why, and the others are created all the same.
-
-    Raises BudgetExceededError if Twitch's budget has no room for the channel; what was created for it is
-    deleted again. Raises TransientError if no subscription is live because Twitch is busy or unavailable.
-    """
-    streamer_id = resolution.channel.id
-    table = subscriber.statuses.table
-    record = table.record_watch(resolution, now)
-    if grant is not None and subscriber.grants.record(streamer_id, grant):
-        logger.info("A grant was given", extra={"channel": streamer_id, "grantor": grant.grantor_id})
-    grants = subscriber.grants.for_channel(streamer_id)
-    known, corrected = _known_states(subscriber, streamer_id, record, grants, now)
-
-    wanted = list(to_create(known, streamer_id, grants, now))
-    essential = [one for one in wanted if _is_essential(one)]
-    outcome = subscriber.subscribe(streamer_id, essential, known, grants, now)
-    budget_errors = [error for error in outcome.errors.values() if isinstance(error, BudgetExceededError)]
-    if budget_errors and not any(state.live for state in known.values()):
-        _undo(subscriber, streamer_id, outcome, now)
-        raise budget_errors[0]
-    others = [one for one in wanted if not _is_essential(one)]
-    rest = subscriber.subscribe(streamer_id, others, known, grants, now)
-
-    states = {**known, **outcome.states, **rest.states}
-    errors = [*outcome.errors.values(), *rest.errors.values()]
-    transient = [error for error in errors if isinstance(error, TransientError)]
-    if transient and not any(state.live for state in states.values()):
-        raise max(transient, key=lambda error: error.retry_after)
-    created = len(outcome.created) + len(rest.created)
-    if created:
-        table.record_verified(streamer_id, now, watched=True)
-    if not wanted and not corrected:
-        return WatchResult(states, record.states, created, record.revision)
-    # The table knows of challenges that were answered meanwhile.
-    latest = table.get(streamer_id) or record
-    return WatchResult({**states, **latest.states}, record.states, created, latest.revision)
+        ``grant`` is what the viewer, having signed in as a streamer, has granted. On a channel of their own
+        that is proven, and kept. Elsewhere they may be a moderator: that is tried, if ``may_try`` says so,
+        and kept if it works.
+        """
+        streamer_id = resolution.channel.id
+        record = self.table.record_watch(resolution, now)
+        is_own = grant is not None and grant.grantor_id == streamer_id
+        if grant is not None and is_own and self.grants.record(streamer_id, grant):
+            logger.info("A grant was given", extra={"channel": streamer_id, "grantor": grant.grantor_id})
+        grants = self.grants.for_channel(streamer_id)
+        states = apply_consent(record.states, streamer_id, grants)
+        request = Request(streamer_id)
+        if needs_verification(record.states, record.verified_at, now) or any(
+            to_create(states, streamer_id, grants, now)
+        ):
+            self.requests.ask(record, request, now)
+        if grant is not None and not is_own and _lacks_a_moderator(states) and may_try():
+            self.requests.send(dataclasses.replace(request, moderator=grant))
+        return WatchResult(states, record.revision)
 
 
-def _known_states(
-    subscriber: Subscriber, streamer_id: str, record: ChannelRecord, grants: Sequence[Grant], now: int
-) -> tuple[Mapping[str, SubscriptionState], bool]:
-    """The states before anything is created; compared with Twitch's list if the table may be out of date.
-
-    Returns them with whether the table was corrected.
-    """
-    known = dict(record.states)
-    if needs_verification(known, record.verified_at, now):
-        try:
-            listed = subscriber.listed(streamer_id, known.values())
-        except TransientError as error:
-            # Most likely the table is right.
-            logger.warning("Twitch's list cannot be read now", extra={"reason": error.reason})
-        else:
-            callback = subscriber.callback(subscriber.load_secret())
-            known = merge_states(known, classify(listed, callback, known, now).states)
-            subscriber.statuses.table.record_verified(streamer_id, now, watched=True)
-    states = apply_consent(known, streamer_id, grants)
-    corrections = {
-        key: state
-        for key, state in states.items()
-        if (key in record.states or state.live) and state != record.states.get(key)
-    }
-    for key, state in corrections.items():
-        why = state.reason or "found"
-        subscriber.statuses.update(streamer_id, key, record.states.get(key), state, why)
-    return states, bool(corrections)
-
-
-def _undo(subscriber: Subscriber, streamer_id: str, outcome: Outcome, now: int) -> None:
-    """Delete what was just created, and the channel unless somebody else has begun to watch it."""
-    for subscription in outcome.created.values():
-        try:
-            subscriber.helix.delete_subscription(subscription.id)
-        except HelixError:
-            # The reconciler deletes it, since its channel is not in the table.
-            logger.exception("A subscription could not be deleted", extra={"channel": streamer_id})
-    subscriber.statuses.table.delete_unwatched(streamer_id, not_watched_since=now + 1)
-
-
-def _is_essential(subscription_type: SubscriptionType) -> bool:
-    return subscription_type.consent == "none" and subscription_type.priority == ESSENTIAL
+def _lacks_a_moderator(states: Mapping[str, SubscriptionState]) -> bool:
+    return any(not states[row.key].live for row in SUBSCRIPTION_TYPES if row.consent == "moderator")

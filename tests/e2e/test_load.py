@@ -117,9 +117,7 @@ class Crowd:
             tickets.issue,
             Client("dynamodb", self._environment),
             "fanfare-local-tickets",
-            viewer_id=secrets.token_hex(4),
-            streamer_id=streamer_id,
-            streamer_name="of_many",
+            tickets.Claim(secrets.token_hex(4), streamer_id, "of_many"),
             now=datetime.now(UTC),
         )
         url = f"{self._url}?{urlencode({'ticket': ticket.value})}"

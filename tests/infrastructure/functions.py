@@ -10,13 +10,8 @@ PSYCOPG = POWERTOOLS | {"psycopg", "psycopg_binary"}
 PYDANTIC = PSYCOPG | {"pydantic", "pydantic_core", "annotated_types", "typing_inspection"}
 
 CHANNEL_STATE = frozenset({"BROADCAST_QUEUE_URL", "CHANNELS_TABLE", "GRANTS_TABLE"})
-CALLS_TWITCH = CHANNEL_STATE | {
-    "TWITCH_API_URL",
-    "TWITCH_AUTH_URL",
-    "TWITCH_SECRET_ARN",
-    "WEBHOOK_SECRET_ARN",
-    "WEBHOOK_URL",
-}
+ASKS_TWITCH = frozenset({"TWITCH_API_URL", "TWITCH_AUTH_URL", "TWITCH_SECRET_ARN", "TWITCH_TABLE"})
+SUBSCRIBES = CHANNEL_STATE | ASKS_TWITCH | {"SUBSCRIBE_QUEUE_URL", "WEBHOOK_SECRET_ARN", "WEBHOOK_URL"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +50,7 @@ FUNCTIONS = {
             "CONNECTIONS_PER_CHANNEL",
             "CONNECTIONS_PER_VIEWER",
             "CONNECTIONS_TABLE",
+            "OVERLAYS_TABLE",
             "VIEWERS_TABLE",
         },
         behind_api=True,
@@ -74,12 +70,15 @@ FUNCTIONS = {
     "watch": Function(
         "Subscriptions/Watch",
         TWITCH,
-        CALLS_TWITCH
+        ASKS_TWITCH
         | {
             "CHANNELS_PER_VIEWER",
+            "CHANNELS_TABLE",
             "GRACE_PERIOD_SECONDS",
+            "GRANTS_TABLE",
             "OVERLAYS_TABLE",
             "STREAMER_PROVIDER",
+            "SUBSCRIBE_QUEUE_URL",
             "TICKETS_TABLE",
             "VIEWERS_TABLE",
             "WEBSOCKET_URL",
@@ -87,10 +86,22 @@ FUNCTIONS = {
         behind_api=True,
     ),
     "overlay": Function(
-        "Subscriptions/Overlay", CURL, {"OVERLAYS_TABLE", "STREAMER_PROVIDER"}, behind_api=True
+        "Subscriptions/Overlay",
+        TWITCH,
+        ASKS_TWITCH
+        | {
+            "CHANNELS_TABLE",
+            "CONNECTIONS_ENDPOINT",
+            "CONNECTIONS_TABLE",
+            "OVERLAYS_TABLE",
+            "STREAMER_PROVIDER",
+            "VIEWERS_TABLE",
+        },
+        behind_api=True,
     ),
+    "subscriber": Function("Subscriptions/Subscriber", TWITCH, SUBSCRIBES),
     "reconciler": Function(
-        "Subscriptions/Reconciler", TWITCH, CALLS_TWITCH | {"CONNECTIONS_TABLE", "GRACE_PERIOD_SECONDS"}
+        "Subscriptions/Reconciler", TWITCH, SUBSCRIBES | {"CONNECTIONS_TABLE", "GRACE_PERIOD_SECONDS"}
     ),
     "notices": Function("Subscriptions/Notices", CURL, CHANNEL_STATE),
     "recorder": Function("History/Recorder", PSYCOPG, sql={"queries"}, shares_connections=True),

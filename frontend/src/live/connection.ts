@@ -290,7 +290,9 @@ export class LiveConnection {
     try {
       let before: string | null = null;
       for (let page = 0; page < CATCH_UP_PAGES; page += 1) {
-        const { events, next } = await readEvents(this.login, { limit: EVENTS_PER_PAGE, before });
+        // A channel that was renamed is recorded under its new name.
+        const login = this.#state.channel?.login ?? this.login;
+        const { events, next } = await readEvents(login, { limit: EVENTS_PER_PAGE, before });
         this.#change({ feed: merge(this.#state.feed, events, "recorded"), record: "read" });
         before = next;
         if (before === null || known.size === 0 || events.some((event) => known.has(event.id))) return;

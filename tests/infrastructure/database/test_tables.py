@@ -9,6 +9,7 @@ KEYS = {
     "Inboxes": ["inbox", "entry"],
     "Overlays": ["overlay_id"],
     "Tickets": ["ticket_hash"],
+    "Twitch": ["name"],
     "Viewers": ["viewer_id", "entry"],
 }
 
@@ -32,6 +33,7 @@ def test_what_is_soon_out_of_date_expires(prod: Stage) -> None:
         "Connections": lifetime,
         "Inboxes": lifetime,
         "Tickets": lifetime,
+        "Twitch": lifetime,
         "Viewers": lifetime,
     }
 

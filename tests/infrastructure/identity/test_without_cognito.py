@@ -137,7 +137,10 @@ def test_a_functions_environment_is_what_it_uses(twitch: Stage) -> None:
             "Subscriptions/Watch",
             [*(grant.replace("local", "prod") for grant in GRANTS["Subscriptions/Watch"]), *READ],
         ),
-        ("Subscriptions/Overlay", [*GRANTS["Subscriptions/Overlay"], *READ]),
+        (
+            "Subscriptions/Overlay",
+            [*(grant.replace("local", "prod") for grant in GRANTS["Subscriptions/Overlay"]), *READ],
+        ),
         (
             "Subscriptions/Notices",
             [

@@ -16,12 +16,13 @@ from tests.integration.functions import aws_variables
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-TICKETS, CONNECTIONS, INBOXES, VIEWERS = "tickets", "connections", "inboxes", "viewers"
+TICKETS, CONNECTIONS, INBOXES, VIEWERS, OVERLAYS = "tickets", "connections", "inboxes", "viewers", "overlays"
 TABLES = {
     TICKETS: ["ticket_hash"],
     CONNECTIONS: ["streamer_id", "connection_id"],
     INBOXES: ["inbox", "entry"],
     VIEWERS: ["viewer_id", "entry"],
+    OVERLAYS: ["overlay_id"],
 }
 
 

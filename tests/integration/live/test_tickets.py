@@ -18,14 +18,7 @@ NOW = datetime(2026, 1, 31, 12, 0, 0, 900_000, tzinfo=UTC)
 
 
 def issue(dynamodb: "DynamoDBClient") -> Ticket:
-    return tickets.issue(
-        Client("dynamodb"),
-        TICKETS,
-        viewer_id="viewer-1",
-        streamer_id="1337",
-        streamer_name="cool_user",
-        now=NOW,
-    )
+    return tickets.issue(Client("dynamodb"), TICKETS, Claim("viewer-1", "1337", "cool_user"), now=NOW)
 
 
 def redeem(dynamodb: "DynamoDBClient", ticket: str, after: float = 1.0) -> Claim | None:

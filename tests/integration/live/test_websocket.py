@@ -8,14 +8,20 @@ import pytest
 
 from lambdas.common import connections, tickets
 from lambdas.common.aws import AwsError, Client
+from lambdas.common.overlay_keys import OverlayKeysTable
 from lambdas.live.connection_limits import TOO_MANY_CONNECTIONS, TOO_MANY_MESSAGES
 from tests.integration.functions import Function, load
-from tests.integration.live.conftest import CONNECTIONS, TICKETS, VIEWERS, ConnectionsApi
+from tests.integration.live.conftest import CONNECTIONS, OVERLAYS, TICKETS, VIEWERS, ConnectionsApi
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-CLAIM = {"viewer_id": "viewer-1", "streamer_id": "1337", "streamer_name": "cool_user"}
+CLAIM = {
+    "viewer_id": "viewer-1",
+    "streamer_id": "1337",
+    "streamer_name": "cool_user",
+    "overlay_key": "",
+}
 ARN = "arn:aws:execute-api:eu-central-1:123456789012:abcdef123/live/$connect"
 
 
@@ -39,6 +45,7 @@ def connection(
         "lambdas.handlers.connection",
         CONNECTIONS_TABLE=CONNECTIONS,
         CONNECTIONS_ENDPOINT=connections_api.endpoint,
+        OVERLAYS_TABLE=OVERLAYS,
         VIEWERS_TABLE=VIEWERS,
         CONNECTIONS_PER_VIEWER="3",
         CONNECTIONS_PER_CHANNEL="2",
@@ -75,7 +82,7 @@ def open_connections() -> list[str]:
 def test_a_ticket_opens_one_connection_and_names_viewer_and_channel(
     dynamodb: "DynamoDBClient", authorizer: Function
 ) -> None:
-    ticket = tickets.issue(Client("dynamodb"), TICKETS, **CLAIM, now=datetime.now(UTC)).value
+    ticket = tickets.issue(Client("dynamodb"), TICKETS, tickets.Claim(**CLAIM), now=datetime.now(UTC)).value
     answer = authorizer(handshake(ticket))
     assert effect(answer) == "Allow"
     assert answer["principalId"] == "viewer-1"
@@ -103,6 +110,26 @@ def test_connect_stores_the_connection_and_disconnect_removes_it(
     assert open_connections() == ["connection-1"]
     assert connection(event("DISCONNECT", "$disconnect")) == {"statusCode": 200}
     assert open_connections() == []
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_ticket_of_an_overlay_whose_key_has_ended_opens_nothing(
+    dynamodb: "DynamoDBClient", connection: Function, replaced: bool
+) -> None:
+    keys = OverlayKeysTable(Client("dynamodb"), OVERLAYS)
+    overlay = keys.find(keys.make_key("viewer-1", "1337"))
+    assert overlay is not None
+    connect = event("CONNECT", "$connect")
+    connect["requestContext"]["authorizer"]["overlay_key"] = overlay.version
+    assert connection(connect) == {"statusCode": 200}
+    connection(event("DISCONNECT", "$disconnect"))
+    if replaced:
+        keys.make_key("viewer-1", "1337")
+    else:
+        keys.revoke("viewer-1", "1337")
+    assert connection(connect) == {"statusCode": 403}
+    assert open_connections() == []
+    assert dynamodb.scan(TableName=VIEWERS)["Items"] == []
 
 
 def test_the_oldest_connection_gives_way_to_one_too_many_and_is_told_why(

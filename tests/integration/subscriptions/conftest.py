@@ -55,7 +55,13 @@ def twitch() -> Iterator[Twitch]:
 @pytest.fixture
 def helix(twitch: Twitch, pool: urllib3.PoolManager) -> Helix:
     """A client of the simulated Twitch."""
-    return Helix(pool, lambda: Credentials(CLIENT_ID, CLIENT_SECRET), twitch.api_url, twitch.auth_url)
+    return Helix(
+        pool,
+        lambda: Credentials(CLIENT_ID, CLIENT_SECRET),
+        twitch.api_url,
+        twitch.auth_url,
+        take_point=lambda _urgent: True,
+    )
 
 
 @pytest.fixture

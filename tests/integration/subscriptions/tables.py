@@ -19,6 +19,7 @@ KEYS = {
     "connections": ["streamer_id", "connection_id"],
     "viewers": ["viewer_id", "entry"],
     "sessions": ["viewer_id", "token_hash"],
+    "twitch": ["name"],
 }
 
 

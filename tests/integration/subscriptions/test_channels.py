@@ -26,7 +26,7 @@ def test_nothing_is_known_of_a_channel_that_nobody_watched(channels: ChannelsTab
 
 def test_a_first_watch_knows_no_states(channels: ChannelsTable, dynamodb: "DynamoDBClient") -> None:
     assert channels.record_watch(RESOLVED, NOW) == ChannelRecord(
-        watched_at=NOW, verified_at=0, states={}, revision=REVISION
+        watched_at=NOW, verified_at=0, states={}, revision=REVISION, told=REVISION
     )
     assert dynamodb.get_item(TableName="channels", Key={"streamer_id": {"S": "1234"}})["Item"] == {
         "streamer_id": {"S": "1234"},
@@ -37,6 +37,7 @@ def test_a_first_watch_knows_no_states(channels: ChannelsTable, dynamodb: "Dynam
         "watched_at": {"N": str(NOW)},
         "subscriptions": {"M": {}},
         "revision": {"N": str(REVISION)},
+        "told": {"N": str(REVISION)},
     }
 
 
@@ -62,7 +63,7 @@ def test_a_later_watch_sees_what_was_recorded_and_follows_a_new_login(channels: 
     assert (
         channels.record_watch(renamed, NOW + 60)
         == channels.get("1234")
-        == ChannelRecord(NOW + 60, 0, states, REVISION + len(states))
+        == ChannelRecord(NOW + 60, 0, states, REVISION + len(states), REVISION)
     )
     assert channels.find_by_login("ninja_2") == renamed
     assert channels.find_by_login("ninja") is None
@@ -80,8 +81,8 @@ def test_every_channel_is_scanned(channels: ChannelsTable) -> None:
     channels.record_watch(Resolution(Channel("99", "shroud", "Shroud", ""), NOW), NOW)
     record(channels, {"stream.online": ENABLED})
     assert dict(channels.scan()) == {
-        "1234": ChannelRecord(NOW, 0, {"stream.online": ENABLED}, REVISION + 1),
-        "99": ChannelRecord(NOW, 0, {}, REVISION),
+        "1234": ChannelRecord(NOW, 0, {"stream.online": ENABLED}, REVISION + 1, REVISION),
+        "99": ChannelRecord(NOW, 0, {}, REVISION, REVISION),
     }
 
 
@@ -113,6 +114,38 @@ def test_a_state_with_a_newer_subscription_is_not_replaced(
     assert known(channels) == {"stream.online": ENABLED}
 
 
+def test_what_twitch_said_later_is_not_replaced(channels: ChannelsTable) -> None:
+    channels.record_watch(RESOLVED, NOW)
+    newer = SubscriptionState("revoked", None, "user_removed", as_of=2_000)
+    record(channels, {"stream.online": newer})
+    assert not channels.set_state(
+        "1234", "stream.online", None, SubscriptionState("enabled", "a", as_of=1_999)
+    )
+    assert known(channels)["stream.online"].as_of == 2_000
+    assert channels.set_state("1234", "stream.online", None, SubscriptionState("enabled", "a", as_of=2_000))
+
+
+def test_a_claim_is_anothers_until_it_ends(channels: ChannelsTable) -> None:
+    assert not channels.claim("1234", NOW, NOW + 60)
+    channels.record_watch(RESOLVED, NOW)
+    assert channels.claim("1234", NOW, NOW + 60)
+    assert not channels.claim("1234", NOW + 59, NOW + 100)
+    assert channels.claim("1234", NOW + 60, NOW + 100)
+    settled = channels.settle("1234", asked_until=0, verified_at=NOW + 61)
+    assert settled is not None
+    assert (settled.asked_until, settled.verified_at) == (0, NOW + 61)
+    assert channels.claim("1234", NOW + 61, NOW + 100)
+    assert channels.settle("99", asked_until=0) is None
+
+
+def test_viewers_are_told_of_a_revision_once(channels: ChannelsTable) -> None:
+    channels.record_watch(RESOLVED, NOW)
+    record(channels, {"stream.online": ENABLED})
+    assert channels.record_told("1234", REVISION + 1)
+    assert not channels.record_told("1234", REVISION + 1)
+    assert not channels.record_told("1234", REVISION)
+
+
 @pytest.mark.parametrize("expected_id", ["a", None])
 def test_a_channel_that_is_not_in_the_table_does_not_get_there_unwatched(
     channels: ChannelsTable, expected_id: str | None
@@ -125,7 +158,7 @@ def test_a_channel_that_is_not_in_the_table_does_not_get_there_unwatched(
 def test_the_time_of_the_verification_is_stored(channels: ChannelsTable) -> None:
     channels.record_watch(RESOLVED, NOW)
     assert channels.record_verified("1234", NOW + 300, watched=False)
-    assert channels.get("1234") == ChannelRecord(NOW, NOW + 300, {}, REVISION)
+    assert channels.get("1234") == ChannelRecord(NOW, NOW + 300, {}, REVISION, REVISION)
 
 
 def test_a_channel_is_deleted_when_nobody_watched_it_since(channels: ChannelsTable) -> None:

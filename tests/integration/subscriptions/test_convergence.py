@@ -5,6 +5,7 @@ With FANFARE_PROPERTY_EXAMPLES=1000 it looks for longer.
 
 import contextlib
 import os
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, settings
@@ -18,6 +19,8 @@ from hypothesis.stateful import (
 
 from lambdas.subscriptions.helix import CredentialsRefusedError, HelixError
 from lambdas.subscriptions.plan import usable_grants
+from lambdas.subscriptions.requests import LOST_SECONDS
+from lambdas.subscriptions.subscriber import CHALLENGE_WAIT_SECONDS
 from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES, SubscriptionType
 from local.twitch.state import Fault
 from tests.integration.subscriptions.tables import empty_tables
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 LOGINS = ("ninja", "shroud")
+HOARDED = ("hoarded_1", "hoarded_2", "hoarded_3", "hoarded_4")
+KEEP = timedelta(seconds=GRACE)
 REVOKED = ("notification_failures_exceeded", "version_removed")
 logins = st.sampled_from(LOGINS)
 names = st.sampled_from(("ann", "bob"))
@@ -126,6 +131,49 @@ class Subscriptions(RuleBasedStateMachine):
             fault.lost = "request" if fault_kind == "request" else "answer"
         self.world.twitch.state.faults.append(fault)
 
+    @rule(event_type=st.none() | st.sampled_from([row.event_type for row in SUBSCRIPTION_TYPES[:6]]))
+    def let_one_type_fail(self, event_type: str | None) -> None:
+        """Until it is another one, or none."""
+        self.world.pool.failing_type = event_type
+
+    @rule(repeats=st.booleans())
+    def repeat_cursors(self, repeats: bool) -> None:
+        self.world.pool.repeats_cursor = repeats
+
+    @rule(late=st.booleans())
+    def hold_notices(self, late: bool) -> None:
+        self.world.notices_are_late = late
+
+    @rule(data=st.data())
+    def deliver_late_notices(self, data: st.DataObject) -> None:
+        """In any order, some of them twice."""
+        held, self.world.late_notices = self.world.late_notices, []
+        for notice in data.draw(st.permutations([*held, *held[:1]])):
+            self.world.notice(notice)
+
+    @rule(login=logins, viewers=st.integers(2, 8))
+    def come_all_at_once(self, login: str, viewers: int) -> None:
+        """Load: many viewers of one channel, before anything is subscribed. Twitch is asked once."""
+        with contextlib.suppress(HelixError, Crash, CredentialsRefusedError):
+            for _ in range(viewers):
+                self.world.ask_to_watch(login)
+            self.world.connect(login, "ann")
+            self.connected.add((login, "ann"))
+        self.world.crash_point.calls = None
+
+    @rule()
+    def hoard(self) -> None:
+        """One account watches channel after channel, and opens no connection."""
+        now = datetime.fromtimestamp(self.world.now, UTC)
+        followed = 0
+        for login in HOARDED:
+            with contextlib.suppress(HelixError, Crash, CredentialsRefusedError):
+                if self.world.viewers.follow("hoarder", login, most=2, now=now, keep=KEEP):
+                    followed += 1
+                    self.world.ask_to_watch(login)
+            self.world.crash_point.calls = None
+        assert followed <= 2
+
     # -- functions and operators -----------------------------------------------------------------------
 
     @rule(calls=st.integers(0, 40))
@@ -159,7 +207,7 @@ class Subscriptions(RuleBasedStateMachine):
         """Time passes; the reconciler runs when it is due."""
         end = self.world.now + seconds
         while self.world.now < end:
-            self.world.now = min(end, max(self.world.now, self.last_run + PERIOD))
+            self.world.wait(min(end, max(self.world.now, self.last_run + PERIOD)) - self.world.now)
             self.renew()
             if self.world.now >= self.last_run + PERIOD:
                 self.run()
@@ -168,17 +216,19 @@ class Subscriptions(RuleBasedStateMachine):
     def run(self) -> None:
         """The reconciler runs, perhaps a second time, perhaps not to its end."""
         self.last_run = self.world.now
-        healthy = not self.world.twitch.state.faults and self.world.crash_point.calls is None
-        before = self.live_and_watched()
+        before, points = self.live_and_watched(), len(self.world.pool.requests)
         report = None
         with contextlib.suppress(HelixError, Crash, CredentialsRefusedError):
-            report = self.world.reconcile()
+            report = self.world.run()
         self.world.crash_point.calls = None
+        # However Twitch answers, a run comes to its end.
+        assert len(self.world.pool.requests) - points < 500
+        self.world.work()
         missing = before - self.live_and_watched()
         assert not missing, f"unsubscribed while watched: {missing}"
-        if healthy and report is not None and report.complete and not report.failed:
+        is_current = all(one.callback.endswith(self.world.secret.version) for one in self.world.listed())
+        if report is not None and report.complete and is_current:
             self.rotated_since_run = 0
-            self.check_nothing_is_missing()
 
     def renew(self) -> None:
         for login, name in self.connected:
@@ -212,16 +262,26 @@ class Subscriptions(RuleBasedStateMachine):
             assert live >= self.wanted(login), f"{login} lacks {self.wanted(login) - live}"
 
     def teardown(self) -> None:
-        """Once the faults end, two runs are enough."""
+        """Once the faults end and what failed is due, two runs are enough."""
         world = self.world
         world.twitch.state.faults.clear()
+        world.pool.failing_type, world.pool.repeats_cursor = None, False
         world.crash_point.calls = None
+        world.notices_are_late = False
         world.deliver()
+        for notice in world.late_notices:
+            world.notice(notice)
         for _ in range(2):
-            world.now += PERIOD
+            states = [state for _, record in world.channels.scan() for state in record.states.values()]
+            latest = max((state.retry_at for state in states), default=0)
+            world.wait(max(PERIOD, LOST_SECONDS, latest - world.now))
             self.renew()
             world.deliver()
-            assert world.reconcile().complete
+            if not world.reconcile().complete:
+                # The list was left in the middle.
+                assert world.reconcile().complete
+            world.deliver()
+            world.wait(2 * CHALLENGE_WAIT_SECONDS)
             world.deliver()
         self.check_nothing_is_missing()
         known = dict(world.channels.scan())
@@ -236,7 +296,8 @@ class Subscriptions(RuleBasedStateMachine):
             live = {state.subscription_id for state in record.states.values() if state.live}
             listed = {one.id for one in world.listed() if world.streamer_id(login) in one.condition.values()}
             assert live == listed
-        assert known == {}
+        hoarded = {self.world.streamer_id(login) for login in HOARDED}
+        assert known.keys() <= hoarded
         self.check_a_steady_state_costs_the_listing_alone()
         self.check_everything_is_deleted_when_everybody_has_left()
 

@@ -17,22 +17,26 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from lambdas.common import tickets
-from lambdas.common.aws import Client
+from lambdas.common import connections, tickets
+from lambdas.common.aws import AwsError, Client
 from lambdas.common.event import format_time, parse_time
 from lambdas.common.observability import logger
+from lambdas.common.overlay_keys import OverlayKeysTable
 from lambdas.common.sessions import COOKIE, SessionsTable, SignIn
 from lambdas.common.settings import SettingsError
+from lambdas.common.viewers import OpenConnection, ViewersTable
 from lambdas.subscriptions.channels import ChannelsTable
-from lambdas.subscriptions.subscription_types import SCOPES
+from lambdas.subscriptions.subscription_types import SCOPES, SUBSCRIPTION_TYPES, SubscriptionState
 from tests.integration.subscriptions.servers import (
     CLIENT_ID,
     CLIENT_SECRET,
     FREE,
+    Answer,
     Request,
     Server,
     Twitch,
     eventually,
+    serve,
 )
 
 if TYPE_CHECKING:
@@ -76,8 +80,19 @@ def lines(log: io.StringIO) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
+def connections_api() -> Iterator[Server]:
+    """Where connections are closed."""
+    with serve(lambda _request: Answer(204)) as server:
+        yield server
+
+
+@pytest.fixture
 def load(
-    dynamodb: "DynamoDBClient", twitch: Twitch, webhook: Server, monkeypatch: pytest.MonkeyPatch
+    dynamodb: "DynamoDBClient",
+    twitch: Twitch,
+    webhook: Server,
+    connections_api: Server,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Load:
     """Start a function as Lambda does: set its environment, import its module."""
     secrets = boto3.client("secretsmanager")
@@ -85,15 +100,20 @@ def load(
         Name="twitch", SecretString=json.dumps({"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET})
     )
     webhook_secret = secrets.create_secret(Name="webhook", SecretString=WEBHOOK_SECRET)
-    queue = boto3.client("sqs").create_queue(QueueName="broadcast")
+    broadcast, subscribe = (
+        boto3.client("sqs").create_queue(QueueName=name)["QueueUrl"] for name in ("broadcast", "subscribe")
+    )
     environment = {
         "CHANNELS_TABLE": "channels",
         "GRANTS_TABLE": "grants",
-        "BROADCAST_QUEUE_URL": queue["QueueUrl"],
+        "BROADCAST_QUEUE_URL": broadcast,
+        "SUBSCRIBE_QUEUE_URL": subscribe,
         "STREAMER_PROVIDER": "TwitchStreamer",
         "TICKETS_TABLE": "tickets",
         "OVERLAYS_TABLE": "overlays",
         "VIEWERS_TABLE": "viewers",
+        "TWITCH_TABLE": "twitch",
+        "CONNECTIONS_ENDPOINT": connections_api.url,
         "CHANNELS_PER_VIEWER": "3",
         "CONNECTIONS_TABLE": "connections",
         "TWITCH_SECRET_ARN": twitch_secret["ARN"],
@@ -107,7 +127,8 @@ def load(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     # The machine may be busy: no request ends because the simulated Twitch is slow.
-    monkeypatch.setattr("lambdas.subscriptions.helix.READ_SECONDS", 60)
+    monkeypatch.setattr("lambdas.subscriptions.helix.PATIENCE_SECONDS", 60)
+    monkeypatch.setattr("lambdas.subscriptions.helix.CONNECT_SECONDS", 60)
 
     def load_module(name: str) -> ModuleType:
         monkeypatch.delitem(sys.modules, f"lambdas.handlers.{name}", raising=False)
@@ -117,23 +138,39 @@ def load(
 
 
 @pytest.fixture
-def watch(load: Load) -> "Watch":
-    """Ask to watch a channel, as the viewer 42 unless the token says otherwise."""
+def subscribe(load: Load) -> Callable[[], None]:
+    """Let the function handle the requests that wait."""
+    module = load("subscriber")
+    sqs = boto3.client("sqs")
+    url = sqs.get_queue_url(QueueName="subscribe")["QueueUrl"]
+
+    def handle() -> None:
+        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+            records = [{"messageId": one["MessageId"], "body": one["Body"]} for one in messages]
+            assert module.handler({"Records": records}, Context()) == {"batchItemFailures": []}
+            for one in messages:
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=one["ReceiptHandle"])
+
+    return handle
+
+
+@pytest.fixture
+def watch(load: Load, subscribe: Callable[[], None]) -> "Watch":
+    """Ask to watch a channel, as the viewer 42 unless the token says otherwise; then it is subscribed."""
     module = load("watch")
 
     def ask(login: str, **claims: str) -> dict[str, Any]:
-        claims = {"username": "Twitch_42", "auth_time": "1800000000", **claims}
+        claims = {"username": "Twitch_42", "auth_time": "1800000000", "token_use": "access", **claims}
         event = {
             "version": "2.0",
             "routeKey": "POST /api/channels/{login}/watch",
             "rawPath": f"/api/channels/{login}/watch",
             "pathParameters": {"login": login},
-            "requestContext": {
-                "authorizer": {"jwt": {"claims": {"sub": "a-uuid", **claims}, "scopes": None}}
-            },
+            "requestContext": {"authorizer": {"jwt": {"claims": claims, "scopes": None}}},
         }
         answer: dict[str, Any] = module.handler(event, Context())
         answer["json"] = json.loads(answer["body"])
+        subscribe()
         return answer
 
     return ask
@@ -148,6 +185,13 @@ def sent_frames() -> list[dict[str, Any]]:
     url = sqs.get_queue_url(QueueName="broadcast")["QueueUrl"]
     answer = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=20)
     return [json.loads(message["Body"]) for message in answer.get("Messages", [])]
+
+
+def known_states(channels: ChannelsTable, streamer_id: str) -> dict[str, SubscriptionState]:
+    """What the table says of a channel's subscriptions."""
+    record = channels.get(streamer_id)
+    assert record is not None
+    return dict(record.states)
 
 
 def metric_values(output: str) -> dict[str, list[float]]:
@@ -231,9 +275,13 @@ class TestWatch:
         twitch.heal()
         assert watch("dave", username="Twitch_43")["statusCode"] == 200
 
-    def test_a_channel_that_does_not_exist_is_not_followed(self, watch: Watch) -> None:
-        assert [watch(f"nosuch_{number}")["statusCode"] for number in range(5)] == [404] * 5
-        assert watch("ninja")["statusCode"] == 200
+    def test_channels_that_do_not_exist_count_for_a_minute(
+        self, watch: Watch, dynamodb: "DynamoDBClient"
+    ) -> None:
+        """So one account cannot use up the rate limit."""
+        assert [watch(f"nosuch_{number}")["statusCode"] for number in range(4)] == [404] * 3 + [429]
+        ends = [int(item["expires_at"]["N"]) for item in dynamodb.scan(TableName="viewers")["Items"]]
+        assert max(ends) <= datetime.now(UTC).timestamp() + 60
 
     def test_the_ticket_is_for_this_viewer_and_channel(
         self, watch: Watch, dynamodb: "DynamoDBClient"
@@ -264,6 +312,24 @@ class TestWatch:
         assert {topic["status"] for topic in watch("ninja")["json"]["topics"]} == {"enabled", "absent"}
         assert metric_values(capsys.readouterr().out) == {}
 
+    def test_the_answer_does_not_wait_for_subscriptions(
+        self, load: Load, watch: Watch, twitch: Twitch
+    ) -> None:
+        twitch.order("faults", path="/helix/eventsub", status=503)
+        answer = watch("ninja")
+        assert answer["statusCode"] == 200
+        shown = {topic["event_type"]: topic["status"] for topic in answer["json"]["topics"]}
+        assert {shown[event_type] for event_type in EVENT_TYPES} == {"pending"}
+        (frame,) = sent_frames()
+        shown = {topic["event_type"]: topic["status"] for topic in frame["topics"]}
+        assert {shown[event_type] for event_type in EVENT_TYPES} == {"failed"}
+
+    @pytest.mark.parametrize("token_use", ["id", "refresh", None])
+    def test_only_an_access_token_opens_it(self, watch: Watch, twitch: Twitch, token_use: str | None) -> None:
+        twitch.order("faults", status=500)
+        answer = watch("ninja", token_use=token_use)
+        assert (answer["statusCode"], answer["json"]["error"]["code"]) == (401, "signed_out")
+
     @pytest.mark.parametrize("login", ["_ninja", "two words", "a" * 26, "nin-ja"])
     def test_what_cannot_be_a_login_is_refused_without_asking_twitch(
         self, watch: Watch, twitch: Twitch, login: str
@@ -278,28 +344,34 @@ class TestWatch:
         assert answer["json"]["error"]["code"] == "no_such_channel"
         assert answer["headers"]["Cache-Control"] == "no-store"
 
-    @pytest.mark.parametrize("path", ["/helix/users", "/helix/eventsub"])
     @pytest.mark.parametrize(
-        ("fault", "expected"), [(429, (429, "rate_limited")), (502, (503, "twitch_unavailable"))]
+        ("fault", "expected"),
+        [
+            (429, (429, "rate_limited")),
+            *((status, (503, "twitch_unavailable")) for status in (401, 403, 404, 418, 502)),
+        ],
     )
     def test_a_twitch_that_is_unavailable_is_to_be_asked_later(
-        self, watch: Watch, twitch: Twitch, path: str, fault: int, expected: tuple[int, str]
+        self, watch: Watch, twitch: Twitch, fault: int, expected: tuple[int, str]
     ) -> None:
+        path = "/helix/users"
         twitch.order("faults", path=path, status=fault)
         answer = watch("ninja")
         assert (answer["statusCode"], answer["json"]["error"]["code"]) == expected
         assert 1 <= int(answer["headers"]["Retry-After"]) <= 60
         assert "ticket" not in answer["json"]
 
-    def test_a_channel_that_twitchs_budget_has_no_room_for_is_to_be_watched_later(
-        self, watch: Watch, twitch: Twitch, channels: ChannelsTable
+    def test_a_channel_that_twitchs_budget_has_no_room_for_is_limited(
+        self, watch: Watch, twitch: Twitch
     ) -> None:
-        twitch.order("limits", max_total_cost=1)
-        answer = watch("ninja")
-        assert (answer["statusCode"], answer["json"]["error"]["code"]) == (503, "limited")
-        assert answer["headers"]["Retry-After"] == "300"
+        twitch.order("limits", max_total_cost=0)
+        assert watch("ninja")["statusCode"] == 200
         assert twitch.subscriptions() == []
-        assert list(channels.scan()) == []
+        topics = watch("ninja")["json"]["topics"]
+        assert {(one["status"], one["reason"]) for one in topics} == {
+            ("absent", "limited"),
+            ("absent", "consent_required"),
+        }
 
     def test_whoever_signed_in_as_the_streamer_gets_every_event_type_and_others_see_it(
         self, load: Load, watch: Watch, twitch: Twitch
@@ -310,13 +382,12 @@ class TestWatch:
         twitch.grant("ninja", SCOPES)
         body = watch("ninja", username=f"twitchstreamer_{streamer_id}")["json"]
         assert {topic["status"] for topic in body["topics"]} == {"enabled", "pending"}
-        (frame,) = sent_frames()
-        assert frame == {
-            "type": "topics",
-            "streamer_id": streamer_id,
-            "topics": body["topics"],
-            "version": body["topics_version"],
-        }
+        eventually(lambda: twitch.statuses() == ["enabled"] * len(SUBSCRIPTION_TYPES))
+        verify(load, twitch)
+        (frame, *_) = sent_frames()
+        assert (frame["type"], frame["streamer_id"]) == ("topics", streamer_id)
+        assert {topic["status"] for topic in frame["topics"]} == {"enabled"}
+        assert frame["version"] > body["topics_version"]
 
     def test_a_viewers_token_grants_nothing(self, watch: Watch, twitch: Twitch) -> None:
         streamer_id = watch("ninja")["json"]["channel"]["id"]
@@ -345,7 +416,6 @@ class TestWatch:
     def test_secrets_are_not_logged(
         self, watch: Watch, twitch: Twitch, log: io.StringIO, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        # Three times are what one request is tried.
         twitch.order("faults", path="/helix/eventsub", status=503, count=6)
         ticket = watch("ninja")["json"]["ticket"]
         output = log.getvalue() + "".join(capsys.readouterr())
@@ -356,14 +426,16 @@ class TestWatch:
     def test_without_a_setting_the_function_does_not_start(
         self, load: Load, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.delenv("WEBHOOK_URL")
-        with pytest.raises(SettingsError, match="WEBHOOK_URL"):
+        monkeypatch.delenv("WEBSOCKET_URL")
+        with pytest.raises(SettingsError, match="WEBSOCKET_URL"):
             load("watch")
 
 
 class TestReconciler:
     @pytest.fixture
-    def shroud(self, watch: Watch, dynamodb: "DynamoDBClient", twitch: Twitch) -> str:
+    def shroud(
+        self, watch: Watch, dynamodb: "DynamoDBClient", twitch: Twitch, monkeypatch: pytest.MonkeyPatch
+    ) -> str:
         """Ninja and Shroud were last watched long ago, but somebody is still connected to Shroud."""
         ninja, shroud = (watch(login)["json"]["channel"]["id"] for login in ("ninja", "shroud"))
         for streamer_id in (ninja, shroud):
@@ -373,6 +445,8 @@ class TestReconciler:
                 UpdateExpression="SET watched_at = :long_ago",
                 ExpressionAttributeValues={":long_ago": {"N": "1000000000"}},
             )
+        # What is so new may be newer than Twitch's list.
+        monkeypatch.setattr("lambdas.subscriptions.reconciler.FRESH_SECONDS", -3600)
         dynamodb.put_item(
             TableName="connections",
             Item={
@@ -401,7 +475,7 @@ class TestReconciler:
         capsys.readouterr()
         load("reconciler").handler({}, Context())
         assert metric_values(capsys.readouterr().out) == {
-            "SubscriptionsCreated": [0],
+            "RunsCompleted": [1],
             "SubscriptionsDeleted": [len(FREE)],
             "SubscriptionsLimited": [0],
             "ChannelsFailed": [0],
@@ -459,9 +533,8 @@ class TestNotices:
         assert ("channel.update", "revoked") in {
             (topic["event_type"], topic["status"]) for topic in frame["topics"]
         }
-        topics = {topic["event_type"]: topic["status"] for topic in watch("ninja")["json"]["topics"]}
-        assert topics.pop("channel.update") == "pending"
-        assert set(topics.values()) == {"enabled", "absent"}
+        watch("ninja")
+        eventually(lambda: twitch.statuses().count("enabled") == len(FREE))
 
     def test_viewers_get_a_frame_when_twitch_delivers(self, load: Load, watch: Watch, twitch: Twitch) -> None:
         watch("ninja")
@@ -483,11 +556,11 @@ class TestNotices:
         self, load: Load, watch: Watch, twitch: Twitch, channels: ChannelsTable
     ) -> None:
         streamer_id = watch("ninja")["json"]["channel"]["id"]
-        before = channels.get(streamer_id)
+        before = known_states(channels, streamer_id)
         (subscription,) = (entry for entry in twitch.subscriptions() if entry["type"] == "user.update")
         older = subscription | {"id": "an-older-one", "status": "user_removed"}
         load("notices").handler(notice(older), Context())
-        assert channels.get(streamer_id) == before
+        assert known_states(channels, streamer_id) == before
 
     def test_a_notice_of_an_unknown_type_is_logged(self, load: Load, log: io.StringIO) -> None:
         subscription = {
@@ -511,8 +584,10 @@ class TestOverlay:
         """Make or end the key of a viewer's overlay."""
         module = load("overlay")
 
-        def ask(method: str, login: str = "alice", viewer: str = "42") -> dict[str, Any]:
-            claims = {"username": f"Twitch_{viewer}", "auth_time": "1800000000"}
+        def ask(
+            method: str, login: str = "alice", viewer: str = "42", *, use: str = "access"
+        ) -> dict[str, Any]:
+            claims = {"username": f"Twitch_{viewer}", "auth_time": "1800000000", "token_use": use}
             event = {
                 "pathParameters": {"login": login},
                 "requestContext": {
@@ -574,12 +649,95 @@ class TestOverlay:
         self, order: Callable[..., dict[str, Any]], show: Callable[..., dict[str, Any]]
     ) -> None:
         key = json.loads(order("POST")["body"])["key"]
-        assert show(key, "bob")["statusCode"] == 401
+        assert json.loads(show(key, "bob")["body"])["channel"]["login"] == "alice"
         order("DELETE", viewer="43")
+        order("DELETE", "bob")
         assert show(key)["statusCode"] == 200
 
-    @pytest.mark.parametrize("key", ["", ".", "made.up", "\ud800.x", "x" * 3000])
-    def test_what_is_no_key_opens_nothing(self, show: Callable[..., dict[str, Any]], key: str) -> None:
+    def test_key_and_address_follow_the_channel_when_it_is_renamed(
+        self,
+        order: Callable[..., dict[str, Any]],
+        show: Callable[..., dict[str, Any]],
+        twitch: Twitch,
+        dynamodb: "DynamoDBClient",
+    ) -> None:
+        key = json.loads(order("POST")["body"])["key"]
+        twitch.order("rename", login="alice", to="alice_2")
+        for item in dynamodb.scan(TableName="channels")["Items"]:
+            dynamodb.update_item(
+                TableName="channels",
+                Key={"streamer_id": item["streamer_id"]},
+                UpdateExpression="SET resolved_at = :long_ago",
+                ExpressionAttributeValues={":long_ago": {"N": "1000000000"}},
+            )
+        for login in ("alice", "alice_2"):
+            answer = show(key, login)
+            assert answer["statusCode"] == 200
+            assert json.loads(answer["body"])["channel"]["login"] == "alice_2"
+        assert order("DELETE", "alice_2")["statusCode"] == 204
+        assert show(key)["statusCode"] == 401
+
+    @pytest.mark.parametrize("method", ["POST", "DELETE"])
+    def test_its_sockets_are_closed_when_its_key_ends(
+        self,
+        order: Callable[..., dict[str, Any]],
+        show: Callable[..., dict[str, Any]],
+        connections_api: Server,
+        dynamodb: "DynamoDBClient",
+        method: str,
+    ) -> None:
+        answers = [show(json.loads(order("POST", login)["body"])["key"], login) for login in ("alice", "bob")]
+        for login, answer in zip(("alice", "bob"), answers, strict=True):
+            streamer_id = json.loads(answer["body"])["channel"]["id"]
+            opened = OpenConnection(f"socket-of-{login}", streamer_id, login, 0)
+            viewers = ViewersTable(Client("dynamodb"), "viewers")
+            now = datetime.now(UTC)
+            viewers.connect("overlay/42", opened, most=9, most_per_channel=9, now=now)
+            connections.put(
+                Client("dynamodb"),
+                "connections",
+                streamer_id=streamer_id,
+                connection_id=opened.id,
+                viewer_id="overlay/42",
+                now=now,
+            )
+        assert connections_api.requests == []
+        order(method)
+        assert [(one.method, one.path) for one in connections_api.requests] == [
+            ("DELETE", "/@connections/socket-of-alice")
+        ]
+        assert len(dynamodb.scan(TableName="connections")["Items"]) == 1
+        assert [one.login for one in viewers.connections("overlay/42", now)] == ["bob"]
+
+    def test_its_tickets_say_which_key_they_are_of(
+        self, order: Callable[..., dict[str, Any]], show: Callable[..., dict[str, Any]]
+    ) -> None:
+        ticket = json.loads(show(json.loads(order("POST")["body"])["key"])["body"])["ticket"]
+        claim = tickets.redeem(Client("dynamodb"), "tickets", ticket, datetime.now(UTC))
+        assert claim is not None
+        keys = OverlayKeysTable(Client("dynamodb"), "overlays")
+        assert keys.is_valid(claim.overlay_key)
+        order("POST")
+        assert not keys.is_valid(claim.overlay_key)
+
+    def test_only_an_access_token_makes_a_key(self, order: Callable[..., dict[str, Any]]) -> None:
+        assert order("POST", use="id")["statusCode"] == 401
+
+    @pytest.mark.parametrize(
+        "key", ["", ".", "made.up", "\ud800.x", "x" * 3000, f"{'x' * 3000}.x", f"{'a' * 32}.{'b' * 43}"]
+    )
+    def test_what_is_no_key_opens_nothing(
+        self, show: Callable[..., dict[str, Any]], key: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        call = Client.call
+
+        def as_dynamodb_does(self: Client, action: str, parameters: dict[str, Any]) -> dict[str, Any]:
+            overlay_id = parameters.get("Key", {}).get("overlay_id", {"S": ""})["S"]
+            if len(overlay_id.encode(errors="replace")) > 2048:
+                raise AwsError(action, "ValidationException", "the key is too long")
+            return call(self, action, parameters)
+
+        monkeypatch.setattr(Client, "call", as_dynamodb_does)
         answer = show(key)
         assert answer["statusCode"] == 401
         assert json.loads(answer["body"])["error"]["code"] == "unknown_key"

@@ -21,11 +21,13 @@ from lambdas.subscriptions.helix import (
     InvalidRequestError,
     LimitExceededError,
     NoSuchChannelError,
+    PointsUsedUpError,
     RateLimitedError,
     TwitchUnavailableError,
     connection_pool,
 )
 from lambdas.subscriptions.model import Channel, Subscription
+from lambdas.subscriptions.points import URGENT
 from tests.integration.subscriptions.servers import Answer, Request, Server, serve
 
 NOW = 1_800_000_000.0
@@ -57,6 +59,11 @@ def create(helix: Helix) -> Subscription:
     )
 
 
+def always(_rank: int) -> bool:
+    """There is a point."""
+    return True
+
+
 def refusal(status: int, message: str, **headers: str) -> Answer:
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     return Answer(status, {"error": "An error", "status": status, "message": message}, names)
@@ -74,6 +81,13 @@ def clock() -> list[float]:
     return [NOW]
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine may be busy: no request ends because the server is slow."""
+    monkeypatch.setattr("lambdas.subscriptions.helix.PATIENCE_SECONDS", 60)
+    monkeypatch.setattr("lambdas.subscriptions.helix.CONNECT_SECONDS", 60)
+
+
 @pytest.fixture
 def helix(server: Server, pool: urllib3.PoolManager, clock: list[float]) -> Helix:
     return Helix(
@@ -81,6 +95,7 @@ def helix(server: Server, pool: urllib3.PoolManager, clock: list[float]) -> Heli
         lambda: Credentials("the-client-id", "the-client-secret"),
         api_url=f"{server.url}/helix",
         auth_url=f"{server.url}/oauth2",
+        take_point=lambda _rank: True,
         clock=lambda: clock[0],
     )
 
@@ -232,7 +247,9 @@ class TestCreation:
             (403, ForbiddenError),
             (409, ConflictError),
             (410, InvalidRequestError),
-            (418, HelixError),
+            (302, TwitchUnavailableError),
+            (404, TwitchUnavailableError),
+            (418, TwitchUnavailableError),
             (500, TwitchUnavailableError),
             (503, TwitchUnavailableError),
         ],
@@ -302,9 +319,7 @@ class TestListing:
         first = {"data": [SUBSCRIPTION], **totals, "pagination": {"cursor": "the-next"}}
         second = {"data": [SUBSCRIPTION | {"id": "another-id"}], **totals, "pagination": {}}
         twitch(server, Answer(200, first), Answer(200, second))
-        pages = list(helix.list_subscriptions(user_id="1234"))
-        assert [[entry.id for entry in page.subscriptions] for page in pages] == [["an-id"], ["another-id"]]
-        assert [(page.total_cost, page.max_total_cost) for page in pages] == [(2, 10000)] * 2
+        assert [entry.id for entry in helix.list_subscriptions("1234")] == ["an-id", "another-id"]
         assert [request.query for request in server.requests[1:]] == [
             {"user_id": ["1234"]},
             {"user_id": ["1234"], "after": ["the-next"]},
@@ -315,12 +330,36 @@ class TestListing:
         twitch(
             server, Answer(200, {"data": [websocket], "total": 1, "total_cost": 0, "max_total_cost": 10000})
         )
-        (page,) = helix.list_subscriptions()
+        page = helix.read_page()
         assert page.subscriptions[0].callback == ""
+        assert (page.total_cost, page.max_total_cost, page.cursor) == (0, 10000, None)
+
+    def test_pages_that_repeat_come_to_an_end(self, helix: Helix, server: Server) -> None:
+        page = {
+            "data": [],
+            "total": 0,
+            "total_cost": 0,
+            "max_total_cost": 1,
+            "pagination": {"cursor": "same"},
+        }
+        twitch(server, *[Answer(200, page)] * 3)
+        with pytest.raises(TwitchUnavailableError, match="does not end"):
+            helix.list_subscriptions("1234")
+        assert len(server.requests) == 3
+
+    @pytest.mark.parametrize("pagination", [None, {}, {"cursor": None}, {"cursor": ""}])
+    def test_a_last_page_may_say_so_in_several_ways(
+        self, helix: Helix, server: Server, pagination: object
+    ) -> None:
+        page = {"data": [], "total": 0, "total_cost": 0, "max_total_cost": 1, "pagination": pagination}
+        twitch(server, Answer(200, page))
+        assert helix.list_subscriptions("1234") == []
 
 
 class TestNoAnswer:
-    def test_an_answer_that_does_not_come_is_not_waited_for(self, server: Server) -> None:
+    def test_an_answer_that_does_not_come_is_not_waited_for(
+        self, server: Server, pool: urllib3.PoolManager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         over = threading.Event()
 
         def script(request: Request) -> Answer:
@@ -328,29 +367,56 @@ class TestNoAnswer:
             return Answer(200)
 
         server.script = script
-        pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=60, read=0.05), retries=False)
-        helix = Helix(pool, lambda: Credentials("id", "secret"), server.url, server.url)
+        monkeypatch.setattr("lambdas.subscriptions.helix.PATIENCE_SECONDS", 0.05)
+        helix = Helix(pool, lambda: Credentials("id", "secret"), server.url, server.url, take_point=always)
         try:
-            with pytest.raises(TwitchUnavailableError, match="ReadTimeout"):
+            with pytest.raises(TwitchUnavailableError, match="Timeout"):
                 helix.get_user("ninja")
         finally:
             over.set()
-        pool.clear()
 
     def test_an_address_where_nobody_listens_is_unavailable(self, pool: urllib3.PoolManager) -> None:
         with serve(lambda request: Answer(200)) as gone:
             pass
-        helix = Helix(pool, lambda: Credentials("id", "secret"), gone.url, gone.url)
+        helix = Helix(pool, lambda: Credentials("id", "secret"), gone.url, gone.url, take_point=always)
         with pytest.raises(TwitchUnavailableError):
             helix.get_user("ninja")
 
-    @pytest.mark.parametrize("body", ["<html>", "[]"], ids=["not JSON", "not an object"])
+    @pytest.mark.parametrize(
+        "body",
+        ["<html>", "[]", "{}", '{"data": null}', '{"data": [{}]}', '{"data": [null]}', '{"data": {"0": 1}}'],
+    )
     def test_an_answer_that_cannot_be_read_is_unavailable(
         self, helix: Helix, server: Server, body: str
     ) -> None:
-        twitch(server, Answer(200, body))
+        twitch(server, *[Answer(200, body)] * 3)
         with pytest.raises(TwitchUnavailableError):
             helix.get_user("ninja")
+        with pytest.raises(TwitchUnavailableError):
+            create(helix)
+        with pytest.raises(TwitchUnavailableError):
+            helix.read_page()
+
+    def test_without_a_point_nothing_is_asked(self, server: Server, pool: urllib3.PoolManager) -> None:
+        twitch(server)
+        credentials = Credentials("id", "secret")
+        ranks: list[int] = []
+
+        def refuse(rank: int) -> bool:
+            ranks.append(rank)
+            return False
+
+        helix = Helix(
+            pool,
+            lambda: credentials,
+            f"{server.url}/helix",
+            f"{server.url}/oauth2",
+            take_point=refuse,
+        )
+        with pytest.raises(PointsUsedUpError):
+            helix.get_user("ninja")
+        assert [request.path for request in server.requests] == ["/oauth2/token"]
+        assert ranks == [URGENT]
 
     def test_a_connection_that_breaks_is_tried_once_more(
         self, server: Server, monkeypatch: pytest.MonkeyPatch
@@ -367,9 +433,9 @@ class TestNoAnswer:
             return Answer(202, {"data": [SUBSCRIPTION]})
 
         server.script = script
-        monkeypatch.setattr("lambdas.subscriptions.helix.READ_SECONDS", 60)
+        monkeypatch.setattr("lambdas.subscriptions.helix.PATIENCE_SECONDS", 60)
         pool = connection_pool()
-        helix = Helix(pool, lambda: Credentials("id", "secret"), server.url, server.url)
+        helix = Helix(pool, lambda: Credentials("id", "secret"), server.url, server.url, take_point=always)
         assert create(helix).id == "an-id"
         assert len(server.requests) == 3
         pool.clear()

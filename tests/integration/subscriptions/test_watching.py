@@ -1,29 +1,30 @@
 """Watching a channel: which subscriptions a watch creates, and what it leaves when it cannot."""
 
+import contextlib
+import dataclasses
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
-from lambdas.subscriptions.helix import (
-    BudgetExceededError,
-    NoSuchChannelError,
-    RateLimitedError,
-    TwitchUnavailableError,
-)
-from lambdas.subscriptions.plan import CHALLENGE_SECONDS, TRUSTED_SECONDS
-from lambdas.subscriptions.subscriber import Subscriber
-from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES, SubscriptionState
-from lambdas.subscriptions.watching import RESOLVED_SECONDS, WatchResult, resolve_login, watch_channel
+from lambdas.subscriptions.helix import NoSuchChannelError, TwitchUnavailableError
+from lambdas.subscriptions.logins import CLAIM_SECONDS, NOBODY_SECONDS, RESOLVED_SECONDS
+from lambdas.subscriptions.model import Subscription
+from lambdas.subscriptions.plan import CHALLENGE_SECONDS, TRANSIENT_RETRY_SECONDS, TRUSTED_SECONDS
+from lambdas.subscriptions.requests import LOST_SECONDS, Request
+from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES, SubscriptionState, summarize
 from local.twitch.state import Fault
 from tests.integration.subscriptions.servers import FREE
-from tests.integration.subscriptions.world import GRACE, Crash, World
+from tests.integration.subscriptions.tables import InProcessClient
+from tests.integration.subscriptions.world import GRACE, Crash, Watched, World
 
 ALL = {row.key for row in SUBSCRIPTION_TYPES}
 FREE_KEYS = {row.key for row in FREE}
 
 
-def statuses(result: WatchResult) -> dict[str, str]:
+def statuses(result: Watched) -> dict[str, str]:
     return {key: state.status for key, state in result.states.items() if key in FREE_KEYS}
 
 
@@ -95,22 +96,15 @@ def test_subscriptions_are_created_side_by_side(world: World) -> None:
         def __getattr__(self, name: str) -> object:
             return getattr(world.helix, name)
 
-        def create_subscription(self, event_type: str, *rest: object) -> object:
+        def create_subscription(self, event_type: str, *rest: Any, **options: Any) -> object:
             if not event_type.startswith("stream."):
                 together.wait()
-            return create(event_type, *rest)  # type: ignore[arg-type]
+            return create(event_type, *rest, **options)
 
-    with ThreadPoolExecutor(len(SUBSCRIPTION_TYPES)) as executor:
-        subscriber = Subscriber(
-            Helix(),  # type: ignore[arg-type]
-            world.statuses,
-            world.grants,
-            world.webhook_url,
-            lambda: world.secret,
-            executor,
-        )
-        resolution = resolve_login(world.helix, world.channels, "ninja", int(world.now))
-        assert watch_channel(subscriber, resolution, None, int(world.now)).created == len(FREE)
+    with ThreadPoolExecutor(len(SUBSCRIPTION_TYPES)) as world.executor:
+        world.redeploy()
+        world.subscriber = dataclasses.replace(world.subscriber, helix=Helix())  # type: ignore[arg-type]
+        assert world.watch("ninja").created == len(FREE)
 
 
 def test_a_viewer_who_returns_within_the_grace_period_costs_no_call(world: World) -> None:
@@ -155,10 +149,10 @@ class TestLogins:
         watched(world)
         world.now += RESOLVED_SECONDS - 1
         before = len(world.pool.requests)
-        resolve_login(world.helix, world.channels, "ninja", int(world.now))
+        world.logins.resolve("ninja", int(world.now))
         assert world.pool.requests[before:] == []
         world.now += 1
-        resolve_login(world.helix, world.channels, "ninja", int(world.now))
+        world.logins.resolve("ninja", int(world.now))
         assert world.pool.requests[before:] == [("GET", "/helix/users")]
 
     def test_a_channel_that_renames_itself_stays_the_same_channel(self, world: World) -> None:
@@ -167,17 +161,18 @@ class TestLogins:
         assert user is not None
         world.twitch.rename(user, "ninja_2")
         result = world.watch("ninja_2")
+        world.now += CLAIM_SECONDS
         assert (result.created, statuses(result)) == (0, dict.fromkeys(FREE_KEYS, "enabled"))
         with pytest.raises(NoSuchChannelError):
-            resolve_login(world.helix, world.channels, "ninja", int(world.now))
+            world.logins.resolve("ninja", int(world.now))
 
     def test_a_channel_that_is_known_can_be_watched_while_twitch_is_away(self, world: World) -> None:
         watched(world)
         world.now += RESOLVED_SECONDS
         world.twitch.state.faults.append(Fault("/helix/users", status=503))
-        assert resolve_login(world.helix, world.channels, "ninja", int(world.now)).channel.login == "ninja"
+        assert world.logins.resolve("ninja", int(world.now)).channel.login == "ninja"
         with pytest.raises(TwitchUnavailableError):
-            resolve_login(world.helix, world.channels, "shroud", int(world.now))
+            world.logins.resolve("shroud", int(world.now))
 
 
 class TestRefusals:
@@ -232,43 +227,126 @@ class TestRefusals:
         assert world.channels.delete_unwatched(
             world.streamer_id("ninja"), not_watched_since=int(world.now) + 1
         )
+        world.now += CLAIM_SECONDS
         result = world.watch("ninja")
         assert result.created == 0
         assert {state.subscription_id for state in result.states.values() if state.live} == ids
         assert {state.subscription_id for state in world.known("ninja").values()} == ids
 
-    @pytest.mark.parametrize("calls", range(0, 18, 4))
+    @pytest.mark.parametrize("calls", range(0, 26, 3))
     def test_what_a_crash_leaves_is_taken_up(self, world: World, calls: int) -> None:
         world.crash_point.calls = calls
-        with pytest.raises(Crash):
+        with contextlib.suppress(Crash):
             world.watch("ninja")
         world.crash_point.calls = None
+        world.wait(LOST_SECONDS)
         result = world.watch("ninja")
         assert all(result.states[key].live for key in FREE_KEYS)
         assert {key: len(found) for key, found in world.delivered("ninja").items()} == dict.fromkeys(
             FREE_KEYS, 1
         )
 
-    def test_subscriptions_that_fail_for_a_moment_are_tried_again_by_the_next_watch(
-        self, world: World
-    ) -> None:
+    def test_what_fails_for_a_moment_is_tried_again_by_itself_and_shown(self, world: World) -> None:
         world.twitch.state.faults.append(Fault("/helix/eventsub", status=503, remaining=2))
         result = world.watch("ninja")
+        world.deliver()
+        failed = [state for state in result.states.values() if state.status == "failed"]
         assert result.created == len(FREE) - 2
-        assert [state for state in result.states.values() if state.status == "failed"] == [
-            SubscriptionState("failed", None, "twitch_unavailable")
-        ] * 2
-        assert world.watch("ninja").created == 2
+        assert [(state.reason, state.attempts) for state in failed] == [("twitch_unavailable", 1)] * 2
+        assert {state.retry_at - world.now for state in failed} == {TRANSIENT_RETRY_SECONDS[0]}
+        assert world.watch("ninja").created == 0, "not by every watch"
+        world.wait(TRANSIENT_RETRY_SECONDS[0])
+        assert set(world.shown("ninja").values()) == {("enabled", None), ("absent", "consent_required")}
 
-    @pytest.mark.parametrize(("status", "error"), [(429, RateLimitedError), (503, TwitchUnavailableError)])
-    def test_a_watch_without_a_live_subscription_raises_twitchs_error(
-        self, world: World, status: int, error: type[Exception]
-    ) -> None:
-        world.twitch.state.faults.append(Fault("/helix/eventsub", status=status))
-        with pytest.raises(error):
-            world.watch("ninja")
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_a_twitch_that_is_unavailable_is_asked_less_and_less(self, world: World, status: int) -> None:
+        world.watch("ninja")
+        for one in world.listed():
+            world.twitch.state.delete(one.id)
+        world.twitch.state.faults.append(Fault("/helix/eventsub", method="POST", status=status))
+        world.now += TRUSTED_SECONDS + 1
+        asked = []
+        for _ in range(6):
+            before = len(world.pool.requests)
+            for _ in range(12):
+                world.ask_to_watch("ninja")
+                world.wait(50)
+            asked.append(world.calls(before).count(("POST", "/helix/eventsub/subscriptions")))
+        assert asked[0] <= 5 * len(FREE)
+        assert asked[-1] <= len(FREE)
         world.twitch.state.faults.clear()
-        assert world.watch("ninja").created == len(FREE)
+        world.wait(TRANSIENT_RETRY_SECONDS[1])
+        world.watch("ninja")
+        assert len(world.delivered("ninja")) == len(FREE)
+
+    def test_a_viewer_does_not_wait_for_subscriptions(self, world: World) -> None:
+        """Whatever Twitch answers: what is not known then is pending."""
+        world.logins.resolve("ninja", int(world.now))
+        world.twitch.state.faults.append(Fault("/helix/eventsub", latency_ms=60_000))
+        before = len(world.pool.requests)
+        states = world.ask_to_watch("ninja")
+        assert world.pool.requests[before:] == []
+        shown = {topic["event_type"]: topic["status"] for topic in summarize(states)}
+        assert {shown[row.event_type] for row in FREE} == {"pending"}
+        world.work()
+        assert {("failed", "twitch_unavailable")} < set(world.shown("ninja").values())
+
+
+class TestMany:
+    """Load: what Twitch is asked for many viewers and channels."""
+
+    def test_many_watches_of_one_channel_ask_twitch_once(self, world: World) -> None:
+        watched(world)
+        before = len(world.pool.requests)
+        world.twitch.state.faults.append(Fault("/helix/eventsub", method="POST", status=503))
+        for one in world.listed():
+            world.twitch.state.delete(one.id)
+        world.now += TRUSTED_SECONDS + 1
+        for _ in range(30):
+            world.ask_to_watch("ninja")
+        world.work()
+        assert len(world.calls(before)) == 1 + len(FREE)
+
+    def test_a_watch_of_a_channel_that_is_well_writes_at_most_once_a_minute(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        watched(world)
+        written = []
+        call = InProcessClient.call
+
+        def counted(self: InProcessClient, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+            if action not in ("GetItem", "Query"):
+                written.append(action)
+            return call(self, action, parameters)
+
+        monkeypatch.setattr(InProcessClient, "call", counted)
+        for _ in range(40):
+            world.now += 3
+            world.ask_to_watch("ninja")
+        assert len(written) == 2
+
+    def test_new_channels_come_before_retries_and_no_minute_has_more_points_than_it_may(
+        self, world: World
+    ) -> None:
+        world.points_are_counted = True
+        post = Fault("/helix/eventsub", method="POST", status=503)
+        world.twitch.state.faults.append(post)
+        for number in range(10):
+            world.ask_to_watch(f"failing_{number}")
+            world.wait(1)
+        times: list[float] = []
+        world.after_each_call = lambda: times.append(world.now)
+        world.twitch.state.faults.clear()
+        world.now += 20
+        for number in range(15):
+            world.ask_to_watch(f"new_{number}")
+            world.wait(0.1)
+        assert all("stream.online" in world.delivered(f"new_{number}") for number in range(15))
+        world.wait(120)
+        assert all(len(world.delivered(f"new_{number}")) == len(FREE) for number in range(15))
+        assert all(len(world.delivered(f"failing_{number}")) == len(FREE) for number in range(10))
+        most = max(sum(begin <= time < begin + 60 for time in times) for begin in times)
+        assert most <= 800
 
 
 class TestConsent:
@@ -293,7 +371,7 @@ class TestConsent:
         (follow_,) = [one for one in world.listed() if one.type == "channel.follow"]
         assert follow_.condition["moderator_user_id"] == mod.id
 
-    def test_a_viewer_who_moderates_nothing_is_refused_once_a_sign_in(self, world: World) -> None:
+    def test_a_viewer_who_moderates_nothing_is_refused_once_a_day_and_not_kept(self, world: World) -> None:
         watched(world)
         world.sign_in_as_streamer("mod")
         before = len(world.pool.requests)
@@ -303,9 +381,25 @@ class TestConsent:
         world.watch("ninja", as_streamer="mod")
         world.watch("ninja")
         assert len(world.pool.requests) == before + 1
-        world.now += 60
-        world.watch("ninja", as_streamer="mod")
-        assert len(world.pool.requests) == before + 2
+        assert world.grants.for_channel(world.streamer_id("ninja")) == []
+
+    def test_many_visitors_who_moderate_nothing_leave_nothing(self, world: World) -> None:
+        users = world.twitch.state.users
+        ninja, mod = users.by_login("ninja"), users.by_login("mod")
+        assert ninja is not None
+        assert mod is not None
+        world.twitch.set_moderators(ninja, [mod])
+        for visitor in (*(f"visitor_{number}" for number in range(30)), "mod"):
+            world.sign_in_as_streamer(visitor)
+            world.watch("ninja", as_streamer=visitor)
+        world.deliver()
+        assert [grant.grantor_id for grant in world.grants.for_channel(ninja.id)] == [mod.id]
+        world.twitch.set_moderators(ninja, [])
+        world.deliver()
+        before = len(world.pool.requests)
+        world.watch("ninja")
+        assert world.pool.requests[before:] == []
+        assert world.grants.for_channel(ninja.id) == []
 
     def test_a_grant_outlives_the_channels_subscriptions(self, world: World) -> None:
         world.sign_in_as_streamer("ninja")
@@ -361,13 +455,17 @@ class TestBudget:
         assert not limited & {"stream.online", "stream.offline"}
         assert short.watch("shroud").created == 0
 
-    def test_without_room_for_the_important_ones_nothing_is_left_half_made(self, short: World) -> None:
+    def test_without_room_a_channel_is_limited_and_its_viewers_are_told(self, short: World) -> None:
         short.twitch.state.max_total_cost = 7
-        with pytest.raises(BudgetExceededError):
-            short.watch("shroud")
-        assert short.delivered("shroud") == {}
-        assert short.channels.get(short.streamer_id("shroud")) is None
-        assert len(short.delivered("ninja")) == len(FREE)
+        before = len(short.pool.requests)
+        short.watch("shroud")
+        short.deliver()
+        assert len(short.delivered("shroud")) == 1
+        assert short.calls(before).count(("POST", "/helix/eventsub/subscriptions")) == 2
+        assert short.shown("shroud")["channel.update"] == ("absent", "limited")
+        before = len(short.pool.requests)
+        short.watch("shroud")
+        assert short.pool.requests[before:] == []
 
     def test_a_streamer_who_signed_in_costs_nothing(self, short: World) -> None:
         short.twitch.state.max_total_cost = 6
@@ -375,17 +473,54 @@ class TestBudget:
         assert short.watch("shroud", as_streamer="shroud").created == len(SUBSCRIPTION_TYPES)
 
 
-def test_two_first_watches_at_once_subscribe_every_type_once(world: World) -> None:
+def test_two_requests_at_once_subscribe_every_type_once(world: World) -> None:
+    """As when a request is received twice."""
     together = threading.Barrier(2, timeout=60)
-    resolution = resolve_login(world.helix, world.channels, "ninja", int(world.now))
+    world.logins.resolve("ninja", int(world.now))
+    request = Request(world.streamer_id("ninja"))
 
-    def watch(_viewer: int) -> WatchResult:
+    def handle(_number: int) -> list[Subscription]:
         together.wait()
-        return watch_channel(world.subscriber, resolution, None, int(world.now))
+        return world.subscriber.handle(request)
 
     with ThreadPoolExecutor(2) as executor:
-        one, other = executor.map(watch, range(2))
+        one, other = executor.map(handle, range(2))
     ids = {entry.id for entry in world.listed()}
-    assert len(ids) == len(FREE) == one.created + other.created
-    for states in (one.states, other.states, world.known("ninja")):
-        assert {state.subscription_id for state in states.values() if state.live} == ids
+    assert len(ids) == len(FREE) == len(one) + len(other)
+    assert {state.subscription_id for state in world.known("ninja").values()} == ids
+
+
+class TestLookups:
+    """One of all who want to know asks Twitch which channel a login is."""
+
+    def test_of_many_viewers_of_a_new_channel_one_asks(self, world: World) -> None:
+        together = threading.Barrier(8, timeout=60)
+
+        def resolve(_number: int) -> str:
+            together.wait()
+            return world.logins.resolve("ninja", int(world.now)).channel.login
+
+        with ThreadPoolExecutor(8) as executor:
+            assert list(executor.map(resolve, range(8))) == ["ninja"] * 8
+        assert world.calls() == [("GET", "/helix/users")]
+
+    def test_whoever_waits_for_an_answer_that_does_not_come_is_told_within_two_seconds(
+        self, world: World
+    ) -> None:
+        world.twitch.state.faults.append(Fault("/helix/users", status=503))
+        for _ in range(2):
+            began = world.now
+            with pytest.raises(TwitchUnavailableError):
+                world.logins.resolve("ninja", int(world.now))
+            assert world.now - began <= 2
+        assert world.calls() == [("GET", "/helix/users")]
+
+    def test_a_name_that_nobody_has_is_not_asked_for_again_within_a_minute(self, world: World) -> None:
+        for _ in range(5):
+            with pytest.raises(NoSuchChannelError):
+                world.logins.resolve("nosuch_channel", int(world.now))
+        assert world.calls() == [("GET", "/helix/users")]
+        world.now += NOBODY_SECONDS
+        with pytest.raises(NoSuchChannelError):
+            world.logins.resolve("nosuch_channel", int(world.now))
+        assert len(world.calls()) == 2

@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 from lambdas.subscriptions.model import Grant, Subscription
 from lambdas.subscriptions.plan import (
     CHALLENGE_SECONDS,
-    LONGEST_RETRY_SECONDS,
+    LASTING_RETRY_SECONDS,
     PENDING_SECONDS,
+    TRANSIENT_RETRY_SECONDS,
     TRUSTED_SECONDS,
     CostItem,
     apply_consent,
     back_off,
-    choose_limited,
-    choose_restored,
     classify,
-    is_list_stale,
     merge_states,
     needs_verification,
+    share_budget,
     to_create,
+    unlisted,
     usable_grants,
 )
 from lambdas.subscriptions.subscription_types import (
@@ -206,12 +206,11 @@ def test_the_reason_of_a_revocation_outlives_the_subscription() -> None:
     assert merge_states(known, {}) == known
 
 
-def test_a_list_that_lacks_a_live_subscription_is_stale() -> None:
-    assert is_list_stale({ONLINE.key: SubscriptionState("pending", "new")}, [subscription("a")])
-    assert not is_list_stale({ONLINE.key: SubscriptionState("pending", "a")}, [subscription("a")])
-    assert not is_list_stale(
-        {ONLINE.key: SubscriptionState("revoked", None, "user_removed")}, [subscription("a")]
-    )
+def test_a_list_may_lack_live_subscriptions() -> None:
+    pending, revoked = SubscriptionState("pending", "new"), SubscriptionState("revoked", None, "user_removed")
+    assert unlisted({ONLINE.key: pending}, [subscription("a")]) == {ONLINE.key: pending}
+    assert unlisted({ONLINE.key: pending}, [subscription("new")]) == {}
+    assert unlisted({ONLINE.key: revoked}, [subscription("a")]) == {}
 
 
 def keys_to_create(known: dict[str, SubscriptionState], *grants: Grant) -> set[str]:
@@ -266,15 +265,26 @@ class TestConsent:
         assert apply_consent(missing, STREAMER, [self.streamers])[CHEER.key] == SubscriptionState("absent")
 
 
-def test_what_twitch_refuses_is_tried_again_ever_less_often() -> None:
+@pytest.mark.parametrize(
+    ("transient", "first", "longest"), [(False, *LASTING_RETRY_SECONDS), (True, *TRANSIENT_RETRY_SECONDS)]
+)
+@pytest.mark.parametrize("chance", [0.0, 1.0])
+def test_what_fails_is_tried_again_ever_less_often(
+    transient: bool, first: int, longest: int, chance: float
+) -> None:
     state, now, waits = None, NOW, []
-    for _ in range(12):
-        state = back_off("invalid", state, now)
+    for _ in range(30):
+        state = back_off("a_reason", state, now, transient=transient, chance=chance)
         waits.append(state.retry_at - now)
         now = state.retry_at
-    assert waits[:3] == [240, 480, 960]
-    assert waits[-1] == LONGEST_RETRY_SECONDS
+    assert waits[:3] == [first * (1 + chance), 2 * first * (1 + chance), 4 * first * (1 + chance)]
+    assert waits[-1] == longest * (1 + chance)
     assert waits == sorted(waits)
+
+
+def test_what_fails_is_not_tried_before_twitch_allows_it() -> None:
+    state = back_off("rate_limited", None, NOW, transient=True, chance=0.0, at_least=50)
+    assert state.retry_at == NOW + 50
 
 
 @pytest.mark.parametrize(
@@ -311,26 +321,37 @@ class TestBudget:
     )
 
     def test_nothing_is_limited_while_there_is_room(self) -> None:
-        assert choose_limited([CostItem.of(ONLINE, "1", 5, 1)], 95, 100) == set()
+        assert share_budget([CostItem.of(ONLINE, "1", 5, 1)], [], 95, 100) == (set(), set())
 
-    def test_low_priority_is_limited_first_and_then_the_least_watched(self) -> None:
+    def test_the_unwatched_are_limited_first_then_low_priority_then_the_least_watched(self) -> None:
         profile = SUBSCRIPTION_TYPE_BY_KEY["user.update"]
         items = [
             CostItem.of(row, streamer, viewers, 1)
             for row in (ONLINE, profile)
             for streamer, viewers in (("crowded", 90), ("quiet", 1), ("empty", 0))
         ]
-        two_too_much = choose_limited(items, total_cost=20, max_total_cost=20)
-        assert two_too_much == {("empty", profile.key), ("quiet", profile.key)}
-        four_too_much = choose_limited(items, total_cost=40, max_total_cost=40)
-        assert four_too_much - two_too_much == {("crowded", profile.key), ("empty", ONLINE.key)}
+        two_too_much, _ = share_budget(items, [], total_cost=20, max_total_cost=20)
+        assert two_too_much == {("empty", profile.key), ("empty", ONLINE.key)}
+        four_too_much, _ = share_budget(items, [], total_cost=40, max_total_cost=40)
+        assert four_too_much - two_too_much == {("quiet", profile.key), ("crowded", profile.key)}
+
+    def test_the_unwatched_give_way_to_what_is_waited_for(self) -> None:
+        used = [CostItem.of(row, "hoarded", 0, 1) for row in SUBSCRIPTION_TYPES[:5]]
+        waiting = [CostItem.of(ONLINE, "newcomer", 1, 1)]
+        assert share_budget(used, waiting, 85, 100) == (
+            {("hoarded", max(used).key)},
+            {("newcomer", ONLINE.key)},
+        )
+        assert share_budget(used, [CostItem.of(ONLINE, "newcomer", 0, 1)], 85, 100) == (set(), set())
+        watched = [CostItem.of(row, "crowded", 1, 1) for row in SUBSCRIPTION_TYPES[:5]]
+        assert share_budget(watched, waiting, 85, 100) == (set(), set())
 
     @given(items)
     def test_no_more_is_limited_than_necessary_and_the_most_important_last(
         self, items: list[CostItem]
     ) -> None:
         total = sum(item.cost for item in items)
-        limited = choose_limited(items, total, 100)
+        limited, _ = share_budget(items, [], total, 100)
         kept = [one for one in items if (one.streamer_id, one.key) not in limited]
         gone = [one for one in items if (one.streamer_id, one.key) in limited]
         assert not gone or total > 95
@@ -341,7 +362,7 @@ class TestBudget:
 
     @given(items, st.integers(0, 120))
     def test_what_is_restored_leaves_room(self, items: list[CostItem], total: int) -> None:
-        restored = choose_restored(items, total, 100)
+        _, restored = share_budget([], items, total, 100)
         back = [one for one in items if (one.streamer_id, one.key) in restored]
         assert not back or total + sum(one.cost for one in back) <= 85
         rest = [one for one in items if one not in back]
