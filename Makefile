@@ -76,7 +76,7 @@ test: $(VENV) $(TOOLS) $(SITE) ## Run every check: lint, unit, integration, infr
 	@echo "All of lint, unit, integration, infrastructure and e2e passed."
 
 .PHONY: lint
-lint: $(VENV) $(SITE) ## Check format, rules, types, layering, SQL, workflows, the site's code and its types of the API
+lint: $(VENV) $(SITE) ## Check format, rules, types, layering, SQL, workflows, licences, the site's code and its types of the API
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
@@ -84,6 +84,7 @@ lint: $(VENV) $(SITE) ## Check format, rules, types, layering, SQL, workflows, t
 	$(BIN)/mypy
 	$(BIN)/actionlint
 	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/python -m ops.licences
 	cd frontend && npm run --silent typecheck && npm run --silent lint
 	@$(OPENAPI) | (cd frontend && npm run --silent api-types -- --check >/dev/null) || { echo "frontend/src/api.types.ts is not what the API's description says: run make api-types"; exit 1; }
 
@@ -213,6 +214,24 @@ lock: $(VENV) ## Pin the Python requirements anew (add UPGRADE=--upgrade for new
 	$(BIN)/$(LOCK) $(UPGRADE) lambdas/requirements.in -o lambdas/requirements.txt
 	$(BIN)/$(LOCK) $(UPGRADE) requirements/emulator.in -o requirements/emulator.txt
 	$(BIN)/$(LOCK) $(UPGRADE) requirements/dev.in -o requirements/dev.txt
+	$(BIN)/$(LOCK) $(UPGRADE) requirements/audit.in -o requirements/audit.txt
+
+AUDIT := $(BIN)/uv run --quiet --no-project --isolated --python $(BIN)/python --with-requirements requirements/audit.txt
+.PHONY: audit
+audit: $(VENV) $(SITE) ## Ask for known vulnerabilities of every package, of those that ship and of the tools
+	$(AUDIT) pip-audit --require-hashes --disable-pip $(foreach file,lambdas/requirements.txt requirements/dev.txt requirements/emulator.txt,-r $(file))
+	npm audit
+	npm audit --prefix frontend
+
+.PHONY: sbom
+sbom: $(VENV) $(SITE) ## Write the bills of materials of what ships, functions and site (.artifacts/sbom, CycloneDX)
+	@mkdir -p .artifacts/sbom
+	$(AUDIT) cyclonedx-py requirements lambdas/requirements.txt --output-reproducible --output-file .artifacts/sbom/functions.json
+	cd frontend && npm sbom --sbom-format cyclonedx --omit dev > ../.artifacts/sbom/site.json
+
+.PHONY: roles
+roles: $(VENV) $(TOOLS) $(SITE) ## Write docs/roles.md, the table of every role and what it may do
+	@$(BIN)/python -m ops.roles
 
 .PHONY: clean
 clean: ## Remove everything that the targets made, the local cloud's data included

@@ -33,7 +33,7 @@ RECORD_CONCURRENCY: Final = 4
 TWITCH_SECRET_VERSION: Final = "TwitchCredentialsVersion"  # noqa: S105 -- a parameter
 """The parameter of the app stack with which a deployment passes a renewed Twitch secret on."""
 
-ORIGIN_SECRET_VERSION: Final = "OriginSecretVersion"  # noqa: S105 -- a parameter
+ORIGIN_HEADER_VERSION: Final = "OriginHeaderVersion"
 """The parameter of the app stack with which a deployment passes a renewed origin secret on to CloudFront."""
 
 DATABASE_VERSION: Final = "18.4"

@@ -303,6 +303,19 @@ def condition_value(key: str, context: Any) -> Any:
     return "true" if key.lower() == "aws:securetransport" else _condition_value(key, context)
 
 
+_action_matches = iam_evaluator._action_matches
+
+
+def action_matches(action: str, *given: Any) -> bool:
+    """Whether an action is among those of a statement: a batch of SQS calls needs the permission for one.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
+    """
+    if action.startswith("sqs:"):
+        action = action.removesuffix("Batch")
+    return bool(_action_matches(action, *given))
+
+
 _token = cognito._oauth2_token
 
 
@@ -439,6 +452,7 @@ if __name__ == "__main__":
     cloudfront.handle_viewer_request = viewer_request
     provisioners._RESOURCE_HANDLERS.update(HANDLERS)
     iam_evaluator._resolve_condition_key = condition_value
+    iam_evaluator._action_matches = action_matches
     cognito._oauth2_token = token
     apigateway.handle_connections_api = connections_api
     app.app = with_distributions_by_path(app.app)

@@ -44,14 +44,14 @@ def test_the_present_versions_of_both_secrets_are_passed_on() -> None:
         assert command(account(twitch=twitch, origin=origin)) == (
             *("deploy", "--all", "--app", "cdk.out/dev"),
             *("--parameters", f"Fanfare-dev-App:TwitchCredentialsVersion={twitch}"),
-            *("--parameters", f"Fanfare-dev-App:OriginSecretVersion={origin}"),
+            *("--parameters", f"Fanfare-dev-App:OriginHeaderVersion={origin}"),
         )
 
 
 def test_the_first_deployment_makes_the_origin_secret() -> None:
     empty = account(twitch="t1")
     empty.answers["DescribeStacks"] = "ValidationError"
-    assert not any("OriginSecretVersion" in argument for argument in command(empty))
+    assert not any("OriginHeaderVersion" in argument for argument in command(empty))
 
 
 def test_a_workflow_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
