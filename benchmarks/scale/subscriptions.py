@@ -53,7 +53,7 @@ class Run:
     def __init__(self, seed: int, *, max_total_cost: int = 10**6) -> None:
         self.rng = random.Random(seed)
         self.world = world = World(
-            rate_limit=LIMIT, max_total_cost=max_total_cost, take_point=self._take_point, seed=seed
+            rate_limit=10**6, max_total_cost=max_total_cost, take_point=self._take_point, seed=seed
         )
         self.pool = FaultyPool(world, self.rng)
         world.helix._pool = self.pool
