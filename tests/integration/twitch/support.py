@@ -124,6 +124,14 @@ class Twitch:
         }
         return await self.request("GET", "/oauth2/authorize", params=asked | parameters)
 
+    async def user_token(self, login: str, scopes: str = "openid") -> str:
+        """An access token of a user who has signed in."""
+        location = (await self.authorize(login, scopes)).headers["Location"]
+        code = location.partition("code=")[2].partition("&")[0]
+        redirect_uri = "http://127.0.0.1:9/callback"
+        answer = await self.fetch_token(grant_type="authorization_code", code=code, redirect_uri=redirect_uri)
+        return str(answer.json["access_token"])
+
     async def control(self, path: str, /, **body: Any) -> Answer:
         return await self.request("POST", f"/simulator{path}", json=body)
 

@@ -21,11 +21,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from twitchAPI.eventsub.webhook import EventSubWebhook
+from twitchAPI.eventsub.websocket import EventSubWebsocket
 from twitchAPI.object.eventsub import ChannelRaidEvent, ChannelUpdateEvent
 from twitchAPI.twitch import Twitch as TwitchClient
 from twitchAPI.type import EventSubSubscriptionConflict, TwitchResourceNotFound
 
-from tests.integration.twitch.support import CLIENT_ID, CLIENT_SECRET, Twitch, simulated_twitch
+from tests.integration.twitch.support import CLIENT_ID, CLIENT_SECRET, Twitch, eventually, simulated_twitch
 
 
 def certificate_for_this_machine(folder: Path) -> Path:
@@ -202,3 +203,55 @@ async def test_it_creates_lists_and_deletes_subscriptions(twitch: Twitch, client
 async def test_it_finds_users(client: TwitchClient) -> None:
     users = [user async for user in client.get_users(logins=["alice", "nosuchchannel"])]
     assert [(user.login, user.display_name) for user in users] == [("alice", "Alice")]
+
+
+@pytest.fixture
+async def websocket(twitch: Twitch, client: TwitchClient) -> AsyncIterator[EventSubWebsocket]:
+    """The library's WebSocket, connected, with a user's token."""
+    token = await twitch.user_token("alice", "openid channel:read:subscriptions")
+    await client.set_user_authentication(token, [], "", validate=False)
+    websocket = EventSubWebsocket(
+        client,
+        connection_url=twitch.settings.socket_url,
+        callback_loop=asyncio.get_running_loop(),
+    )
+    await asyncio.to_thread(websocket.start)
+    yield websocket
+    await asyncio.to_thread(asyncio.run, websocket.stop())
+    await asyncio.to_thread(websocket._socket_thread.join)
+    websocket._socket_loop.close()
+
+
+async def test_its_websocket_receives_events_and_a_revocation(
+    twitch: Twitch, websocket: EventSubWebsocket
+) -> None:
+    received: asyncio.Queue[ChannelUpdateEvent] = asyncio.Queue()
+    revoked: asyncio.Queue[dict[str, dict[str, str]]] = asyncio.Queue()
+    websocket.revokation_handler = revoked.put
+    alice = await twitch.user_id("alice")
+    await websocket.listen_channel_update_v2(alice, received.put)
+    sent = await twitch.control("/events", event_type="channel.update", login="alice")
+    assert [delivery["status"] for delivery in sent.json["deliveries"]] == [200]
+    update = await asyncio.wait_for(received.get(), 60)
+    assert update.metadata.message_id == sent.json["deliveries"][0]["message_id"]
+    await twitch.control("/revoke", login="alice", event_type="channel.update", reason="user_removed")
+    assert (await asyncio.wait_for(revoked.get(), 60))["subscription"]["status"] == "user_removed"
+
+
+async def test_its_websocket_reconnects_when_it_is_asked_to(
+    twitch: Twitch, websocket: EventSubWebsocket
+) -> None:
+    received: asyncio.Queue[ChannelUpdateEvent] = asyncio.Queue()
+    await websocket.listen_channel_update_v2(await twitch.user_id("alice"), received.put)
+    session_id = websocket.active_session.id
+    acting = asyncio.create_task(twitch.control("/sockets", do="reconnect"))
+
+    async def reconnected() -> bool:
+        return bool(websocket.active_session.id != session_id)
+
+    await eventually(reconnected)
+    sent = await twitch.control("/events", event_type="channel.update", login="alice")
+    assert [delivery["status"] for delivery in sent.json["deliveries"]] == [200]
+    assert (await asyncio.wait_for(received.get(), 60)).event.broadcaster_user_login == "alice"
+    acting.cancel()
+    await asyncio.gather(acting, return_exceptions=True)
