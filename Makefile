@@ -192,6 +192,10 @@ prove-sign-in: $(VENV) ## Prove with a user pool of its own that Cognito takes T
 smoke: $(VENV) ## Check that the deployed STAGE (dev; local: the running `make run`) does what it is for
 	@$(ON_STAGE) $(BIN)/python -m ops.smoke $(STAGE)
 
+.PHONY: redrive
+redrive: $(VENV) ## Say what moving the dead letters of QUEUE (record, broadcast, fan-out) back does, and do it once confirmed
+	@$(ON_STAGE) $(BIN)/python -m ops.redrive $(STAGE) $(QUEUE)
+
 .PHONY: destroy
 destroy: $(VENV) $(TOOLS) ## Say what deleting STAGE (dev) deletes and keeps, and delete it once confirmed
 	@$(ON_STAGE) $(BIN)/python -m ops.destroy $(STAGE)

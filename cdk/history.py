@@ -81,8 +81,10 @@ class History(Construct):
         )
         api.route_to(
             query,
-            dict.fromkeys(f"{method} {path}" for path in READ_ROUTES for method in READ_METHODS),
-            open_because="Anyone may read; CloudFront's cache answers most requests.",
+            dict.fromkeys(
+                (f"{method} {path}" for path in READ_ROUTES for method in READ_METHODS),
+                api.through_cloudfront,
+            ),
         )
 
         archiver = self._archiver(data.exports, partitions)

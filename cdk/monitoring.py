@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from aws_cdk import Duration
 from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_rds as rds
 from constructs import Construct
 
 from cdk.data import DataStack
 from cdk.function import Function, metrics_namespace
+from cdk.http_api import HttpApi
+from cdk.ingest import WEBHOOK_ROUTE
 from cdk.settings import Settings
 
 RUNBOOK = "docs/runbook.md"
@@ -44,7 +47,7 @@ class Monitoring(Construct):
         id_: str,
         settings: Settings,
         *,
-        http_api: apigateway.HttpApi,
+        http_api: HttpApi,
         websocket_api: apigateway.WebSocketApi,
         data: DataStack,
     ) -> None:
@@ -78,6 +81,14 @@ class Monitoring(Construct):
             "websocket-failing",
             "The functions behind the WebSocket API fail: viewers cannot connect, or get no events.",
             self._websocket("IntegrationError"),
+            above=10,
+            periods=3,
+        )
+        self._alarm(
+            "deliveries-failing",
+            "Deliveries are answered 429 or 5xx: Twitch sends them again, so events are late, and revokes a "
+            "subscription whose deliveries fail for long.",
+            self._failed_deliveries(),
             above=10,
             periods=3,
         )
@@ -274,6 +285,25 @@ class Monitoring(Construct):
         )
 
     # -- metrics ---------------------------------------------------------------------------------------------
+
+    def _failed_deliveries(self) -> cloudwatch.Metric:
+        """Deliveries answered 429 or 5xx, of the access log: API Gateway's own metrics know no 429.
+
+        Of very many 429 it may log a part only.
+        https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html
+        """
+
+        def is_(field: str, value: str) -> logs.JsonPattern:
+            return logs.FilterPattern.string_value(f"$.{field}", "=", value)
+
+        failed = logs.FilterPattern.any(is_("status", "429"), is_("status", "5*"))
+        counted = self._http_api.access_logs.add_metric_filter(
+            "FailedDeliveries",
+            filter_pattern=logs.FilterPattern.all(is_("routeKey", WEBHOOK_ROUTE), failed),
+            metric_namespace=metrics_namespace(self._settings),
+            metric_name="DeliveriesFailed",
+        )
+        return counted.metric(statistic="Sum", period=_MINUTE)
 
     def _own(
         self, name: str, job: str, statistic: str, period: Duration = _MINUTE, **dimensions: str

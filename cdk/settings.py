@@ -33,6 +33,9 @@ RECORD_CONCURRENCY: Final = 4
 TWITCH_SECRET_VERSION: Final = "TwitchCredentialsVersion"  # noqa: S105 -- a parameter
 """The parameter of the app stack with which a deployment passes a renewed Twitch secret on."""
 
+ORIGIN_SECRET_VERSION: Final = "OriginSecretVersion"  # noqa: S105 -- a parameter
+"""The parameter of the app stack with which a deployment passes a renewed origin secret on to CloudFront."""
+
 DATABASE_VERSION: Final = "18.4"
 """Aurora PostgreSQL's. Nothing but a deployment changes it: automatic upgrades are off."""
 
@@ -300,9 +303,11 @@ class Settings(_Settings):
     domain: Domain | None = None
     """A domain of one's own for the site; CloudFront's without it."""
     http_throttle: Throttle = Throttle(rate=500, burst=1000)
-    """Requests to the HTTP API, deliveries by Twitch included."""
+    """Requests to each route of the HTTP API but the webhook's."""
+    webhook_throttle: Throttle = Throttle(rate=2000, burst=2000)
+    """Deliveries by Twitch. Above, they are answered 429, and Twitch sends them again."""
     websocket_throttle: Throttle = Throttle(rate=500, burst=500)
-    """New connections and messages of viewers."""
+    """New connections of viewers, and messages other than pings, of which there may be twice as many."""
     broadcast_concurrency: int = Field(default=100, ge=2, le=1000)
     """Batches of events that are broadcast at once, reserved in the account's concurrency."""
     fan_out_concurrency: int = Field(default=100, ge=2, le=1000)

@@ -12,6 +12,7 @@ import io
 import json
 import mimetypes
 import os
+import re
 import shutil
 import string
 import uuid
@@ -22,7 +23,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import boto3
-from ministack.app import main
+from ministack import app
 from ministack.core import iam_evaluator, lambda_runtime
 from ministack.services import apigateway, cloudfront, cognito, secretsmanager
 from ministack.services.cloudformation import provisioners
@@ -361,6 +362,28 @@ async def viewer_request(
     return status, {**kept, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}, compressed
 
 
+# The path-based form that the emulator has for APIs, for clients that do not resolve *.localhost.
+_DISTRIBUTION_PATH = re.compile(r"/_aws/cloudfront/(\w+)(?=/)")
+
+
+def with_distributions_by_path(serve: Callable[..., Any]) -> Callable[..., Any]:
+    """The emulator's application, in which ``/_aws/cloudfront/<label>/…`` is the distribution's ``/…``."""
+
+    async def application(scope: dict[str, Any], *channels: Any) -> None:
+        if found := _DISTRIBUTION_PATH.match(scope.get("path", "")):
+            headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+            host = f"{found[1]}.cloudfront.localhost:{os.environ['GATEWAY_PORT']}"
+            scope = {
+                **scope,
+                "path": scope["path"][found.end() :],
+                "raw_path": scope["raw_path"][found.end() :],
+                "headers": [*headers, (b"host", host.encode())],
+            }
+        await serve(scope, *channels)
+
+    return application
+
+
 class SharedArchive(zipfile.ZipFile):
     """A function's package that is unpacked once; the emulator would unpack it for each process.
 
@@ -394,4 +417,5 @@ if __name__ == "__main__":
     provisioners._RESOURCE_HANDLERS.update(HANDLERS)
     iam_evaluator._resolve_condition_key = condition_value
     cognito._oauth2_token = token
-    main()
+    app.app = with_distributions_by_path(app.app)
+    app.main()

@@ -227,8 +227,8 @@ class Doctor:
         )
 
     def publishes(self) -> str:
-        """Whether as many deliveries may be published as the stage's throttle admits."""
-        return self._enough(PUBLISHES, self._settings.http_throttle.rate, "lower `http_throttle`")
+        """Whether as many deliveries may be published as their throttle admits."""
+        return self._enough(PUBLISHES, self._settings.webhook_throttle.rate, "lower `webhook_throttle`")
 
     def _enough(self, quota: Quota, least: int, otherwise: str) -> str:
         client = self._account.client("service-quotas")

@@ -128,12 +128,15 @@ for each statement execute function refuse_before_watermark();
 
 -- Streamers ---------------------------------------------------------------------------------------------
 
--- The newest name of every streamer. Names change and are reused by others, IDs do not: a name belongs to the
--- streamer who was seen with it last. named_at is when the first event with this name occurred.
+-- The name of every streamer. Names change and are reused by others, IDs do not: a name belongs to the
+-- streamer who was seen with it last. named_at is when the first event with this name occurred. Another name
+-- is the next_name until events have told it for an hour, so that a wrong event renames nobody.
 create table streamers (
     streamer_id text primary key,
     streamer_name text not null,
-    named_at timestamptz not null
+    named_at timestamptz not null,
+    next_name text,
+    next_named_at timestamptz
 );
 
 create index streamers_names on streamers (streamer_name, named_at desc);

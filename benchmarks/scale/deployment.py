@@ -10,8 +10,8 @@ TABLES = {
     "viewers": ("viewer_id", "entry"),
 }
 QUEUES = {
-    "broadcast": {"visibility_timeout": 90, "max_receive_count": 10},
-    "fan-out": {"visibility_timeout": 30, "max_receive_count": 10},
+    "broadcast": {"visibility_timeout": 20, "max_receive_count": 18},
+    "fan-out": {"visibility_timeout": 20, "max_receive_count": 18},
 }
 SOURCES = {
     "broadcast": {"batch_size": 10, "max_concurrency": 100},

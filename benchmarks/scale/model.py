@@ -105,6 +105,10 @@ class Model:
         """DynamoDB does not answer in that time."""
         self.services.dynamodb_silent_from, self.services.dynamodb_silent_until = begin, end
 
+    def forbid_posts(self, begin: float, end: float) -> None:
+        """The functions may not post in that time."""
+        self.api.forbidden_from, self.api.forbidden_until = begin, end
+
     def leave(self, page: Page, at: float, *, says_so: bool) -> None:
         """The viewer leaves; API Gateway may say so or not."""
 

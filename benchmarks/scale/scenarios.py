@@ -6,7 +6,7 @@ Each takes a seed and, for the short form, a part of its viewers and a shorter t
 import gc
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from benchmarks.scale import constants
 from benchmarks.scale.model import Model
@@ -135,7 +135,10 @@ def invocations_die(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) 
     model.run(seconds + 300.0)
     assert model.deaths
     row.note("died", model.deaths.died)
-    row.note("p99", percentile(_lateness(channels), 0.99))
+    lateness = _lateness(channels)
+    row.note("p99", percentile(lateness, 0.99))
+    # So long after an invocation died all is right again.
+    row.must_be_at_most("latest", max(lateness), 30.0)
     _must_have_everything(row, channels, until=seconds)
     _nothing_is_left(row, model)
     return row
@@ -143,7 +146,18 @@ def invocations_die(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) 
 
 def dynamodb_silent(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) -> Row:
     """DynamoDB is silent for 20 s: a channel of 3,000 viewers and ten of 50, 5 events a second each."""
-    row = Row("DynamoDB silent for 20 s")
+    return _outage("DynamoDB silent for 20 s", Model.silence_dynamodb, seed, size, seconds)
+
+
+def posts_forbidden(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) -> Row:
+    """The broadcaster may not post for 20 s: channels and events as in ``dynamodb_silent``."""
+    return _outage("no permission to post for 20 s", Model.forbid_posts, seed, size, seconds)
+
+
+def _outage(
+    name: str, fail: Callable[[Model, float, float], None], seed: int, size: float, seconds: float
+) -> Row:
+    row = Row(name)
     model = Model(seed=seed)
     channels = [model.channel("large", round(3_000 * size))] + [
         model.channel(f"small-{number}", 50) for number in range(max(2, round(10 * size)))
@@ -151,7 +165,7 @@ def dynamodb_silent(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) 
     begin, end = seconds / 6, seconds / 6 + 20.0
     for channel in channels:
         model.events(channel, 5.0, 0.0, seconds)
-    model.silence_dynamodb(begin, end)
+    fail(model, begin, end)
     model.run(seconds + AFTERWARDS)
     before = percentile(_lateness(channels, 0.0, begin - 1), 0.99)
     after = percentile(_lateness(channels, end + 10, seconds), 0.99)
@@ -192,6 +206,7 @@ SCENARIOS = (
     join_at_once,
     invocations_die,
     dynamodb_silent,
+    posts_forbidden,
     bursts,
 )
 BY_NAME = {scenario.__name__: scenario for scenario in SCENARIOS}

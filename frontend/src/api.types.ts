@@ -135,6 +135,8 @@ export interface components {
         /**
          * Event
          * @description One event of a channel. `payload` is Twitch's `event` object; `created_at` is when it was recorded.
+         *
+         *     `streamer_name` is the channel's login at the time, empty if it is not known.
          */
         Event: {
             /** Id */

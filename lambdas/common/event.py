@@ -12,6 +12,10 @@ Payload = dict[str, Any]
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 _REFUSED = re.compile("[\ud800-\udfff\ufffe\uffff]")
 
+# Objects and arrays within each other. Twitch sends fewer than ten. Several hundred overflow the stack of a
+# function that reads or writes them as JSON.
+MAX_DEPTH = 100
+
 
 class MalformedEventError(ValueError):
     """A published message is not an event; the error says which part is wrong."""
@@ -21,7 +25,8 @@ class MalformedEventError(ValueError):
 class Event:
     """One delivery of Twitch's; times are timezone-aware UTC.
 
-    ``id`` is the ``Twitch-Eventsub-Message-Id``, the same for every redelivery. ``created_at`` is when
+    ``id`` is the ``Twitch-Eventsub-Message-Id``, the same for every redelivery. ``streamer_name`` is "" if
+    Twitch did not tell it; the store replaces that by the name it knows. ``created_at`` is when
     Fanfare received the event; the store replaces it by the database's clock at insertion.
     ``payload`` is Twitch's ``event`` object, unchanged.
     """
@@ -69,11 +74,28 @@ class Event:
         except (ValueError, KeyError, TypeError) as error:
             raise MalformedEventError(f"not an event: {error!r}") from error
         for name, value in strings.items():
-            if not isinstance(value, str) or not value:
+            if not isinstance(value, str) or not (value or name == "streamer_name"):
                 raise MalformedEventError(f"not an event: {name} must be a non-empty string")
         if not isinstance(payload, dict):
             raise MalformedEventError("not an event: payload must be an object")
+        if is_deep(payload):
+            raise MalformedEventError(f"not an event: payload is nested more than {MAX_DEPTH} times")
         return cls(**strings, occurred_at=occurred_at, created_at=created_at, payload=payload)
+
+
+def is_deep(content: Any) -> bool:
+    """Whether what was read from JSON is nested more than ``MAX_DEPTH`` times."""
+    level: list[Any] = [content]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for value in level
+            if isinstance(value, dict | list)
+            for child in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def format_json(fields: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from lambdas.common import tickets
 from lambdas.common.aws import Client
 from lambdas.common.event import format_time
+from lambdas.common.login import parse_login
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
 from lambdas.common.viewers import ViewersTable
@@ -23,7 +24,6 @@ from lambdas.subscriptions.helix import (
     RateLimitedError,
     TransientError,
 )
-from lambdas.subscriptions.login import parse_login
 from lambdas.subscriptions.overlay_keys import OverlayKeysTable
 from lambdas.subscriptions.responses import INVALID_LOGIN, answer, error_answer
 from lambdas.subscriptions.subscriber_factory import SubscriberSettings, make_subscriber

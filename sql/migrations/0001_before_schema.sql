@@ -73,7 +73,9 @@ create index archived_leaders_first on archived_leaders (event_count desc, strea
 create table streamers (
     streamer_id text primary key,
     streamer_name text not null,
-    named_at timestamptz not null
+    named_at timestamptz not null,
+    next_name text,
+    next_named_at timestamptz
 );
 
 create index streamers_names on streamers (streamer_name, named_at desc);

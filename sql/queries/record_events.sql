@@ -44,7 +44,8 @@ recorded as (
     select
         incoming.id,
         incoming.streamer_id,
-        incoming.streamer_name,
+        -- The known name, if the event tells none.
+        coalesce(nullif(incoming.streamer_name, ''), streamers.streamer_name, '') as streamer_name,
         incoming.event_type,
         incoming.occurred_at,
         -- A microsecond apart, so that created_at keeps the order of the batch.
@@ -52,6 +53,7 @@ recorded as (
         incoming.payload
     from incoming
     inner join fresh on incoming.id = fresh.id
+    left join streamers on incoming.streamer_id = streamers.streamer_id
     cross join present
     order by incoming.batch_position
 ),
@@ -64,18 +66,39 @@ named as (
         incoming.occurred_at
     from incoming
     inner join fresh on incoming.id = fresh.id
-    -- Only new names: an upsert locks its row, and a busy streamer's batches would queue for it.
+    -- Only news about names: an upsert locks its row, and a busy streamer's batches would queue for it.
     left join streamers as known
         on
             incoming.streamer_id = known.streamer_id
-            and incoming.streamer_name = known.streamer_name
-    where known.streamer_id is null
+            and (
+                (incoming.streamer_name = known.streamer_name and known.next_name is null)
+                or (
+                    incoming.streamer_name = known.next_name
+                    and incoming.occurred_at < known.next_named_at + interval '1 hour'
+                )
+            )
+    where incoming.streamer_name != '' and known.streamer_id is null
     order by incoming.streamer_id asc, incoming.occurred_at desc
     on conflict (streamer_id) do update
         set
-            streamer_name = excluded.streamer_name,
-            named_at = excluded.named_at
-        where streamers.named_at < excluded.named_at
+            streamer_name = case
+                when excluded.streamer_name = streamers.next_name then streamers.next_name
+                else streamers.streamer_name
+            end,
+            named_at = case
+                when excluded.streamer_name = streamers.next_name then streamers.next_named_at
+                else streamers.named_at
+            end,
+            next_name = nullif(nullif(excluded.streamer_name, streamers.streamer_name), streamers.next_name),
+            next_named_at = excluded.named_at
+        -- Neither late events nor an ID in place of a name rename anybody.
+        where
+        excluded.named_at > coalesce(streamers.next_named_at, streamers.named_at)
+        and excluded.streamer_name ~ '\D'
+        and (
+            excluded.streamer_name is distinct from streamers.next_name
+            or excluded.named_at >= streamers.next_named_at + interval '1 hour'
+        )
 )
 
 select count(*) as recorded from fresh

@@ -44,6 +44,7 @@ class Function:
 
 
 FUNCTIONS = {
+    "cloudfront": Function("HttpApi/Cloudfront", CURL, {"ORIGIN_SECRET_ARN"}, behind_api=True),
     "webhook": Function("Ingest/Webhook", CURL, {"EVENTS_TOPIC_ARN", "WEBHOOK_SECRET_ARN"}, behind_api=True),
     "authorizer": Function("Live/Authorizer", CURL, {"TICKETS_TABLE"}, behind_api=True),
     "connection": Function(

@@ -10,7 +10,7 @@ import yaml
 from aws_cdk import App
 from cdk_nag import AwsSolutionsChecks
 
-from cdk.packaging import ROOT
+from cdk.packaging import LAMBDA_PYTHON, ROOT
 from cdk.pipeline import PipelineStack, load
 from cdk.settings import SettingsError
 from tests.infrastructure.template import Stage
@@ -82,6 +82,7 @@ def test_a_stages_role_deploys_by_way_of_the_bootstrap_roles_and_smokes_its_own_
         f"lambda:GetFunctionConfiguration on arn:{{Partition}}:lambda:{here}:function:fanfare-dev-webhook",
         f"lambda:InvokeFunction on arn:{{Partition}}:lambda:{here}:function:fanfare-dev-archiver",
         f"secretsmanager:DescribeSecret on {secret}:fanfare/dev/twitch-??????",
+        f"secretsmanager:DescribeSecret on {secret}:HttpApiOriginSecret*",
         f"secretsmanager:GetSecretValue on {secret}:WebhookSecret*",
         f"sns:ListSubscriptionsByTopic on arn:{{Partition}}:sns:{here}:fanfare-dev-events",
         *(
@@ -150,6 +151,17 @@ def test_workflows_run_make_targets_only(workflow: str) -> None:
 def _plain(command: str) -> str:
     """The command with its expressions written as one word."""
     return re.sub(r"\$\{\{ (\S+) \}\}", r"\1", command)
+
+
+def test_what_builds_packages_has_the_functions_python_behind_the_projects() -> None:
+    for path in WORKFLOWS.values():
+        for name, job in yaml.safe_load(path.read_text())["jobs"].items():
+            steps = job.get("steps", ())
+            pythons = [step["with"] for step in steps if "setup-python" in step.get("uses", "")]
+            if any("make synth" in step.get("run", "") for step in steps):
+                # The last one is first on the PATH.
+                expected = [{"python-version": LAMBDA_PYTHON}, {"python-version-file": ".python-version"}]
+                assert pythons == expected, name
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)

@@ -144,9 +144,11 @@ class TestSealing:
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
         seal_partitions(connection)
-        record(connection, make_events(1, streamer_name="ana_live"))
-        assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 10, "stream.online": 2}
-        assert reads.leaderboard(connection, None, None, 1) == [reads.Leader("1001", "ana_live", 12)]
+        for hours in (1, 2):
+            later = datetime.now(UTC) + timedelta(hours=hours)
+            record(connection, make_events(1, streamer_name="ana_live", occurred_at=later))
+        assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 11, "stream.online": 2}
+        assert reads.leaderboard(connection, None, None, 1) == [reads.Leader("1001", "ana_live", 13)]
 
 
 class TestThePresentPartition:

@@ -183,15 +183,52 @@ class TestBoundaries:
 class TestNames:
     """A login belongs to the streamer last seen with it; events follow the id."""
 
+    @staticmethod
+    def told(connection: Connection, make_events: MakeEvents, *names: tuple[float, str]) -> None:
+        """Record one event after the other: so many minutes after the first, with that name."""
+        for minutes, name in names:
+            occurred_at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+            record(connection, make_events(streamer_name=name, occurred_at=occurred_at))
+
     def test_a_renamed_streamer_keeps_the_events(
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
-        (before,) = make_events(streamer_name="ana")
-        (after,) = make_events(streamer_name="ana_live")
-        record(connection, [before])
-        record(connection, [after])
-        assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 2}
+        self.told(connection, make_events, (0, "ana"), (5, "ana_live"), (65, "ana_live"))
+        assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 3}
         assert reads.count_events(connection, "ana").streamer_id is None
+
+    @pytest.mark.parametrize(
+        "names",
+        [
+            [(5, "ana_live")],
+            [(5, "ana_live"), (64, "ana_live")],
+            [(5, "ana_live"), (6, "another"), (66, "ana_live")],
+            [(5, "ana_live"), (6, "ana"), (66, "ana_live")],
+            [(-5, "ana_live"), (-65, "ana_live")],
+            [(5, "37885088"), (65, "37885088")],
+            [(5, ""), (65, "")],
+        ],
+        ids=["once", "too short", "others between", "the known one between", "late", "an ID", "none"],
+    )
+    def test_the_history_stays_where_it_is_until_another_name_was_told_for_an_hour(
+        self, connection: Connection, make_events: MakeEvents, names: list[tuple[float, str]]
+    ) -> None:
+        self.told(connection, make_events, (0, "ana"), *names)
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 1 + len(names)}
+        assert all(reads.count_events(connection, name).counts == {} for _, name in names if name != "ana")
+
+    def test_an_event_without_a_name_has_the_known_one(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        self.told(connection, make_events, (0, ""), (1, "ana"), (2, ""))
+        stored = reads.newest_events(connection, "ana", 10).events
+        assert [event.streamer_name for event in stored] == ["ana", "ana", ""]
+
+    def test_a_streamer_without_a_name_is_no_leader(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        self.told(connection, make_events, (0, ""))
+        assert reads.leaderboard(connection, None, None, 10) == []
 
     def test_a_reused_name_is_its_new_owners(self, connection: Connection, make_events: MakeEvents) -> None:
         record(connection, make_events(2, streamer_id="1001", streamer_name="ana"))

@@ -317,6 +317,9 @@ def test_cloudfront_reads_a_bucket_that_refuses_unencrypted_requests(endpoint: s
     host = f"{label}.cloudfront.localhost:{endpoint.rpartition(':')[2]}"
     answer = urllib3.request("GET", f"{endpoint}/", headers={"Host": host}, timeout=60)
     assert (answer.status, answer.data) == (200, b"<title>Fanfare")
+    by_path = f"{endpoint}/_aws/cloudfront/{label}"
+    for path, status in (("/", 200), ("/index.html", 200), ("/no%20such", 403)):
+        assert urllib3.request("GET", by_path + path, timeout=60).status == status
     stack.delete()
 
 

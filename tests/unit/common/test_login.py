@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdas.subscriptions.login import parse_login
+from lambdas.common.login import parse_login
 
 
 @given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_]{0,24}", fullmatch=True))
