@@ -199,7 +199,7 @@ async def serve(
 
 @contextlib.asynccontextmanager
 async def simulated_twitch(
-    callback_tls: ssl.SSLContext | bool = True, **overrides: Any
+    callback_tls: ssl.SSLContext | bool = True, *, clock: Callable[[], int] | None = None, **overrides: Any
 ) -> AsyncIterator[Twitch]:
     """A new simulator with short retry delays, and an application with a token."""
     port = socket.create_server(("127.0.0.1", 0))
@@ -211,10 +211,10 @@ async def simulated_twitch(
     )
     quick: dict[str, Any] = {"retry_delays": (0.01, 0.01), "delivery_timeout": 60.0}
     settings = dataclasses.replace(settings, **quick | overrides)
-    clock = Clock()
-    app = create_app(settings, clock=clock, callback_tls=callback_tls)
+    standing = Clock()
+    app = create_app(settings, clock=clock or standing, callback_tls=callback_tls)
     async with serve(app, port), aiohttp.ClientSession() as session:
-        twitch = Twitch(settings, session, clock)
+        twitch = Twitch(settings, session, standing)
         answer = await twitch.fetch_token(grant_type="client_credentials")
         twitch.token = answer.json["access_token"]
         yield twitch
