@@ -274,7 +274,7 @@ class Settings(_Settings):
     region: str | None = Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
     """Region that the stage is deployed to; that of the credentials if not set."""
     retain_data: bool = False
-    """Whether tables, pool and database outlive the stack, protected from deletion and restorable."""
+    """Whether tables and database outlive the stack, protected from deletion and restorable."""
     gradual_rollout: bool = False
     """Whether a new version gets a tenth of the requests for five minutes, and none again if it fails."""
     alarm_email: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+$")
@@ -302,6 +302,11 @@ class Settings(_Settings):
     """Patterns of addresses; AWS's by default."""
     domain: Domain | None = None
     """A domain of one's own for the site; CloudFront's without it."""
+    sign_in: Literal["cognito", "twitch"] = "cognito"
+    """How viewers sign in at Twitch: through Cognito, or by a function of ours, for a hundredth of the price.
+
+    docs/deploying.md says when to choose which. After a change everybody signs in again.
+    """
     http_throttle: Throttle = Throttle(rate=500, burst=1000)
     """Requests to each route of the HTTP API but the webhook's."""
     webhook_throttle: Throttle = Throttle(rate=2000, burst=2000)

@@ -8,6 +8,7 @@ import EventFeed from "../src/feed/EventFeed.vue";
 import { INITIAL_STATE, type LiveState } from "../src/live/connection";
 import { merge } from "../src/live/mergeEvents";
 import ChannelForm from "../src/session/ChannelForm.vue";
+import { SignInError } from "../src/session/session";
 import { sessionKey } from "../src/session/useSession";
 import { event } from "./events";
 
@@ -60,7 +61,18 @@ describe("the channel form", () => {
     const { wrapper, session } = form(false);
     await wrapper.get(testid("channel-input")).setValue("https://www.twitch.tv/Marlowe");
     await wrapper.get(testid("channel-form")).trigger("submit");
-    expect(session.signIn).toHaveBeenCalledWith("marlowe");
+    expect(session.signIn).toHaveBeenCalledWith("marlowe", "viewer");
+  });
+
+  test("can be used again when the viewer stopped the browser on its way to the sign-in", async () => {
+    const { wrapper, session } = form(false);
+    // A page is not told that it was not left after all.
+    session.signIn.mockReturnValue(new Promise(() => undefined));
+    await wrapper.get(testid("channel-input")).setValue("marlowe");
+    await wrapper.get(testid("channel-form")).trigger("submit");
+    expect(wrapper.get(testid("channel-submit")).attributes()).not.toHaveProperty("disabled");
+    await wrapper.get(testid("channel-form")).trigger("submit");
+    expect(session.signIn).toHaveBeenCalledTimes(2);
   });
 
   test("leads straight to the channel when signed in", async () => {
@@ -80,6 +92,16 @@ describe("the channel form", () => {
     await wrapper.get(testid("channel-form")).trigger("submit");
     await flushPromises();
     expect(wrapper.get(testid("error")).text()).toContain("try again");
+  });
+
+  test("says what the sign-in needs", async () => {
+    const { wrapper, session } = form(false);
+    vi.spyOn(console, "error").mockReturnValue();
+    session.signIn.mockRejectedValue(new SignInError("Allow cookies.", null));
+    await wrapper.get(testid("channel-input")).setValue("marlowe");
+    await wrapper.get(testid("channel-form")).trigger("submit");
+    await flushPromises();
+    expect(wrapper.get(testid("error")).text()).toBe("Allow cookies.");
   });
 });
 

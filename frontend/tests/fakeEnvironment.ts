@@ -1,4 +1,4 @@
-import { watchChannel } from "../src/api";
+import { bearer, watchChannel } from "../src/api";
 import type { Clock, Environment } from "../src/live/environment";
 
 export const SECOND = 1_000;
@@ -88,7 +88,7 @@ export function fakeEnvironment(
     random: () => 0.5,
     openWebSocket: (url) => openWebSocket(url) as unknown as WebSocket,
     watch: watchChannel,
-    accessToken: () => Promise.resolve("token"),
+    credentials: () => Promise.resolve(bearer("token")),
     online: () => true,
     pauseAfter: 10 * MINUTE,
     ...change,

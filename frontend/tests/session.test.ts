@@ -1,144 +1,246 @@
 import { beforeEach, describe, expect, test, vi, type MockInstance } from "vitest";
 
-import { Session } from "../src/session/session";
+import { CognitoSession } from "../src/session/cognitoSession";
+import type { Session } from "../src/session/session";
+import { TwitchSession } from "../src/session/twitchSession";
 
 const ORIGIN = "https://fanfare.example";
+const TWITCH = "https://twitch.example/authorize";
 const identity = {
+  kind: "cognito",
   authority: "https://issuer.example/pool",
   client_id: "client",
   domain: "https://pool.example",
   provider: "Twitch",
   streamer_provider: "TwitchStreamer",
-};
+} as const;
 
 const part = (value: unknown): string => btoa(JSON.stringify(value)).replaceAll("=", "");
-const idToken = [part({ alg: "RS256" }), part({ sub: "u1", iss: identity.authority, aud: "client" }), "signature"].join(".");
+const tokens = {
+  access_token: "access",
+  id_token: [part({ alg: "RS256" }), part({ sub: "u1", iss: identity.authority, aud: "client" }), "signature"].join("."),
+  refresh_token: "refresh",
+  token_type: "Bearer",
+  expires_in: 3_600,
+};
 
-let session: Session;
-let assign: MockInstance<(url: string | URL) => void>;
-let tokenRequests: URLSearchParams[];
-let tokenAnswer: () => Response;
-let expiresIn: number;
+interface Asked {
+  method: string;
+  url: string;
+  body: unknown;
+}
 
-beforeEach(async () => {
+let asked: Asked[];
+let refusal: Response | null;
+
+/** The user pool and the API: whatever is asked for works. */
+function answer(url: string, init: RequestInit = {}): Promise<Response> {
+  asked.push({ method: init.method ?? "GET", url, body: init.body });
+  if (refusal !== null && init.method === "POST") return Promise.resolve(refusal);
+  if (url === "https://pool.example/oauth2/token") return Promise.resolve(Response.json(tokens));
+  if (url.startsWith("/api/session?as=")) return Promise.resolve(Response.json({ url: `${TWITCH}?scope=openid` }));
+  return Promise.resolve(new Response(null, { status: 204 }));
+}
+
+beforeEach(() => {
   sessionStorage.clear();
-  assign = vi.spyOn(window.location, "assign").mockReturnValue();
-  tokenRequests = [];
-  expiresIn = 3_600;
-  tokenAnswer = () =>
-    Response.json({
-      access_token: `access-${tokenRequests.length}`,
-      id_token: idToken,
-      refresh_token: "refresh",
-      token_type: "Bearer",
-      expires_in: expiresIn,
-    });
-  vi.stubGlobal("fetch", (url: string, init: RequestInit) => {
-    expect(url).toBe("https://pool.example/oauth2/token");
-    tokenRequests.push(init.body as URLSearchParams);
-    return Promise.resolve(tokenAnswer());
-  });
-  session = new Session(identity, ORIGIN);
-  await session.restore();
+  localStorage.clear();
+  [asked, refusal] = [[], null];
+  vi.stubGlobal("fetch", answer);
 });
 
-/** Starts the sign-in and answers the address it leads to. */
-function leave(...asked: Parameters<Session["signIn"]>): Promise<URL> {
-  return new Promise((resolve, reject) => {
-    assign.mockImplementation((url) => {
-      resolve(new URL(url));
+describe.each([
+  ["through Cognito", () => new CognitoSession(identity, ORIGIN), { Authorization: "Bearer access" }],
+  ["without Cognito", () => new TwitchSession(ORIGIN), {}],
+])("signing in %s", (_way, make, credentials) => {
+  let session: Session;
+  let assign: MockInstance<(url: string | URL) => void>;
+
+  beforeEach(() => {
+    assign = vi.spyOn(window.location, "assign").mockReturnValue();
+    session = make();
+    session.restore();
+  });
+
+  /** Starts the sign-in and answers the address it leads to. */
+  function leave(): Promise<URL> {
+    return new Promise((resolve, reject) => {
+      assign.mockImplementation((url) => {
+        resolve(new URL(url, ORIGIN));
+      });
+      session.signIn("marlowe").catch(reject);
     });
-    session.signIn(...asked).catch(reject);
-  });
-}
+  }
 
-async function signIn(): Promise<string> {
-  const state = (await leave("marlowe")).searchParams.get("state") ?? "";
-  return session.finish(`${ORIGIN}/callback?code=code&state=${state}`);
-}
-
-describe("signing in", () => {
-  test("leads through the pool straight to Twitch, with a code and PKCE", async () => {
-    const url = await leave("marlowe");
-    expect(url.origin + url.pathname).toBe("https://pool.example/oauth2/authorize");
-    expect(Object.fromEntries(url.searchParams)).toMatchObject({
-      client_id: "client",
-      redirect_uri: `${ORIGIN}/callback`,
-      response_type: "code",
-      scope: "openid",
-      identity_provider: "Twitch",
-      code_challenge_method: "S256",
-    });
-  });
-
-  test("as the streamer leads to the provider that asks for consent, and back to the channel", async () => {
-    const query = (await leave("marlowe", "streamer")).searchParams;
-    expect(query.getAll("identity_provider")).toEqual(["TwitchStreamer"]);
-    expect(query.get("scope")).toBe("openid");
-    expect(await session.finish(`${ORIGIN}/callback?code=code&state=${query.get("state") ?? ""}`)).toBe("marlowe");
-  });
+  async function back(query = "code=code"): Promise<string> {
+    const state = (await leave()).searchParams.get("state") ?? "";
+    return session.finish(`${ORIGIN}/callback?${query}&state=${state}`);
+  }
 
   test("comes back to the channel, signed in", async () => {
     expect(session.signedIn.value).toBe(false);
-    expect(await signIn()).toBe("marlowe");
+    expect(await session.credentials()).toBeNull();
+    expect(await back()).toBe("marlowe");
     expect(session.signedIn.value).toBe(true);
-    expect(tokenRequests[0]?.get("code_verifier")).toBeTruthy();
-    expect(await session.accessToken()).toBe("access-1");
+    expect(await session.credentials()).toEqual(credentials);
   });
 
-  test("survives a reload of the tab", async () => {
-    await signIn();
-    const reloaded = new Session(identity, ORIGIN);
-    await reloaded.restore();
+  test("survives a reload of the page", async () => {
+    await back();
+    const reloaded = make();
+    reloaded.restore();
     expect(reloaded.signedIn.value).toBe(true);
   });
 
   test("that was cancelled says so and knows where to try again", async () => {
-    const state = (await leave("marlowe")).searchParams.get("state") ?? "";
-    const end = session.finish(`${ORIGIN}/callback?error=access_denied&state=${state}`);
-    await expect(end).rejects.toMatchObject({ name: "SignInError", channel: "marlowe" });
+    await expect(back("error=access_denied")).rejects.toMatchObject({
+      name: "SignInError",
+      channel: "marlowe",
+      message: expect.stringContaining("cancelled") as string,
+    });
     expect(session.signedIn.value).toBe(false);
   });
 
-  test("cannot be finished twice, nor with a state that this tab did not make", async () => {
-    await expect(session.finish(`${ORIGIN}/callback?code=code&state=forged`)).rejects.toMatchObject({
-      name: "SignInError",
-      channel: null,
-    });
-    expect(tokenRequests).toEqual([]);
-  });
-});
-
-describe("the access token", () => {
-  test("is renewed before it ends", async () => {
-    expiresIn = 30;
-    await signIn();
-    expiresIn = 3_600;
-    expect(await session.accessToken()).toBe("access-2");
-    expect(tokenRequests[1]?.get("grant_type")).toBe("refresh_token");
-    expect(await session.accessToken()).toBe("access-2");
+  test("cannot be finished with a state that this tab did not make", async () => {
+    await leave();
+    const before = asked.length;
+    for (const query of ["code=code&state=forged", "code=code", "code=code&state=undefined"]) {
+      await expect(session.finish(`${ORIGIN}/callback?${query}`)).rejects.toMatchObject({
+        name: "SignInError",
+        channel: null,
+      });
+    }
+    expect(asked).toHaveLength(before);
+    expect(session.signedIn.value).toBe(false);
   });
 
-  test("is none when the renewal is refused", async () => {
-    expiresIn = 30;
-    await signIn();
-    tokenAnswer = () => Response.json({ error: "invalid_grant" }, { status: 400 });
-    expect(await session.accessToken()).toBeNull();
+  test("cannot be finished twice", async () => {
+    const state = (await leave()).searchParams.get("state") ?? "";
+    await session.finish(`${ORIGIN}/callback?code=code&state=${state}`);
+    const again = session.finish(`${ORIGIN}/callback?code=code&state=${state}`);
+    await expect(again).rejects.toMatchObject({ name: "SignInError" });
   });
 
-  test("is none for who never signed in, and for who signed out", async () => {
-    expect(await session.accessToken()).toBeNull();
-    await signIn();
-    await session.signOut();
-    expect(await session.accessToken()).toBeNull();
-  });
-});
-
-test("signing out forgets the tokens and ends the pool's session", async () => {
-  await signIn();
-  await session.signOut();
-  expect(assign).toHaveBeenLastCalledWith(
-    "https://pool.example/logout?client_id=client&logout_uri=https%3A%2F%2Ffanfare.example%2F",
+  test.each(["https://evil.example", "//evil.example", "../x", "javascript:alert(1)"])(
+    "never leads to another site or page (%s)",
+    async (channel) => {
+      const url = await new Promise<URL>((resolve) => {
+        assign.mockImplementation((to) => {
+          resolve(new URL(to));
+        });
+        void session.signIn(channel);
+      });
+      const end = session.finish(`${ORIGIN}/callback?code=code&state=${url.searchParams.get("state") ?? ""}`);
+      await expect(end).rejects.toMatchObject({ name: "SignInError", channel: null });
+    },
   );
-  expect(sessionStorage).toHaveLength(0);
+
+  test("is over after signing out, which leads to the first page", async () => {
+    await back();
+    await session.signOut();
+    expect(session.signedIn.value).toBe(false);
+    expect(await session.credentials()).toBeNull();
+    const target = new URL(assign.mock.lastCall?.[0] ?? "", ORIGIN);
+    expect([target.pathname, target.searchParams.get("logout_uri")]).toContain(
+      target.origin === ORIGIN ? "/" : `${ORIGIN}/`,
+    );
+    expect(sessionStorage).toHaveLength(0);
+    expect(localStorage).toHaveLength(0);
+  });
+
+  test("is over in every tab after signing out in one", async () => {
+    await back();
+    const other = make();
+    other.restore();
+    expect(other.signedIn.value).toBe(true);
+    await session.signOut();
+    // A browser tells the other tabs of a change of the storage.
+    window.dispatchEvent(new Event("storage"));
+    await vi.waitUntil(() => !other.signedIn.value);
+  });
+
+  test("is forgotten when the server does not know it any more", async () => {
+    await back();
+    await session.forget();
+    expect(session.signedIn.value).toBe(false);
+    expect(await session.credentials()).toBeNull();
+  });
+
+  test.each([
+    ["throws when it is touched", () => vi.spyOn(window, "sessionStorage", "get").mockImplementation(() => {
+      throw new DOMException("forbidden", "SecurityError");
+    })],
+    ["is not there", () => vi.spyOn(window, "sessionStorage", "get").mockReturnValue(null as unknown as Storage)],
+    ["keeps nothing", () => vi.spyOn(window, "sessionStorage", "get").mockReturnValue({
+      setItem() {
+        throw new DOMException("full", "QuotaExceededError");
+      },
+    } as unknown as Storage)],
+  ])("says what it needs when the storage %s", async (_why, forbid) => {
+    forbid();
+    session = make();
+    session.restore();
+    expect(session.signedIn.value).toBe(false);
+    const needs = { name: "SignInError", message: expect.stringContaining("cookies and site data") as string };
+    await expect(session.signIn("marlowe")).rejects.toMatchObject(needs);
+    await expect(session.finish(`${ORIGIN}/callback?code=code&state=state`)).rejects.toMatchObject(needs);
+  });
+});
+
+describe("without Cognito", () => {
+  let session: TwitchSession;
+  let assign: MockInstance<(url: string | URL) => void>;
+
+  beforeEach(() => {
+    assign = vi.spyOn(window.location, "assign").mockReturnValue();
+    session = new TwitchSession(ORIGIN);
+    session.restore();
+  });
+
+  async function signIn(as?: "streamer"): Promise<URL> {
+    await session.signIn("marlowe", as);
+    return new URL(assign.mock.lastCall?.[0] ?? "");
+  }
+
+  test("the code is exchanged with the secret whose hash Twitch was told", async () => {
+    const url = await signIn();
+    expect(url.href).toMatch(/^https:\/\/twitch\.example\/authorize\?scope=openid&state=.{43}&nonce=.{43}$/);
+    await session.finish(`${ORIGIN}/callback?code=a-code&state=${url.searchParams.get("state") ?? ""}`);
+    const { method, url: path, body } = asked.at(-1) ?? {};
+    expect([method, path]).toEqual(["POST", "/api/session"]);
+    const sent = JSON.parse(String(body)) as Record<string, string>;
+    expect(sent).toMatchObject({ code: "a-code", redirect_uri: `${ORIGIN}/callback` });
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(sent.verifier));
+    const nonce = url.searchParams.get("nonce")?.replaceAll("-", "+").replaceAll("_", "/") ?? "";
+    expect(atob(nonce)).toBe(String.fromCharCode(...new Uint8Array(digest)));
+  });
+
+  test("a streamer is led to where consent is asked for", async () => {
+    await signIn("streamer");
+    expect(asked.map(({ url }) => url)).toEqual(["/api/session?as=streamer"]);
+  });
+
+  test("a refused code says why, and where to try again", async () => {
+    const state = (await signIn()).searchParams.get("state") ?? "";
+    refusal = Response.json({ error: { code: "other_browser", message: "Not this browser." } }, { status: 400 });
+    await expect(session.finish(`${ORIGIN}/callback?code=code&state=${state}`)).rejects.toMatchObject({
+      name: "SignInError",
+      message: "Not this browser.",
+      channel: "marlowe",
+    });
+    expect(session.signedIn.value).toBe(false);
+  });
+
+  test("a viewer can sign out on all devices", async () => {
+    await session.signOutEverywhere();
+    expect(asked).toMatchObject([{ method: "DELETE", url: "/api/session?devices=all" }]);
+  });
+
+  test("who could not be signed out stays signed in", async () => {
+    const state = (await signIn()).searchParams.get("state") ?? "";
+    await session.finish(`${ORIGIN}/callback?code=code&state=${state}`);
+    vi.stubGlobal("fetch", () => Promise.reject(new TypeError("offline")));
+    await expect(session.signOut()).rejects.toThrow();
+    expect(session.signedIn.value).toBe(true);
+  });
 });

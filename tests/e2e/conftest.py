@@ -4,6 +4,7 @@ Set FANFARE_ENDPOINTS to the endpoints.json of a running `make run` to test that
 """
 
 import contextlib
+import functools
 import json
 import os
 import secrets
@@ -11,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,43 @@ expect.set_options(timeout=LIMIT * 1000)
 START_LIMIT = 1200  # seconds; the first start also installs the emulator and the functions' wheels
 
 
+# Tests of what a viewer sees, once with each way to sign in.
+both_sign_ins = pytest.mark.parametrize("cloud", ["cognito", "twitch"], indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    if running := os.environ.get("FANFARE_ENDPOINTS"):
-        yield Cloud.from_file(Path(running))
-        return
-    state = tmp_path_factory.mktemp("cloud")
-    log = ARTIFACTS / "run.log"
+def start_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Cloud]]:
+    """Starts the local cloud with this way to sign in, if it is not running yet."""
+    with contextlib.ExitStack() as running:
+
+        @functools.cache
+        def start(sign_in: str) -> Cloud:
+            return running.enter_context(_run_cloud(tmp_path_factory.mktemp(sign_in), sign_in))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def cloud(request: pytest.FixtureRequest, start_cloud: Callable[[str], Cloud]) -> Cloud:
+    """The local cloud; with Cognito unless the test is marked ``both_sign_ins``."""
+    wanted: str | None = getattr(request, "param", None)
+    if not (running := os.environ.get("FANFARE_ENDPOINTS")):
+        return start_cloud(wanted or "cognito")
+    cloud = Cloud.from_file(Path(running))
+    if wanted not in (None, cloud.get("config.json").json()["identity"]["kind"]):
+        pytest.skip(f"the running local cloud has another sign-in than {wanted}")
+    return cloud
+
+
+@contextlib.contextmanager
+def _run_cloud(state: Path, sign_in: str) -> Iterator[Cloud]:
+    log = ARTIFACTS / f"run-{sign_in}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "local", "run", "--state-dir", str(state)],
             cwd=REPOSITORY,
+            env={**os.environ, "FANFARE_SIGN_IN": sign_in},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

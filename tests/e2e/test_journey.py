@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.e2e.access import OVERFLOW
 from tests.e2e.clients import Cloud, eventually, request
-from tests.e2e.conftest import ARTIFACTS, new_context
+from tests.e2e.conftest import ARTIFACTS, both_sign_ins, new_context
 
 EVENTS = "[data-testid=event]"
 # For `evaluate`: the page's content security policy forbids `wait_for_function`.
@@ -43,6 +43,7 @@ def shown(page: Page) -> list[str]:
     return ids
 
 
+@both_sign_ins
 def test_a_viewer_signs_in_and_sees_the_newest_ten_events_live(
     page: Page, context: BrowserContext, cloud: Cloud, channel: str
 ) -> None:

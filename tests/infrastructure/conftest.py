@@ -1,7 +1,10 @@
 """The templates under test, synthesised once a session."""
 
+import json
+
 import pytest
 
+from cdk.packaging import ROOT
 from tests.infrastructure.template import Stage, synthesise
 
 
@@ -9,6 +12,14 @@ from tests.infrastructure.template import Stage, synthesise
 def prod(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     """The stage ``prod`` as it stands in cdk.json."""
     return synthesise("prod", tmp_path_factory.mktemp("prod"))
+
+
+@pytest.fixture(scope="session")
+def twitch(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """The stage ``prod``, with the one setting changed with which viewers sign in without Cognito."""
+    stage = json.loads((ROOT / "cdk.json").read_text())["context"]["stages"]["prod"]
+    directory = tmp_path_factory.mktemp("twitch")
+    return synthesise("prod", directory, stages={"prod": {**stage, "sign_in": "twitch"}})
 
 
 @pytest.fixture(scope="session")

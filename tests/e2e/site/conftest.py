@@ -17,6 +17,7 @@ OpenPage = Callable[..., Page]
 _USER = json.dumps(
     {
         "access_token": "token",
+        "refresh_token": "refresh",
         "token_type": "Bearer",
         "profile": {
             "sub": "viewer",

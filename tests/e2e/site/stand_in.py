@@ -38,6 +38,7 @@ CONSENTED: Final = (
     "channel.channel_points_custom_reward_redemption.add",
 )
 IDENTITY: Final = {
+    "kind": "cognito",
     "authority": "https://cognito.example/pool",
     "client_id": "site",
     "domain": "https://sign-in.example",
@@ -207,7 +208,7 @@ class StandIn:
                 "script-src 'self'",
                 "style-src 'self'",
                 "img-src 'self' data:",
-                f"connect-src 'self' ws://localhost:{port}",
+                f"connect-src 'self' ws://localhost:{port} {IDENTITY['domain']}",
                 "frame-src 'self'",
                 "base-uri 'none'",
                 "form-action 'self'",

@@ -22,7 +22,7 @@ def test_notifications_arrive_raw(prod: Stage, feed: str) -> None:
     assert subscription["RedrivePolicy"] == {"deadLetterTargetArn": f"{{{feed}/DeadLetters.Arn}}"}
 
 
-@pytest.mark.parametrize(("feed", "times"), [("History/Feed", 480), ("Live/Feed", 10), ("Live/FanOut", 10)])
+@pytest.mark.parametrize(("feed", "times"), [("History/Feed", 480), ("Live/Feed", 18), ("Live/FanOut", 10)])
 def test_a_message_that_keeps_failing_becomes_a_dead_letter(prod: Stage, feed: str, times: int) -> None:
     queue = prod.resources[f"{feed}/Queue"].properties
     assert queue["RedrivePolicy"] == {

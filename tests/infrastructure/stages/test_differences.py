@@ -194,8 +194,6 @@ def test_local_and_prod_differ_further_in_these_settings_only(
         "AWS::DynamoDB::Table DeletionProtectionEnabled": tables,
         "AWS::DynamoDB::Table PointInTimeRecoverySpecification.PointInTimeRecoveryEnabled": tables,
         "AWS::S3::Bucket DeletionPolicy": {"Exports"},
-        "AWS::Cognito::UserPool DeletionPolicy": {"Users"},
-        "AWS::Cognito::UserPool DeletionProtection": {"Users"},
         # log_level, log_retention_days
         "AWS::Lambda::Function Environment.Variables.LOG_LEVEL": CONSTRUCTS,
         "AWS::Logs::LogGroup RetentionInDays": {
