@@ -307,6 +307,8 @@ class Settings(_Settings):
 
     docs/deploying.md says when to choose which. After a change everybody signs in again.
     """
+    notice: str = ""
+    """A sentence above every page of the site, except in OBS."""
     http_throttle: Throttle = Throttle(rate=500, burst=1000)
     """Requests to each route of the HTTP API but the webhook's."""
     webhook_throttle: Throttle = Throttle(rate=2000, burst=2000)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
@@ -19,7 +20,9 @@ from local.processes import Process, running, try_lock, until_ended
 from local.progress import Report
 from local.readiness import until_answers
 from local.threads import in_thread
-from local.twitch.settings import CLIENT_SECRET
+from local.twitch.settings import CLIENT_ID, CLIENT_SECRET
+from ops import own_twitch
+from ops.checks import Failure
 
 _OLDEST_NODE = 20
 _START_SECONDS = 30
@@ -31,7 +34,7 @@ _CLIENT_ID = "fanfare-local"
 T = TypeVar("T")
 
 
-async def run(state: Path, report: Report) -> None:
+async def run(state: Path, report: Report, *, real_twitch: bool = False) -> None:
     """Start everything, show the addresses, and keep it running until cancelled.
 
     ``state`` keeps PostgreSQL's data from one run to the next; the emulator and the simulated Twitch begin
@@ -44,14 +47,17 @@ async def run(state: Path, report: Report) -> None:
         _lock(state, stack)
         await until_ended(logs, seconds=_LEFTOVERS_SECONDS)
         await _check_tools(logs)
-        ports = stack.enter_context(PortReservations()).choose(os.environ)
+        # Its address is registered at Twitch, so another port will not do.
+        fixed = {"FANFARE_PORT": str(own_twitch.SITE_PORT)} if real_twitch else {}
+        own = _own_application() if real_twitch else None
+        ports = stack.enter_context(PortReservations()).choose({**fixed, **os.environ})
         environment.point_at_emulator(emulator.endpoint(ports.emulator))
         addresses = state / "endpoints.json"
         addresses.unlink(missing_ok=True)
         stack.callback(addresses.unlink, missing_ok=True)
         async with _task_group() as group:
-            building = group.create_task(_synthesize(ports, state, report))
-            cloud, database = await _start_servers(group, ports, state, report)
+            building = group.create_task(_synthesize(ports, state, report, real_twitch=real_twitch))
+            cloud, database = await _start_servers(group, ports, state, report, own)
             assembly = await building
             with report.step("Deploying the stacks") as show:
                 outputs = await deployment.deploy(assembly, state, logs, show)
@@ -59,7 +65,14 @@ async def run(state: Path, report: Report) -> None:
             with report.step("Waiting for the first answers"):
                 await _everything_answers(found, cloud)
             endpoints.write(addresses, found)
-            report.say(_welcome(found, state))
+            report.say(_welcome(found, state, real_twitch=real_twitch))
+
+
+def _own_application() -> own_twitch.Application:
+    try:
+        return own_twitch.application(os.environ)
+    except Failure as missing:
+        raise LocalCloudError(str(missing)) from None
 
 
 async def _check_tools(logs: Path) -> None:
@@ -97,17 +110,25 @@ def _lock(state: Path, stack: ExitStack) -> None:
 
 
 async def _start_servers(
-    group: asyncio.TaskGroup, ports: Ports, state: Path, report: Report
+    group: asyncio.TaskGroup,
+    ports: Ports,
+    state: Path,
+    report: Report,
+    own: own_twitch.Application | None,
 ) -> tuple[Process, postgres.Postgres]:
     """Start the three servers at the same time, and put the secrets of two of them into the emulator.
+
+    With one's ``own`` application at Twitch, the relay takes the place of the simulated Twitch.
 
     They run until the group is cancelled, and are then stopped at the same time. The group fails when one of
     them ends by itself. Returns the emulator and PostgreSQL.
     """
-    logs, client_secret = state / "logs", secrets.token_urlsafe(24)
+    logs = state / "logs"
+    application = own or own_twitch.Application(_CLIENT_ID, secrets.token_urlsafe(24))
+    name, server = ("Relay to Twitch", relay) if own else ("Simulated Twitch", simulated_twitch)
     database_server = postgres.run_async(state / "postgres", ports.database, logs / "postgres.log")
     cloud = _serve(group, report, "AWS emulator", emulator.run(ports.emulator, state, logs))
-    twitch = _serve(group, report, "Simulated Twitch", simulated_twitch(ports, client_secret, logs))
+    twitch = _serve(group, report, name, server(ports, application, logs))
     database = _serve(group, report, "PostgreSQL", database_server)
     starting: list[asyncio.Future[Any]] = [cloud, twitch, database]
     await asyncio.wait(starting)
@@ -116,7 +137,7 @@ async def _start_servers(
     await in_thread(
         deployment.prepare_account,
         {
-            deployment.TWITCH_SECRET: {"client_id": _CLIENT_ID, "client_secret": client_secret},
+            deployment.TWITCH_SECRET: application._asdict(),
             deployment.DATABASE_SECRET: {"password": database.result().password},
         },
     )
@@ -140,24 +161,46 @@ def _serve(
 
 
 @asynccontextmanager
-async def simulated_twitch(ports: Ports, client_secret: str, logs: Path) -> AsyncIterator[Process]:
-    """Run the simulated Twitch until the block is left."""
-    command = [sys.executable, "-m", "local.twitch", "--port", str(ports.twitch), "--client-id", _CLIENT_ID]
+async def simulated_twitch(
+    ports: Ports, application: own_twitch.Application, logs: Path
+) -> AsyncIterator[Process]:
+    """Run the simulated Twitch, in which this is the only application, until the block is left."""
+    command = ["-m", "local.twitch", "--port", str(ports.twitch), "--client-id", application.client_id]
     command += ["--cognito-callback-base", emulator.endpoint(ports.emulator)]
+    async with _twitch("The simulated Twitch", ports, application, command, logs / "twitch.log") as process:
+        yield process
+
+
+@asynccontextmanager
+async def relay(ports: Ports, application: own_twitch.Application, logs: Path) -> AsyncIterator[Process]:
+    """Run the relay to the real Twitch until the block is left; it then has seconds to clean up there."""
+    twitch, socket_url = own_twitch.addresses(os.environ)
+    command = ["-m", "local.relay", "--port", str(ports.twitch), "--state", str(logs.parent / "relay")]
+    command += ["--api-url", twitch.api_url, "--auth-url", twitch.auth_url, "--socket-url", socket_url]
+    async with _twitch("The relay to Twitch", ports, application, command, logs / "relay.log") as process:
+        yield process
+
+
+@asynccontextmanager
+async def _twitch(
+    name: str, ports: Ports, application: own_twitch.Application, command: list[str], log: Path
+) -> AsyncIterator[Process]:
+    credentials = {CLIENT_ID: application.client_id, CLIENT_SECRET: application.client_secret}
     async with running(
-        "The simulated Twitch",
-        command,
-        log=logs / "twitch.log",
+        name,
+        [sys.executable, *command],
+        log=log,
         cwd=environment.ROOT,
-        env={**os.environ, CLIENT_SECRET: client_secret},
+        env={**os.environ, **credentials},
+        stop=signal.SIGTERM,
     ) as process:
         await until_answers(f"http://{HOST}:{ports.twitch}/", seconds=_START_SECONDS, by=process)
         yield process
 
 
-async def _synthesize(ports: Ports, state: Path, report: Report) -> Path:
+async def _synthesize(ports: Ports, state: Path, report: Report, *, real_twitch: bool) -> Path:
     with report.step("Building functions, site and templates") as show:
-        return await deployment.synthesize(ports, state, state / "logs", show)
+        return await deployment.synthesize(ports, state, show, real_twitch=real_twitch)
 
 
 @asynccontextmanager
@@ -199,14 +242,15 @@ async def _everything_answers(found: Endpoints, cloud: Process) -> None:
         await until_answers(url, headers=host, seconds=_FIRST_ANSWER_SECONDS, by=cloud)
 
 
-def _welcome(found: Endpoints, state: Path) -> str:
+def _welcome(found: Endpoints, state: Path, *, real_twitch: bool) -> str:
     rows = {
         "site": found.site,
-        "simulated Twitch": f"{found.twitch}/",
+        "relay to Twitch" if real_twitch else "simulated Twitch": f"{found.twitch}/",
         "API": f"{found.api}/api/",
         "AWS endpoint": found.aws_endpoint,
         "PostgreSQL": found.database,
         "logs": str(state / "logs"),
     }
     lines = [f"  {name:<17} {value}" for name, value in rows.items()]
-    return "\n".join(["", "Fanfare is running; Ctrl-C stops it.", "", *lines, ""])
+    note = ["", deployment.REAL_TWITCH_NOTICE] if real_twitch else []
+    return "\n".join(["", "Fanfare is running; Ctrl-C stops it.", *note, "", *lines, ""])

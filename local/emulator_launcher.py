@@ -420,17 +420,25 @@ _DISTRIBUTION_PATH = re.compile(r"/_aws/cloudfront/(\w+)(?=/)")
 
 
 def with_distributions_by_path(serve: Callable[..., Any]) -> Callable[..., Any]:
-    """The emulator's application, in which ``/_aws/cloudfront/<label>/…`` is the distribution's ``/…``."""
+    """The emulator's application, in which ``/_aws/cloudfront/<label>/…`` is the distribution's ``/…``.
+
+    At the host localhost, which AWS clients do not use, every path is the only distribution's.
+    """
 
     async def application(scope: dict[str, Any], *channels: Any) -> None:
-        if found := _DISTRIBUTION_PATH.match(scope.get("path", "")):
+        path, port = scope.get("path", ""), os.environ["GATEWAY_PORT"]
+        label, start = "", 0
+        if found := _DISTRIBUTION_PATH.match(path):
+            label, start = found[1], found.end()
+        elif (b"host", f"localhost:{port}".encode()) in scope.get("headers", ()) and path[:2] != "/_":
+            label = next(iter(cloudfront._distributions), "").lower()
+        if label:
             headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
-            host = f"{found[1]}.cloudfront.localhost:{os.environ['GATEWAY_PORT']}"
             scope = {
                 **scope,
-                "path": scope["path"][found.end() :],
-                "raw_path": scope["raw_path"][found.end() :],
-                "headers": [*headers, (b"host", host.encode())],
+                "path": path[start:],
+                "raw_path": scope["raw_path"][start:],
+                "headers": [*headers, (b"host", f"{label}.cloudfront.localhost:{port}".encode())],
             }
         await serve(scope, *channels)
 

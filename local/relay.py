@@ -291,10 +291,9 @@ class Relay:
                             self._start(self._listen(new_url, lost, socket))
                         case "notification" | "revocation":
                             self._accept(received.data)
-            if not replaced:
-                say(f"The WebSocket was closed: {socket.close_code}.")
+            say(f"A WebSocket was closed: {socket.close_code}.")
         except (aiohttp.ClientError, TimeoutError) as error:
-            say(f"The WebSocket is lost: {error!r}.")
+            say(f"A WebSocket was lost: {error!r}.")
         finally:
             if assigning is not None:
                 assigning.cancel()

@@ -4,11 +4,13 @@ Set FANFARE_ENDPOINTS to the endpoints.json of a running `make run` to test that
 """
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
+from local.twitch.settings import CLIENT_SECRET
 from tests.e2e.clients import LIMIT, Cloud, Viewer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -29,6 +32,9 @@ START_LIMIT = 1200  # seconds; the first start also installs the emulator and th
 
 # Tests of what a viewer sees, once with each way to sign in.
 both_sign_ins = pytest.mark.parametrize("cloud", ["cognito", "twitch"], indirect=True, scope="session")
+# And with TWITCH=real, where a simulated Twitch takes the place of the real one.
+real_twitch = pytest.mark.parametrize("cloud", ["real"], indirect=True, scope="session")
+every_cloud = pytest.mark.parametrize("cloud", ["cognito", "twitch", "real"], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +44,10 @@ def start_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
 
         @functools.cache
         def start(sign_in: str) -> Cloud:
-            return running.enter_context(_run_cloud(tmp_path_factory.mktemp(sign_in), sign_in))
+            state = tmp_path_factory.mktemp(sign_in)
+            if sign_in == "real":
+                return running.enter_context(_run_with_relay(state))
+            return running.enter_context(_run_cloud(state, {"FANFARE_SIGN_IN": sign_in}))
 
         yield start
 
@@ -56,14 +65,40 @@ def cloud(request: pytest.FixtureRequest, start_cloud: Callable[[str], Cloud]) -
 
 
 @contextlib.contextmanager
-def _run_cloud(state: Path, sign_in: str) -> Iterator[Cloud]:
-    log = ARTIFACTS / f"run-{sign_in}.log"
+def _run_with_relay(state: Path) -> Iterator[Cloud]:
+    """The local cloud with TWITCH=real, and at its end nothing of it is left at Twitch."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        port, site_port = one.getsockname()[1], two.getsockname()[1]
+    base, secret = f"http://127.0.0.1:{port}", secrets.token_urlsafe(16)
+    command = [sys.executable, "-m", "local.twitch", "--port", str(port), "--client-id", "own-application"]
+    command += ["--cognito-callback-base", base]
+    twitch = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, CLIENT_SECRET: secret})
+    try:
+        environ = {
+            "TWITCH_CLIENT_ID": "own-application",
+            "TWITCH_CLIENT_SECRET": secret,
+            "FANFARE_REAL_TWITCH": base,
+            "FANFARE_PORT": str(site_port),
+        }
+        with _run_cloud(state, environ, "--twitch", "real") as running:
+            cloud = dataclasses.replace(running, twitch=base)
+            yield cloud
+        left = cloud.twitch_state()
+        assert (left["subscriptions"], left["conduits"]) == ([], [])
+    finally:
+        twitch.kill()
+        twitch.wait()
+
+
+@contextlib.contextmanager
+def _run_cloud(state: Path, environ: dict[str, str], *options: str) -> Iterator[Cloud]:
+    log = ARTIFACTS / f"run-{state.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "local", "run", "--state-dir", str(state)],
+            [sys.executable, "-m", "local", "run", "--state-dir", str(state), *options],
             cwd=REPOSITORY,
-            env={**os.environ, "FANFARE_SIGN_IN": sign_in},
+            env={**os.environ, **environ},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

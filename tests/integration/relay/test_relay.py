@@ -1,4 +1,4 @@
-"""The relay between a webhook here and Twitch: whatever fails, each event that Twitch delivers arrives once."""
+"""The relay to Twitch: whatever fails, each event that Twitch delivers arrives at the webhook once."""
 
 import asyncio
 import collections

@@ -262,7 +262,7 @@ async def test_its_websocket_reconnects_when_it_is_asked_to(
     await asyncio.gather(acting, return_exceptions=True)
 
 
-class AutoClient(twitchio.AutoClient):
+class AutoClient(twitchio.AutoClient):  # type: ignore[misc]
     """TwitchIO's client, which makes a conduit and keeps the WebSockets of its shards."""
 
     def __init__(self, twitch: Twitch, subscriptions: list[SubscriptionPayload]) -> None:
