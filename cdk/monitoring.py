@@ -28,8 +28,8 @@ REASONS = (
     *("bad_signature", "stale", "unparsable", "missing_header"),
     *("too_large", "unknown_type", "no_channel"),
 )
-# On schedules or in deployments: nobody waits for these, and an alarm has ten metrics at most.
-NOT_WAITED_FOR = ("archiver", "migrator", "postmigrator", "reconciler")
+# On schedules, in deployments or off a topic: nobody waits for these; an alarm has ten metrics at most.
+NOT_WAITED_FOR = ("archiver", "migrator", "notices", "postmigrator", "reconciler")
 
 _MINUTE = Duration.minutes(1)
 _FIVE_MINUTES = Duration.minutes(5)
