@@ -20,7 +20,7 @@ from local.processes import Process, running, try_lock, until_ended
 from local.progress import Report
 from local.readiness import until_answers
 from local.threads import in_thread
-from local.twitch.settings import CLIENT_ID, CLIENT_SECRET
+from local.twitch.settings import CLIENT_SECRET
 from ops import own_twitch
 from ops.checks import Failure
 
@@ -47,17 +47,18 @@ async def run(state: Path, report: Report, *, real_twitch: bool = False) -> None
         _lock(state, stack)
         await until_ended(logs, seconds=_LEFTOVERS_SECONDS)
         await _check_tools(logs)
-        # Its address is registered at Twitch, so another port will not do.
-        fixed = {"FANFARE_PORT": str(own_twitch.SITE_PORT)} if real_twitch else {}
-        own = _own_application() if real_twitch else None
-        ports = stack.enter_context(PortReservations()).choose({**fixed, **os.environ})
+        if real_twitch:
+            _check_application()
+            # The site's address is registered at Twitch: another port would not do.
+            os.environ["FANFARE_PORT"] = os.environ.get("FANFARE_PORT") or str(own_twitch.SITE_PORT)
+        ports = stack.enter_context(PortReservations()).choose(os.environ)
         environment.point_at_emulator(emulator.endpoint(ports.emulator))
         addresses = state / "endpoints.json"
         addresses.unlink(missing_ok=True)
         stack.callback(addresses.unlink, missing_ok=True)
         async with _task_group() as group:
             building = group.create_task(_synthesize(ports, state, report, real_twitch=real_twitch))
-            cloud, database = await _start_servers(group, ports, state, report, own)
+            cloud, database = await _start_servers(group, ports, state, report, real_twitch=real_twitch)
             assembly = await building
             with report.step("Deploying the stacks") as show:
                 outputs = await deployment.deploy(assembly, state, logs, show)
@@ -68,9 +69,10 @@ async def run(state: Path, report: Report, *, real_twitch: bool = False) -> None
             report.say(_welcome(found, state, real_twitch=real_twitch))
 
 
-def _own_application() -> own_twitch.Application:
+def _check_application() -> None:
+    """Raise LocalCloudError if one's own application at Twitch is not known."""
     try:
-        return own_twitch.application(os.environ)
+        own_twitch.application(os.environ)
     except Failure as missing:
         raise LocalCloudError(str(missing)) from None
 
@@ -110,25 +112,22 @@ def _lock(state: Path, stack: ExitStack) -> None:
 
 
 async def _start_servers(
-    group: asyncio.TaskGroup,
-    ports: Ports,
-    state: Path,
-    report: Report,
-    own: own_twitch.Application | None,
+    group: asyncio.TaskGroup, ports: Ports, state: Path, report: Report, *, real_twitch: bool
 ) -> tuple[Process, postgres.Postgres]:
     """Start the three servers at the same time, and put the secrets of two of them into the emulator.
-
-    With one's ``own`` application at Twitch, the relay takes the place of the simulated Twitch.
 
     They run until the group is cancelled, and are then stopped at the same time. The group fails when one of
     them ends by itself. Returns the emulator and PostgreSQL.
     """
-    logs = state / "logs"
-    application = own or own_twitch.Application(_CLIENT_ID, secrets.token_urlsafe(24))
-    name, server = ("Relay to Twitch", relay) if own else ("Simulated Twitch", simulated_twitch)
+    logs, application = state / "logs", own_twitch.Application(_CLIENT_ID, secrets.token_urlsafe(24))
     database_server = postgres.run_async(state / "postgres", ports.database, logs / "postgres.log")
     cloud = _serve(group, report, "AWS emulator", emulator.run(ports.emulator, state, logs))
-    twitch = _serve(group, report, name, server(ports, application, logs))
+    if real_twitch:
+        application = own_twitch.application(os.environ)
+        twitch = _serve(group, report, "Relay to Twitch", relay(ports, state, logs))
+    else:
+        simulated = simulated_twitch(ports, application.client_secret, logs)
+        twitch = _serve(group, report, "Simulated Twitch", simulated)
     database = _serve(group, report, "PostgreSQL", database_server)
     starting: list[asyncio.Future[Any]] = [cloud, twitch, database]
     await asyncio.wait(starting)
@@ -161,38 +160,28 @@ def _serve(
 
 
 @asynccontextmanager
-async def simulated_twitch(
-    ports: Ports, application: own_twitch.Application, logs: Path
-) -> AsyncIterator[Process]:
-    """Run the simulated Twitch, in which this is the only application, until the block is left."""
-    command = ["-m", "local.twitch", "--port", str(ports.twitch), "--client-id", application.client_id]
+async def simulated_twitch(ports: Ports, client_secret: str, logs: Path) -> AsyncIterator[Process]:
+    """Run the simulated Twitch until the block is left."""
+    command = [sys.executable, "-m", "local.twitch", "--port", str(ports.twitch), "--client-id", _CLIENT_ID]
     command += ["--cognito-callback-base", emulator.endpoint(ports.emulator)]
-    async with _twitch("The simulated Twitch", ports, application, command, logs / "twitch.log") as process:
-        yield process
-
-
-@asynccontextmanager
-async def relay(ports: Ports, application: own_twitch.Application, logs: Path) -> AsyncIterator[Process]:
-    """Run the relay to the real Twitch until the block is left; it then has seconds to clean up there."""
-    twitch, socket_url = own_twitch.addresses(os.environ)
-    command = ["-m", "local.relay", "--port", str(ports.twitch), "--state", str(logs.parent / "relay")]
-    command += ["--api-url", twitch.api_url, "--auth-url", twitch.auth_url, "--socket-url", socket_url]
-    async with _twitch("The relay to Twitch", ports, application, command, logs / "relay.log") as process:
-        yield process
-
-
-@asynccontextmanager
-async def _twitch(
-    name: str, ports: Ports, application: own_twitch.Application, command: list[str], log: Path
-) -> AsyncIterator[Process]:
-    credentials = {CLIENT_ID: application.client_id, CLIENT_SECRET: application.client_secret}
     async with running(
-        name,
-        [sys.executable, *command],
-        log=log,
+        "The simulated Twitch",
+        command,
+        log=logs / "twitch.log",
         cwd=environment.ROOT,
-        env={**os.environ, **credentials},
-        stop=signal.SIGTERM,
+        env={**os.environ, CLIENT_SECRET: client_secret},
+    ) as process:
+        await until_answers(f"http://{HOST}:{ports.twitch}/", seconds=_START_SECONDS, by=process)
+        yield process
+
+
+@asynccontextmanager
+async def relay(ports: Ports, state: Path, logs: Path) -> AsyncIterator[Process]:
+    """Run the relay to the real Twitch until the block is left; it then has seconds to clean up there."""
+    command = [sys.executable, "-m", "local.relay", "--port", str(ports.twitch)]
+    command += ["--state", str(state / "relay")]
+    async with running(
+        "The relay to Twitch", command, log=logs / "relay.log", cwd=environment.ROOT, stop=signal.SIGTERM
     ) as process:
         await until_answers(f"http://{HOST}:{ports.twitch}/", seconds=_START_SECONDS, by=process)
         yield process

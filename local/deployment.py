@@ -39,22 +39,14 @@ def settings(ports: Ports, environ: Mapping[str, str], *, real_twitch: bool = Fa
     The real Twitch is called by the relay, which is where the simulated one would be. It leads viewers back
     only to an address that is registered, and its embeds work on no other host than localhost without TLS.
     """
-    emulator, twitch = endpoint(ports.emulator), f"http://{HOST}:{ports.twitch}"
+    emulator, base = endpoint(ports.emulator), f"http://{HOST}:{ports.twitch}"
     api = "/_aws/execute-api/{api_id}"
     chosen = {name: environ[variable] for name, variable in VARIABLES.items() if environ.get(variable)}
     # Browsers resolve *.localhost themselves and treat it as a secure context.
-    site = f"http://{{label}}.cloudfront.localhost:{ports.emulator}"
-    addresses: dict[str, object] = {
-        "issuer": f"{twitch}/oauth2",
-        "auth_url": f"{twitch}/oauth2",
-        "player_url": f"{twitch}/player",
-        "chat_url": twitch,
-        "image_origins": [twitch],
-    }
+    host, twitch = "{label}.cloudfront.localhost", own_twitch.simulated(base)
     if real_twitch:
         chosen |= {"sign_in": "twitch", "notice": REAL_TWITCH_NOTICE}
-        site = f"http://localhost:{ports.emulator}"
-        addresses = own_twitch.addresses(environ).settings.model_dump(mode="json")
+        host, twitch = "localhost", own_twitch.addresses(environ).settings
     return {
         **chosen,
         "database": {
@@ -65,12 +57,16 @@ def settings(ports: Ports, environ: Mapping[str, str], *, real_twitch: bool = Fa
             "user": USER,
             "secret_name": DATABASE_SECRET,
         },
-        "twitch": {**addresses, "api_url": f"{twitch}/helix", "secret_name": TWITCH_SECRET},
+        "twitch": {
+            **twitch.model_dump(mode="json"),
+            "api_url": f"{base}/helix",
+            "secret_name": TWITCH_SECRET,
+        },
         "addresses": {
             "http_api": f"{emulator}{api}",
             "websocket": f"{emulator}{api}/{{stage}}".replace("http:", "ws:"),
             "connections": f"{emulator}{api}/{{stage}}",
-            "site": site,
+            "site": f"http://{host}:{ports.emulator}",
             "identity": emulator,
             "api_origin": {"host": "localhost", "scheme": "http", "port": ports.emulator, "path": api},
         },

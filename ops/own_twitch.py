@@ -64,10 +64,14 @@ def application(environ: Mapping[str, str], file: Path = FILE) -> Application:
 
 def addresses(environ: Mapping[str, str]) -> Addresses:
     """Twitch's addresses. FANFARE_REAL_TWITCH is, for tests, the base of a simulated one in its place."""
-    base = environ.get("FANFARE_REAL_TWITCH")
-    if not base:
-        return Addresses(Twitch(), "wss://eventsub.wss.twitch.tv/ws")
-    stand_in = Twitch(
+    if base := environ.get("FANFARE_REAL_TWITCH"):
+        return Addresses(simulated(base), f"{base.replace('http', 'ws', 1)}/ws")
+    return Addresses(Twitch(), "wss://eventsub.wss.twitch.tv/ws")
+
+
+def simulated(base: str) -> Twitch:
+    """The addresses of a simulated Twitch at ``base``."""
+    return Twitch(
         issuer=f"{base}/oauth2",
         auth_url=f"{base}/oauth2",
         api_url=f"{base}/helix",
@@ -75,7 +79,6 @@ def addresses(environ: Mapping[str, str]) -> Addresses:
         chat_url=base,
         image_origins=(base,),
     )
-    return Addresses(stand_in, f"{base.replace('http', 'ws', 1)}/ws")
 
 
 class Doctor:

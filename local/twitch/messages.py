@@ -54,17 +54,10 @@ class Message:
 
     def headers(self, retry: int = 0) -> dict[str, str]:
         """The headers of the attempt number ``retry``; the first is 0."""
-        subscription = self.subscription
-        return {
-            "Content-Type": "application/json",
-            "Twitch-Eventsub-Message-Id": self.id,
-            "Twitch-Eventsub-Message-Retry": str(retry),
-            "Twitch-Eventsub-Message-Type": self.type,
-            "Twitch-Eventsub-Message-Signature": sign(subscription.secret, self.id, self.sent_at, self.body),
-            "Twitch-Eventsub-Message-Timestamp": self.sent_at,
-            "Twitch-Eventsub-Subscription-Type": subscription.subscription_type.name,
-            "Twitch-Eventsub-Subscription-Version": subscription.subscription_type.version,
-        }
+        about = {"message_id": self.id, "message_type": self.type, "message_timestamp": self.sent_at}
+        type_ = self.subscription.subscription_type
+        about |= {"subscription_type": type_.name, "subscription_version": type_.version}
+        return webhook_headers(about, retry, self.subscription.secret, self.body)
 
     def frame(self) -> str:
         """The message as a WebSocket receives it."""
@@ -92,6 +85,20 @@ def frame(
         **(about or {}),
     }
     return f'{{"metadata": {json.dumps(metadata)}, "payload": {payload}}}'
+
+
+def webhook_headers(about: Mapping[str, str], retry: int, secret: str, body: str) -> dict[str, str]:
+    """The headers of a delivery; ``about`` is the metadata of the same message to a WebSocket."""
+    names = ("message_id", "message_type", "message_timestamp", "subscription_type", "subscription_version")
+    described = {f"Twitch-Eventsub-{name.title().replace('_', '-')}": about[name] for name in names}
+    return {
+        "Content-Type": "application/json",
+        **described,
+        "Twitch-Eventsub-Message-Retry": str(retry),
+        "Twitch-Eventsub-Message-Signature": sign(
+            secret, about["message_id"], about["message_timestamp"], body
+        ),
+    }
 
 
 def sign(secret: str, message_id: str, message_timestamp: str, body: str) -> str:

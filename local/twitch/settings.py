@@ -5,9 +5,8 @@ from collections.abc import Callable
 
 # Nanoseconds since the epoch, like time.time_ns: Twitch's timestamps have nanoseconds.
 Clock = Callable[[], int]
-# The environment variables of the application: every user of the machine can read command lines.
+# The environment variable with the client secret. Every user of the machine can read command lines.
 CLIENT_SECRET = "FANFARE_TWITCH_CLIENT_SECRET"  # noqa: S105 (the variable's name)
-CLIENT_ID = "FANFARE_TWITCH_CLIENT_ID"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ import pytest
 from local import cloud
 from local.environment import ROOT
 from local.ports import HOST, Ports, is_free
-from ops import own_twitch
 from tests.process_table import descendants, processes, until_gone
 
 VARIABLES = ("FANFARE_PORT", "FANFARE_TWITCH_PORT", "FANFARE_DATABASE_PORT")
@@ -151,11 +150,7 @@ async def test_no_command_line_contains_a_secret(
 ) -> None:
     ports = Ports(*(unused_tcp_port_factory() for _ in VARIABLES))
     secret = "-begins-like-an-option"
-    application = own_twitch.Application("fanfare-local", secret)
-    async with (
-        cloud.simulated_twitch(ports, application, tmp_path) as twitch,
-        aiohttp.ClientSession() as session,
-    ):
+    async with cloud.simulated_twitch(ports, secret, tmp_path) as twitch, aiohttp.ClientSession() as session:
         assert twitch.returncode is None
         assert not any(secret in entry.command for entry in processes())
         form = {"client_id": "fanfare-local", "client_secret": secret, "grant_type": "client_credentials"}

@@ -18,8 +18,6 @@ import pytest
 from aiohttp import web
 
 from local.environment import ROOT
-from local.twitch.settings import CLIENT_ID as CLIENT_ID_VARIABLE
-from local.twitch.settings import CLIENT_SECRET as CLIENT_SECRET_VARIABLE
 from tests.integration.twitch.support import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -40,11 +38,10 @@ class Relay:
             port = server.getsockname()[1]
         self.url, self.twitch = f"http://127.0.0.1:{port}", twitch
         self.log = state / "log"
-        settings = twitch.settings
         command = [sys.executable, "-m", "local.relay", "--port", str(port), "--state", str(state)]
-        command += ["--api-url", f"{settings.base_url}/helix", "--auth-url", settings.issuer]
-        command += ["--socket-url", settings.socket_url, "--check-seconds", "0.2"]
-        variables = {CLIENT_ID_VARIABLE: CLIENT_ID, CLIENT_SECRET_VARIABLE: secret}
+        command += ["--check-seconds", "0.2"]
+        variables = {"TWITCH_CLIENT_ID": CLIENT_ID, "TWITCH_CLIENT_SECRET": secret}
+        variables["FANFARE_REAL_TWITCH"] = twitch.settings.base_url
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=os.environ | variables, stdout=log, stderr=log
