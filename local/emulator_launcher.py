@@ -422,23 +422,25 @@ _DISTRIBUTION_PATH = re.compile(r"/_aws/cloudfront/(\w+)(?=/)")
 def with_distributions_by_path(serve: Callable[..., Any]) -> Callable[..., Any]:
     """The emulator's application, in which ``/_aws/cloudfront/<label>/…`` is the distribution's ``/…``.
 
-    At the host localhost, which AWS clients do not use, every path is the only distribution's.
+    The label ``localhost``, and the host, which no AWS client uses, are the only distribution's.
     """
 
     async def application(scope: dict[str, Any], *channels: Any) -> None:
         path, port = scope.get("path", ""), os.environ["GATEWAY_PORT"]
-        label, start = "", 0
-        if found := _DISTRIBUTION_PATH.match(path):
-            label, start = found[1], found.end()
-        elif (b"host", f"localhost:{port}".encode()) in scope.get("headers", ()) and path[:2] != "/_":
-            label = next(iter(cloudfront._distributions), "").lower()
-        if label:
+        at_localhost = (b"host", f"localhost:{port}".encode()) in scope.get("headers", ())
+        found = _DISTRIBUTION_PATH.match(path)
+        if found or (at_localhost and not path.startswith("/_")):
+            domain = f"{found[1] if found else 'localhost'}.cloudfront.net"
+            if domain.startswith("localhost."):
+                domain = next((each["DomainName"] for each in cloudfront._distributions.values()), domain)
             headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+            host = f"{domain.removesuffix('.net')}.localhost:{port}"
+            start = found.end() if found else 0
             scope = {
                 **scope,
                 "path": path[start:],
                 "raw_path": scope["raw_path"][start:],
-                "headers": [*headers, (b"host", f"{label}.cloudfront.localhost:{port}".encode())],
+                "headers": [*headers, (b"host", host.encode())],
             }
         await serve(scope, *channels)
 
