@@ -27,16 +27,12 @@ from ops import own_twitch
 SUBSCRIPTIONS, CONDUITS, SHARDS = "/eventsub/subscriptions", "/eventsub/conduits", "/eventsub/conduits/shards"
 PASSED_HEADERS = ("Authorization", "Client-Id", "Content-Type")
 RETURNED_HEADERS = ("Content-Type", "Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Reset")
-ATTEMPTS = 7
-LONGEST_PAUSE = 30.0
+ATTEMPTS, LONGEST_PAUSE = 7, 30.0
 CONCURRENT_DELIVERIES = 16
-# Webhooks refuse older messages.
-DELIVERED_WITHIN = timedelta(minutes=10)
-IDS_KEPT = 10_000
-# Beyond the interval in which Twitch sends something.
+DELIVERED_WITHIN = timedelta(minutes=10)  # webhooks refuse older messages
 KEEPALIVE_SLACK_SECONDS = 3
-# So long a replaced connection is read on: what Twitch sent there last may still be on its way.
-DRAIN_SECONDS = 2
+DRAIN_SECONDS = 2  # what Twitch sent last by a replaced connection may still be on its way
+CHECK_SECONDS = 10
 
 Json = dict[str, Any]
 Webhook = tuple[str, str]  # its URL and its secret
@@ -54,19 +50,18 @@ class Relay:
     webhook has taken it: it is written before the ping behind it is answered.
     """
 
-    def __init__(self, state: Path, check_seconds: float) -> None:
+    def __init__(self, state: Path) -> None:
         self._application = own_twitch.application(os.environ)
         self._twitch, self._socket_url = own_twitch.addresses(os.environ)
-        self._check_seconds = check_seconds
         self._conduit_file = state / f"{self._application.client_id}.conduit"
         self._messages = state / "messages"
         self._messages.mkdir(parents=True, exist_ok=True)
         self._token = self._conduit_id = ""
         self._connected = False
-        self._costs: dict[str, int] = {}
+        self._costs: Json = {}
         self._webhooks: dict[str, Webhook] = {}
         self._newest_webhook: Webhook | None = None
-        self._seen: dict[str, None] = {}
+        self._seen: set[str] = set()
         self._slots = asyncio.Semaphore(CONCURRENT_DELIVERIES)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -105,17 +100,14 @@ class Relay:
 
         The rate limit is waited for, and failures are retried.
         """
-        failure, url = "", self._twitch.api_url + path
         for attempt in range(ATTEMPTS):
             pause = min(0.2 * 2**attempt, LONGEST_PAUSE)
             try:
                 self._token = self._token or await self._fetch_token()
-                headers = {
-                    "Authorization": f"Bearer {self._token}",
-                    "Client-Id": self._application.client_id,
-                }
-                options: Json = {"params": query, "json": body, "headers": headers}
-                async with self._session.request(method, url, **options) as answer:
+                headers = {"Authorization": f"Bearer {self._token}", "Client-Id": self._application.client_id}
+                async with self._session.request(
+                    method, self._twitch.api_url + path, params=query, json=body, headers=headers
+                ) as answer:
                     text = await answer.text()
             except (aiohttp.ClientError, TimeoutError) as error:
                 failure = f"{method} {path} got no answer from Twitch: {error!r}"
@@ -144,57 +136,57 @@ class Relay:
     # -- Helix, for the functions --------------------------------------------------------------------
 
     async def _show(self, _request: web.Request) -> web.Response:
-        shown = {"connected": self._connected, "conduit": self._conduit_id, **self._costs}
-        shown |= {"subscriptions": len(self._webhooks), "undelivered": len(list(self._messages.iterdir()))}
+        counts = {"subscriptions": len(self._webhooks), "undelivered": len(list(self._messages.iterdir()))}
+        shown = {"connected": self._connected, "conduit": self._conduit_id, **counts, **self._costs}
         return web.json_response(shown, status=200 if self._connected else 503)
 
     async def _answer(self, request: web.Request) -> web.Response:
         """Pass a request on. Subscriptions on the conduit are shown as webhooks, and no others."""
         method, path, body = request.method, request.match_info["path"], await request.read()
-        of_subscriptions, webhook = path == SUBSCRIPTIONS, None
-        if of_subscriptions and method == "POST":
-            asked = json.loads(body)
-            webhook = self._newest_webhook = (asked["transport"]["callback"], asked["transport"]["secret"])
-            asked["transport"] = {"method": "conduit", "conduit_id": self._conduit_id}
-            body = json.dumps(asked).encode()
-        if of_subscriptions and method == "DELETE" and request.query.get("id") not in self._webhooks:
+        action, asked = method if path == SUBSCRIPTIONS else "", None
+        if action == "POST":
+            content = json.loads(body)
+            asked = self._newest_webhook = (content["transport"]["callback"], content["transport"]["secret"])
+            content["transport"] = {"method": "conduit", "conduit_id": self._conduit_id}
+            body = json.dumps(content).encode()
+        if action == "DELETE" and request.query.get("id") not in self._webhooks:
             return web.json_response({"status": 404, "message": "subscription not found"}, status=404)
         headers = {name: request.headers[name] for name in PASSED_HEADERS if name in request.headers}
-        options: Json = {"params": request.query, "data": body, "headers": headers}
+        url = self._twitch.api_url + path
         try:
-            async with self._session.request(method, self._twitch.api_url + path, **options) as answer:
-                content = await answer.read()
+            async with self._session.request(
+                method, url, params=request.query, data=body, headers=headers
+            ) as answer:
+                text = await answer.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             return web.json_response({"status": 502, "message": f"no answer: {error!r}"}, status=502)
         if not answer.ok:
-            say(f"Twitch refused {method} {path}: {answer.status} {content[:300].decode(errors='replace')}")
-        elif of_subscriptions and method == "DELETE":
+            say(f"Twitch refused {method} {path}: {answer.status} {text[:300].decode(errors='replace')}")
+        elif action == "DELETE":
             del self._webhooks[request.query["id"]]
-        elif of_subscriptions:
-            shown = json.loads(content)
-            self._costs = {name: shown[name] for name in ("total_cost", "max_total_cost")}
-            shown["data"] = [self._shown(each, webhook) for each in shown["data"] if self._is_ours(each)]
-            content = json.dumps(shown).encode()
+        elif action:
+            text = json.dumps(self._translate(json.loads(text), asked)).encode()
         returned = {name: answer.headers[name] for name in RETURNED_HEADERS if name in answer.headers}
-        return web.Response(status=answer.status, body=content, headers=returned)
+        return web.Response(status=answer.status, body=text, headers=returned)
 
-    def _is_ours(self, subscription: Json) -> bool:
-        return bool(subscription["transport"].get("conduit_id") == self._conduit_id)
-
-    def _shown(self, subscription: Json, asked: Webhook | None) -> Json:
-        """The subscription as it was asked for. The answer to its creation may be late or lost."""
-        known = asked or self._webhooks.get(subscription["id"]) or self._newest_webhook or ("", "")
-        self._webhooks[subscription["id"]] = known
-        return _as_webhook(subscription, known)
+    def _translate(self, page: Json, asked: Webhook | None = None) -> Json:
+        """The conduit's subscriptions as they were asked for; a creation's answer may be late or lost."""
+        self._costs = {name: page[name] for name in ("total_cost", "max_total_cost")}
+        ours = [each for each in page["data"] if each["transport"].get("conduit_id") == self._conduit_id]
+        for each in ours:
+            known = asked or self._webhooks.get(each["id"]) or self._newest_webhook or ("", "")
+            self._webhooks[each["id"]] = known
+            each["transport"] = {"method": "webhook", "callback": known[0]}
+        return {**page, "data": ours}
 
     # -- the conduit ---------------------------------------------------------------------------------
 
     async def _find_conduit(self) -> None:
         """Find the conduit of a run that was killed and delete its subscriptions, or create one."""
         self._conduit_id = self._conduit_file.read_text() if self._conduit_file.exists() else ""
-        await self._delete_subscriptions()
-        conduits = (await self._request("GET", CONDUITS))["data"]
-        if self._conduit_id not in [conduit["id"] for conduit in conduits]:
+        if self._conduit_id in [each["id"] for each in (await self._request("GET", CONDUITS))["data"]]:
+            await self._delete_subscriptions()
+        else:
             self._conduit_id = (await self._request("POST", CONDUITS, body={"shard_count": 1}))["data"][0][
                 "id"
             ]
@@ -202,17 +194,15 @@ class Relay:
         say(f"The conduit is {self._conduit_id}.")
 
     async def _delete_subscriptions(self) -> None:
-        ids: list[str] = []
-        query: dict[str, str] = {}
+        deleted: set[str] = set()
+        query = {"conduit_id": self._conduit_id}
         while True:
-            page = await self._request("GET", SUBSCRIPTIONS, query)
-            self._costs = {name: page[name] for name in ("total_cost", "max_total_cost")}
-            ids += [subscription["id"] for subscription in page["data"] if self._is_ours(subscription)]
-            if not (cursor := page.get("pagination", {}).get("cursor")):
+            page = self._translate(await self._request("GET", SUBSCRIPTIONS, query))
+            if not (ids := {each["id"] for each in page["data"]} - deleted):
                 break
-            query = {"after": cursor}
+            await asyncio.gather(*(self._request("DELETE", SUBSCRIPTIONS, {"id": each}) for each in ids))
+            deleted |= ids
         self._webhooks.clear()
-        await asyncio.gather(*(self._request("DELETE", SUBSCRIPTIONS, {"id": each}) for each in ids))
 
     async def _keep_assigned(self, session_id: str, socket: Socket) -> None:
         """Make a session the shard's, now and whenever Twitch has disabled the shard."""
@@ -231,7 +221,7 @@ class Relay:
                 self._connected = True
             except TwitchError as error:
                 say(str(error))
-            await asyncio.sleep(self._check_seconds)
+            await asyncio.sleep(CHECK_SECONDS)
 
     # -- the WebSocket -------------------------------------------------------------------------------
 
@@ -283,13 +273,11 @@ class Relay:
     def _accept(self, text: str) -> None:
         """Write a message down and start to deliver it; Twitch may send one twice."""
         message = json.loads(text)
-        name = hashlib.sha256(message["metadata"]["message_id"].encode()).hexdigest()
-        if name not in self._seen:
-            self._seen[name] = None
-            if len(self._seen) > IDS_KEPT:
-                del self._seen[next(iter(self._seen))]
-            (self._messages / name).write_text(text)
-            self._start(self._deliver(message, self._messages / name))
+        file = self._messages / hashlib.sha256(message["metadata"]["message_id"].encode()).hexdigest()
+        if file.name not in self._seen:
+            self._seen.add(file.name)
+            file.write_text(text)
+            self._start(self._deliver(message, file))
 
     async def _deliver(self, message: Json, file: Path) -> None:
         """Post a message to its webhook until it is taken, or too old to be."""
@@ -298,7 +286,8 @@ class Relay:
         retry = 0
         while datetime.now(UTC) - sent_at < DELIVERED_WITHIN:
             if webhook := self._webhooks.get(payload["subscription"]["id"], self._newest_webhook):
-                body = json.dumps({**payload, "subscription": _as_webhook(payload["subscription"], webhook)})
+                payload["subscription"]["transport"] = {"method": "webhook", "callback": webhook[0]}
+                body = json.dumps(payload)
                 async with self._slots:
                     if await self._post(webhook[0], body, webhook_headers(metadata, retry, webhook[1], body)):
                         break
@@ -317,10 +306,6 @@ class Relay:
             return False
 
 
-def _as_webhook(subscription: Json, webhook: Webhook) -> Json:
-    return {**subscription, "transport": {"method": "webhook", "callback": webhook[0]}}
-
-
 async def _close_later(socket: Socket | None) -> None:
     await asyncio.sleep(DRAIN_SECONDS)
     if socket is not None:
@@ -337,11 +322,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m local.relay", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--state", type=Path, required=True)
-    parser.add_argument("--check-seconds", type=float, default=30, help="how often the shard is looked at")
     given = parser.parse_args()
     try:
-        app = Relay(given.state, given.check_seconds).app()
-        web.run_app(app, host=HOST, port=given.port, access_log=None, print=None)
+        web.run_app(Relay(given.state).app(), host=HOST, port=given.port, access_log=None, print=None)
     except TwitchError as error:
         sys.exit(str(error))
 

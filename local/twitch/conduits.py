@@ -5,7 +5,7 @@ https://dev.twitch.tv/docs/api/reference/#create-conduits
 
 import dataclasses
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from local.twitch.eventsub import json_object
@@ -15,6 +15,7 @@ from local.twitch.state import CONDUIT_DELETED, Conduit, Shard, State
 
 MOST_CONDUITS = 5
 MOST_SHARDS = 20_000
+OUT_OF_RANGE = "The shard id is outside the conduit's range"
 
 
 class Conduits:
@@ -27,19 +28,24 @@ class Conduits:
     def answer(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> Response:
         """Answer a request; parameters may be in the query or the body. Raises RefusedError."""
         given: dict[str, Any] = {**query, **(json_object(body) if body else {})}
-        match method, path:
-            case "GET", "/eventsub/conduits":
-                return Response(200, {"data": [*map(_show, self._state.conduits.values())]})
-            case "POST", "/eventsub/conduits":
+        match method, path.removeprefix("/eventsub/conduits"):
+            case "GET", "":
+                return _show(*self._state.conduits.values())
+            case "POST", "":
                 return self._create(str(given.get("shard_count")))
-            case "DELETE", "/eventsub/conduits":
+            case "DELETE", "":
                 return self._delete(self._find(given.get("id")))
-            case "GET", "/eventsub/conduits/shards":
+            case "GET", "/shards":
                 shards = self._find(given.get("conduit_id")).shards.values()
                 return Response(200, {"data": [*map(dataclasses.asdict, shards)], "pagination": {}})
-            case "PATCH", "/eventsub/conduits/shards":
-                return self._assign(self._find(given.get("conduit_id")), given.get("shards") or [])
+            case "PATCH", "/shards":
+                return self._assign(self._find(given.get("conduit_id")), given.get("shards") or ())
         raise RefusedError(404, f"{method} {path} is not simulated")
+
+    def _find(self, conduit_id: Any) -> Conduit:
+        if conduit_id not in self._state.conduits:
+            raise RefusedError(404, "conduit not found")
+        return self._state.conduits[conduit_id]
 
     def _create(self, shard_count: str) -> Response:
         if not shard_count.isdigit() or not 1 <= int(shard_count) <= MOST_SHARDS:
@@ -48,38 +54,31 @@ class Conduits:
             raise RefusedError(429, "conduit limit reached")
         conduit = Conduit(str(uuid.uuid4()), int(shard_count))
         self._state.conduits[conduit.id] = conduit
-        return Response(200, {"data": [_show(conduit)]})
+        return _show(conduit)
 
     def _delete(self, conduit: Conduit) -> Response:
         del self._state.conduits[conduit.id]
-        for subscription in self._state.subscriptions.values():
-            if subscription.live and subscription.transport.get("conduit_id") == conduit.id:
-                self._state.end(subscription, CONDUIT_DELETED, self._clock())
+        for each in self._state.subscriptions.values():
+            if each.live and each.transport.get("conduit_id") == conduit.id:
+                self._state.end(each, CONDUIT_DELETED, self._clock())
         return Response(204)
 
-    def _assign(self, conduit: Conduit, wanted: list[dict[str, Any]]) -> Response:
+    def _assign(self, conduit: Conduit, wanted: Iterable[dict[str, Any]]) -> Response:
         """Set the sessions of shards. What is wrong with one shard does not concern the others."""
         data, errors = [], []
-        for number, transport in ((str(each.get("id")), each.get("transport")) for each in wanted):
+        for each in wanted:
             try:
-                shard = Shard(number, self._state.session(transport))
+                shard = Shard(str(each.get("id")), self._state.session(each.get("transport")))
+                message = "" if shard.id in map(str, range(conduit.shard_count)) else OUT_OF_RANGE
             except RefusedError as error:
-                errors.append({"id": number, "message": error.message, "code": "invalid_parameter"})
-                continue
-            if number.isdigit() and int(number) < conduit.shard_count:
-                conduit.shards[number] = shard
-                data.append(dataclasses.asdict(shard))
+                message = error.message
+            if message:
+                errors.append({"id": str(each.get("id")), "message": message, "code": "invalid_parameter"})
             else:
-                message = "The shard id is outside the conduit's range"
-                errors.append({"id": number, "message": message, "code": "invalid_parameter"})
+                conduit.shards[shard.id] = shard
+                data.append(dataclasses.asdict(shard))
         return Response(202, {"data": data, "errors": errors})
 
-    def _find(self, conduit_id: Any) -> Conduit:
-        conduit = self._state.conduits.get(str(conduit_id))
-        if conduit is None:
-            raise RefusedError(404, "conduit not found")
-        return conduit
 
-
-def _show(conduit: Conduit) -> dict[str, Any]:
-    return {"id": conduit.id, "shard_count": conduit.shard_count}
+def _show(*conduits: Conduit) -> Response:
+    return Response(200, {"data": [{"id": each.id, "shard_count": each.shard_count} for each in conduits]})

@@ -117,7 +117,7 @@ class Sockets:
         """Send a message without a callback: the attempts, at most on two shards, and whether it was read."""
         sessions = self._state.sessions_for(message.subscription)[:2]
         for attempt, session_id in enumerate(sessions, 1):
-            if await self._open[session_id].send(message.frame()):
+            if session_id in self._open and await self._open[session_id].send(message.frame()):
                 return attempt, True
         return len(sessions), False
 

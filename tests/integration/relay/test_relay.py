@@ -39,7 +39,6 @@ class Relay:
         self.url, self.twitch = f"http://127.0.0.1:{port}", twitch
         self.log = state / "log"
         command = [sys.executable, "-m", "local.relay", "--port", str(port), "--state", str(state)]
-        command += ["--check-seconds", "0.2"]
         variables = {"TWITCH_CLIENT_ID": CLIENT_ID, "TWITCH_CLIENT_SECRET": secret}
         variables["FANFARE_REAL_TWITCH"] = twitch.settings.base_url
         with self.log.open("ab") as log:
