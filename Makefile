@@ -108,6 +108,10 @@ stress: $(VENV) ## Record, archive, read and drop at once for a minute, while co
 soak: $(VENV) $(TOOLS) $(SITE) ## Start and stop the local cloud 40 times (ROUNDS), under load (.artifacts/soak.json)
 	@$(BIN)/python -m tests.soak
 
+.PHONY: chaos
+chaos: $(VENV) $(TOOLS) $(SITE) ## Make faults and attacks on a local cloud of its own, and check each guarantee (.artifacts/chaos.json)
+	@$(BIN)/python -m tests.chaos
+
 .PHONY: rollover
 rollover: $(VENV) $(TOOLS) $(SITE) ## Test the deployed local cloud over the ends of some one-minute partitions
 	FANFARE_PARTITION_SECONDS=60 FANFARE_RETENTION_SECONDS=60 $(PYTEST) -m measured tests/e2e/test_rollover.py

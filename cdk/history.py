@@ -13,7 +13,7 @@ from cdk.feed import Feed
 from cdk.function import Function
 from cdk.http_api import HttpApi
 from cdk.output import output
-from cdk.packaging import sql_files
+from cdk.packaging import Files, api_routes_file, sql_files
 from cdk.settings import RECORD_CONCURRENCY, Settings
 
 READ_ROUTES = (
@@ -78,6 +78,7 @@ class History(Construct):
             concurrency=settings.read_concurrency,
             timeout=Duration.seconds(10),
             memory_mb=1024,
+            files=api_routes_file(),
         )
         api.route_to(
             query,
@@ -159,8 +160,9 @@ class History(Construct):
         sql: tuple[str, ...] = ("queries",),
         concurrency: int | None = None,
         shared: bool = False,
+        files: Files | None = None,
     ) -> Function:
-        """A function that connects to the database, with the SQL of these folders in its package.
+        """A function that connects to the database; its package has the SQL of these folders, and ``files``.
 
         With ``shared`` it connects through the proxy, if there is one. Without ``concurrency`` its event
         source limits how many run at once.
@@ -173,7 +175,7 @@ class History(Construct):
                 **(self._database.shared_environment if shared else self._database.environment),
                 **(environment or {}),
             },
-            files={**self._database.files, **sql_files(*sql)},
+            files={**self._database.files, **sql_files(*sql), **(files or {})},
             network=network or self._database.network,
             timeout=timeout,
             memory_mb=memory_mb,

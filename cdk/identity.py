@@ -117,6 +117,12 @@ class CognitoIdentity(Construct):
         function.add_environment("STREAMER_PROVIDER", STREAMER_PROVIDER)
         return self._viewers
 
+    def tells_disconnections(self, reconciler: Function) -> None:
+        """Nothing: tokens end by themselves, whatever happens at Twitch."""
+
+    def ends_sessions(self, notices: Function) -> None:
+        """Nothing, as above."""
+
     def _provider(self, name: str, scopes: list[str]) -> cognito.UserPoolIdentityProviderOidc:
         twitch = self._settings.twitch
         return cognito.UserPoolIdentityProviderOidc(
@@ -204,6 +210,15 @@ class TwitchIdentity(Construct):
         function.add_environment("SITE_URL", self._site_url)
         function.allow("dynamodb:GetItem", "dynamodb:UpdateItem", on=self._sessions.table_arn)
         return self._through_cloudfront
+
+    def tells_disconnections(self, reconciler: Function) -> None:
+        """Let Twitch say when a viewer disconnects the application."""
+        reconciler.add_environment("SESSIONS_TABLE", self._sessions.table_name)
+
+    def ends_sessions(self, notices: Function) -> None:
+        """Let the function end the sessions of a viewer who has disconnected the application."""
+        notices.add_environment("SESSIONS_TABLE", self._sessions.table_name)
+        notices.allow("dynamodb:DeleteItem", "dynamodb:Query", on=self._sessions.table_arn)
 
 
 Identity = CognitoIdentity | TwitchIdentity

@@ -19,6 +19,8 @@ from cdk.route_throttle import throttle_route
 from cdk.settings import Settings, Throttle
 
 STAGE = "live"
+# Of the account's API Gateway requests, broadcasting makes at most this part.
+BROADCAST_SHARE = 0.95
 
 
 class Live(Construct):
@@ -158,6 +160,8 @@ class Live(Construct):
                 "CONNECTIONS_ENDPOINT": endpoint,
                 "BROADCAST_QUEUE_URL": self.feed.queue.queue_url,
                 "FAN_OUT_QUEUE_URL": self.fan_out.queue.queue_url,
+                # The rest is for deliveries, viewers who come, and pings.
+                "POSTS_PER_SECOND": str(round(BROADCAST_SHARE * settings.api_requests)),
             },
             timeout=timeout,
             # A whole CPU: signing and encrypting is what takes its time.

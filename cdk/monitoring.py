@@ -28,7 +28,8 @@ REASONS = (
     *("bad_signature", "stale", "unparsable", "missing_header"),
     *("too_large", "unknown_type", "no_channel"),
 )
-# On schedules, in deployments or off a topic: nobody waits for these; an alarm has ten metrics at most.
+# On schedules, in deployments or called by SNS, which tries again: nobody waits for these, and an alarm has
+# ten metrics at most.
 NOT_WAITED_FOR = ("archiver", "migrator", "notices", "postmigrator", "reconciler")
 
 _MINUTE = Duration.minutes(1)

@@ -31,6 +31,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".build"
 REQUIREMENTS = ROOT / "lambdas" / "requirements.txt"
+API_ROUTES = ROOT / "lambdas" / "api_routes.json"
 SUBSCRIPTION_TYPES = ROOT / "lambdas" / "subscription_types.json"
 
 Target = Literal["lambda", "host"]
@@ -313,6 +314,11 @@ def sql_files(*folders: str) -> dict[str, bytes]:
 def subscription_types_file() -> dict[str, bytes]:
     """The table of subscription types by its path in a package."""
     return {str(SUBSCRIPTION_TYPES.relative_to(ROOT)): SUBSCRIPTION_TYPES.read_bytes()}
+
+
+def api_routes_file() -> dict[str, bytes]:
+    """The description of the API's routes that are not in the query function, by its path in a package."""
+    return {str(API_ROUTES.relative_to(ROOT)): API_ROUTES.read_bytes()}
 
 
 def _built(path: Path, digest: str, build: Callable[[Path], None]) -> Asset:

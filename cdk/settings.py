@@ -309,6 +309,9 @@ class Settings(_Settings):
     """
     notice: str = ""
     """A sentence above every page of the site, except in OBS."""
+    api_requests: PositiveInt = 10_000
+    """API Gateway requests a second that the account may make in the Region (its quota L-8A5B8E43), for HTTP,
+    WebSockets and frames to viewers together. Frames to one audience are at most 95 % of them."""
     http_throttle: Throttle = Throttle(rate=500, burst=1000)
     """Requests to each route of the HTTP API but the webhook's."""
     webhook_throttle: Throttle = Throttle(rate=2000, burst=2000)

@@ -41,8 +41,8 @@ class Subscriptions(Construct):
         )
         self._add_watch(api, identity, live.url)
         self._add_overlay(api, identity)
-        self._add_reconciler()
-        self._add_notices(ingest)
+        self._add_reconciler(identity)
+        self._add_notices(ingest, identity)
 
     def _add_watch(self, api: HttpApi, identity: Identity, websocket_url: str) -> None:
         data = self._data
@@ -91,7 +91,7 @@ class Subscriptions(Construct):
         routes = (f"{method} /api/overlays/{{login}}/key" for method in ("POST", "DELETE"))
         api.route_to(overlay, dict.fromkeys(routes, identity.protects(overlay)))
 
-    def _add_reconciler(self) -> None:
+    def _add_reconciler(self, identity: Identity) -> None:
         data = self._data
         reconciler = self._function(
             "Reconciler",
@@ -108,17 +108,20 @@ class Subscriptions(Construct):
         )
         reconciler.allow("dynamodb:Scan", on=data.connections.table_arn)
         reconciler.allow("dynamodb:Scan", "dynamodb:UpdateItem", on=data.grants.table_arn)
+        identity.tells_disconnections(reconciler)
         # What a failed run left is done by the next one.
         reconciler.run_every(Duration.minutes(5), retry_attempts=0)
 
-    def _add_notices(self, ingest: Ingest) -> None:
+    def _add_notices(self, ingest: Ingest, identity: Identity) -> None:
         notices = self._function("Notices", timeout=Duration.seconds(10))
         notices.allow("dynamodb:GetItem", "dynamodb:UpdateItem", on=self._data.channels.table_arn)
         notices.allow("dynamodb:Query", "dynamodb:UpdateItem", on=self._data.grants.table_arn)
+        identity.ends_sessions(notices)
         # Without a dead-letter queue: the reconciler finds the same in Twitch's list of subscriptions.
         ingest.topic.add_subscription(
             sns_subscriptions.LambdaSubscription(
-                notices, filter_policy=message_types("revocation", "webhook_callback_verification")
+                notices,
+                filter_policy=message_types("disconnection", "revocation", "webhook_callback_verification"),
             )
         )
 

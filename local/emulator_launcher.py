@@ -415,6 +415,29 @@ async def viewer_request(
     return status, {**kept, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}, compressed
 
 
+_connections_api = apigateway.handle_connections_api
+
+# So many frames may wait for a client that does not read, beside those in its socket's buffers.
+MOST_UNSENT_FRAMES = 16
+
+
+async def connections_api(
+    method: str, api_id: str, stage: str, connection_id: str, *request: Any
+) -> tuple[int, dict[str, str], bytes]:
+    """The emulator's answer; as in AWS a post is refused while the client's buffer is full.
+
+    https://docs.aws.amazon.com/apigatewaymanagementapi/latest/APIReference/API_PostToConnection.html
+    """
+    connection = apigateway._ws_connections.get(connection_id)
+    if method == "POST" and connection and connection["outbox"].qsize() >= MOST_UNSENT_FRAMES:
+        headers = {"Content-Type": "application/json", "x-amzn-ErrorType": "LimitExceededException"}
+        return 429, headers, b'{"message": "The client does not read."}'
+    answer: tuple[int, dict[str, str], bytes] = await _connections_api(
+        method, api_id, stage, connection_id, *request
+    )
+    return answer
+
+
 # The path-based form that the emulator has for APIs, for clients that do not resolve *.localhost.
 _DISTRIBUTION_PATH = re.compile(r"/_aws/cloudfront/(\w+)(?=/)")
 
@@ -483,5 +506,6 @@ if __name__ == "__main__":
     cognito._oauth2_idp_response = idp_response
     cognito._oauth2_token = token
     lambda_svc._execute_function_with_config_scope = execute
+    apigateway.handle_connections_api = connections_api
     app.app = with_distributions_by_path(app.app)
     app.main()

@@ -31,9 +31,9 @@ def main(arguments: list[str]) -> int:
 def deploy(account: Account, settings: Settings, assembly: str, run: Callable[..., int] = run_cdk) -> int:
     """Run ``cdk deploy``; returns its exit code. Raises Failure if there is no Twitch secret."""
     app = f"Fanfare-{settings.stage}-App"
-    versions = {}
-    if settings.sign_in == "cognito":
-        versions[TWITCH_SECRET_VERSION] = twitch_secret_version(account, settings)
+    twitch = twitch_secret_version(account, settings)
+    # Without Cognito the function `session` reads it itself.
+    versions = {TWITCH_SECRET_VERSION: twitch} if settings.sign_in == "cognito" else {}
     # Before the first deployment there is none.
     if arn := (account.outputs(app) or {}).get("OriginSecretArn"):
         versions[ORIGIN_SECRET_VERSION] = current_version(account, arn)

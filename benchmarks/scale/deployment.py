@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "CONNECTIONS_ENDPOINT": "https://model.execute-api.us-east-1.amazonaws.com/live",
     "BROADCAST_QUEUE_URL": "broadcast",
     "FAN_OUT_QUEUE_URL": "fan-out",
+    "POSTS_PER_SECOND": "9500",
     "VIEWERS_TABLE": "viewers",
     "CONNECTIONS_PER_VIEWER": "50",
     "CONNECTIONS_PER_CHANNEL": "5",

@@ -39,7 +39,7 @@ class Model:
         quota: float = 1.0,
         deaths_every: int = 0,
     ) -> None:
-        """API Gateway's budget is ``quota`` times the usual one.
+        """API Gateway's budget is ``quota`` times the usual one, and so is the stage's ``api_requests``.
 
         One of ``deaths_every`` invocations of the broadcaster dies, none if that is 0.
         """
@@ -50,7 +50,15 @@ class Model:
         self.tables = {name: Table(clock, *keys) for name, keys in deployment.TABLES.items()}
         self.queues = {name: Queue(clock, name, **settings) for name, settings in deployment.QUEUES.items()}
         self.services = Services(clock, self.rng, DynamoDB(self.tables), SQS(self.queues, self.rng), self.api)
-        self._world = World(self.services, {**deployment.ENVIRONMENT, "TICKETS_TABLE": "tickets"})
+        posts_per_second = round(int(deployment.ENVIRONMENT["POSTS_PER_SECOND"]) * quota)
+        self._world = World(
+            self.services,
+            {
+                **deployment.ENVIRONMENT,
+                "TICKETS_TABLE": "tickets",
+                "POSTS_PER_SECOND": str(posts_per_second),
+            },
+        )
         self.account = Account()
         self.pings_allowed = Bucket(clock, *deployment.ROUTE_THROTTLE)
         self.deaths = Deaths(deaths_every, self.rng) if deaths_every else None
@@ -198,7 +206,7 @@ class Model:
             return tickets.issue(
                 Client("dynamodb"),
                 "tickets",
-                viewer_id="viewer",
+                viewer_id=page.viewer_id,
                 streamer_id=page.channel.streamer_id,
                 streamer_name=page.channel.streamer_id,
                 now=datetime.fromtimestamp(EPOCH + self.clock.now, UTC),
@@ -238,7 +246,7 @@ class Model:
 
     def _request(self, page: Page, event_type: str, route: str) -> dict[str, Any]:
         claim = {
-            "viewer_id": "viewer",
+            "viewer_id": page.viewer_id,
             "streamer_id": page.channel.streamer_id,
             "streamer_name": page.channel.streamer_id,
         }
@@ -259,7 +267,7 @@ class Model:
             "connections",
             streamer_id=page.channel.streamer_id,
             connection_id=page.connection_id,
-            viewer_id="viewer",
+            viewer_id=page.viewer_id,
             now=now,
         )
 

@@ -13,32 +13,11 @@ export type Counts = Readonly<Schemas["ChannelCounts"]["counts"]>;
 export type DayCounts = Schemas["Day"];
 export type MinuteCounts = Schemas["Minute"];
 export type Leader = Schemas["Leader"];
-
-// What the OpenAPI document does not describe.
-
-export interface Channel {
-  id: string;
-  login: string;
-  display_name: string;
-  avatar_url: string;
-}
-
-/** The state of the channel's subscription to an event type at Twitch; `absent` is intended, for the reason given. */
-export interface Subscription {
-  event_type: string;
-  status: "enabled" | "pending" | "absent" | "revoked" | "failed";
-  reason: string | null;
-}
-
-export interface Watch {
-  channel: Channel;
-  topics: Subscription[];
-  /** Grows with every change of the topics. */
-  topics_version: number;
-  /** Opens one WebSocket, once. */
-  ticket: string;
-  websocket_url: string;
-}
+export type Channel = Schemas["Channel"];
+/** The state of the channel's subscription to an event type at Twitch. */
+export type Subscription = Schemas["Topic"];
+/** What a page needs to follow a channel. */
+export type Watch = Schemas["Watch"];
 
 /** The API answered, but not with success. */
 export class ApiError extends Error {
@@ -87,8 +66,12 @@ async function request(path: string, init: RequestInit): Promise<Response> {
 }
 
 type Route = keyof paths;
-type Query<R extends Route> = NonNullable<paths[R]["get"]["parameters"]["query"]>;
-type Answer<R extends Route> = paths[R]["get"]["responses"][200]["content"]["application/json"];
+type Query<R extends Route> = paths[R] extends { get: { parameters: { query?: infer Q } } } ? NonNullable<Q> : never;
+type Answer<R extends Route> = paths[R] extends {
+  get: { responses: { 200: { content: { "application/json": infer A } } } };
+}
+  ? A
+  : never;
 
 /** Reads a public route. What is empty in the query is left out. */
 async function read<R extends Route>(route: R, login: string, query?: Query<R>): Promise<Answer<R>> {

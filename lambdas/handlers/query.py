@@ -2,6 +2,7 @@
 
 import functools
 import json
+import pathlib
 from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -30,6 +31,8 @@ DATABASE = Database(
     statement_timeout_seconds=5,
     read_only=True,
 )
+
+API_ROUTES = pathlib.Path(__file__).parents[1] / "api_routes.json"
 
 # CloudFront answers for two seconds from its cache: the database sees channels, not viewers.
 CACHE_CONTROL: Final = "public, s-maxage=2, stale-while-revalidate=10"
@@ -139,7 +142,10 @@ def get_openapi() -> dict[str, Any]:
 
 @functools.cache
 def openapi_document() -> dict[str, Any]:
-    """The OpenAPI document of the read routes, with the errors as they are really answered."""
+    """The API's OpenAPI document: these routes, with the errors as they are really answered, and all others.
+
+    Those are in ``lambdas/api_routes.json``, as their functions start without the libraries of this one.
+    """
     document: dict[str, Any] = json.loads(
         app.get_openapi_json_schema(
             title="Fanfare",
@@ -159,6 +165,10 @@ def openapi_document() -> dict[str, Any]:
         del responses["422"], responses["500"]
         responses["400"] = {"description": "A parameter is malformed", "content": content}
         responses["503"] = {"description": "The database is not available", "content": content}
+    others = json.loads(API_ROUTES.read_text())
+    document["paths"] |= others["paths"]
+    document["components"]["securitySchemes"] = others["components"]["securitySchemes"]
+    described |= others["components"]["schemas"]
     return document
 
 

@@ -9,11 +9,9 @@ import functools
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,12 +20,12 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from local.twitch.settings import CLIENT_SECRET
-from tests.e2e.clients import LIMIT, Cloud, Viewer
+from tests.e2e.clients import LIMIT, Cloud, Viewer, request
+from tests.e2e.local_cloud import LocalCloud
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ARTIFACTS = REPOSITORY / ".artifacts" / "e2e"
 expect.set_options(timeout=LIMIT * 1000)
-START_LIMIT = 1200  # seconds; the first start also installs the emulator and the functions' wheels
 
 
 # Tests of what a viewer sees, once with each way to sign in.
@@ -38,38 +36,22 @@ every_cloud = pytest.mark.parametrize("cloud", ["cognito", "twitch", "real"], in
 
 
 @pytest.fixture(scope="session")
-def start_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Cloud]]:
-    """Starts the local cloud with this way to sign in, if it is not running yet."""
+def start_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], LocalCloud]]:
+    """Starts the local cloud with this way to sign in, if this run has not started it yet."""
     with contextlib.ExitStack() as running:
 
         @functools.cache
-        def start(sign_in: str) -> Cloud:
-            state = tmp_path_factory.mktemp(sign_in)
-            if sign_in == "real":
-                return running.enter_context(_run_with_relay(state))
-            return running.enter_context(_run_cloud(state, {"FANFARE_SIGN_IN": sign_in}))
+        def start(sign_in: str) -> LocalCloud:
+            state, log = tmp_path_factory.mktemp(sign_in), ARTIFACTS / f"run-{sign_in}.log"
+            environ = running.enter_context(_stand_in()) if sign_in == "real" else {}
+            return running.enter_context(_run(LocalCloud(state, log, sign_in, environ)))
 
         yield start
 
 
-@pytest.fixture(scope="session")
-def cloud(request: pytest.FixtureRequest, start_cloud: Callable[[str], Cloud]) -> Cloud:
-    """The local cloud; with Cognito unless the test is marked ``both_sign_ins``."""
-    wanted: str | None = getattr(request, "param", None)
-    if not (running := os.environ.get("FANFARE_ENDPOINTS")):
-        return start_cloud(wanted or "cognito")
-    cloud = Cloud.from_file(Path(running))
-    kind = cloud.get("config.json").json()["identity"]["kind"]
-    if cloud.site.startswith("http://localhost:"):
-        kind, cloud = "real", dataclasses.replace(cloud, twitch=os.environ["FANFARE_REAL_TWITCH"])
-    if wanted not in (None, kind):
-        pytest.skip(f"the running local cloud has another sign-in than {wanted}")
-    return cloud
-
-
 @contextlib.contextmanager
-def _run_with_relay(state: Path) -> Iterator[Cloud]:
-    """The local cloud with TWITCH=real, and at its end nothing of it is left at Twitch."""
+def _stand_in() -> Iterator[dict[str, str]]:
+    """A simulated Twitch in the real one's place: the environment that leads to it, empty at the end."""
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
         port, site_port = one.getsockname()[1], two.getsockname()[1]
     base, secret = f"http://127.0.0.1:{port}", secrets.token_urlsafe(16)
@@ -77,16 +59,13 @@ def _run_with_relay(state: Path) -> Iterator[Cloud]:
     command += ["--cognito-callback-base", base]
     twitch = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, CLIENT_SECRET: secret})
     try:
-        environ = {
+        yield {
             "TWITCH_CLIENT_ID": "own-application",
             "TWITCH_CLIENT_SECRET": secret,
             "FANFARE_REAL_TWITCH": base,
             "FANFARE_PORT": str(site_port),
         }
-        with _run_cloud(state, environ, "--twitch", "real") as running:
-            cloud = dataclasses.replace(running, twitch=base)
-            yield cloud
-        left = cloud.twitch_state()
+        left = request("GET", f"{base}/simulator/state").json()
         assert (left["subscriptions"], left["conduits"]) == ([], [])
     finally:
         twitch.kill()
@@ -94,38 +73,36 @@ def _run_with_relay(state: Path) -> Iterator[Cloud]:
 
 
 @contextlib.contextmanager
-def _run_cloud(state: Path, environ: dict[str, str], *options: str) -> Iterator[Cloud]:
-    log = ARTIFACTS / f"run-{state.name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "local", "run", "--state-dir", str(state), *options],
-            cwd=REPOSITORY,
-            env={**os.environ, **environ},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+def _run(local_cloud: LocalCloud) -> Iterator[LocalCloud]:
     try:
-        endpoints = state / "endpoints.json"
-        started = time.monotonic()
-        while not endpoints.exists():
-            if process.poll() is not None:
-                pytest.fail(f"`make run` ended with {process.returncode}:\n{log.read_text()[-4000:]}")
-            if time.monotonic() - started > START_LIMIT:
-                pytest.fail(f"`make run` was not ready after {START_LIMIT} s:\n{log.read_text()[-4000:]}")
-            time.sleep(0.2)
-        yield Cloud.from_file(endpoints)
+        local_cloud.start()
+        yield local_cloud
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            status = process.wait(LIMIT)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            raise
-    assert status == 0, log.read_text()[-2000:]
-    assert not endpoints.exists(), "endpoints.json is deleted when the cloud stops"
+        status = local_cloud.stop()
+    assert status == 0, local_cloud.log.read_text()[-2000:]
+    assert not local_cloud.endpoints.exists(), "endpoints.json is deleted when the cloud stops"
+
+
+@pytest.fixture(scope="session")
+def local_cloud(start_cloud: Callable[[str], LocalCloud]) -> LocalCloud:
+    """The local cloud that this run starts, with its processes."""
+    return start_cloud("cognito")
+
+
+@pytest.fixture(scope="session")
+def cloud(request: pytest.FixtureRequest) -> Cloud:
+    """The local cloud; with Cognito unless the test is marked with others."""
+    wanted: str | None = getattr(request, "param", None)
+    if running := os.environ.get("FANFARE_ENDPOINTS"):
+        cloud = Cloud.from_file(Path(running))
+        if wanted not in (None, cloud.get("config.json").json()["identity"]["kind"]):
+            pytest.skip(f"the running local cloud has another sign-in than {wanted}")
+        return cloud
+    start: Callable[[str], LocalCloud] = request.getfixturevalue("start_cloud")
+    started = start(wanted or "cognito")
+    cloud = Cloud.from_file(started.endpoints)
+    # Tests speak to Twitch, not to the relay.
+    return dataclasses.replace(cloud, twitch=started.environ.get("FANFARE_REAL_TWITCH", cloud.twitch))
 
 
 @pytest.fixture(scope="module")

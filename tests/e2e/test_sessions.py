@@ -13,6 +13,7 @@ from tests.e2e.clients import Cloud, Response, Viewer, eventually, follow_sign_i
 from tests.e2e.conftest import new_context
 from tests.e2e.grants import without_grant
 from tests.e2e.test_journey import screenshot, watch
+from tests.e2e.test_upkeep import invoke
 
 pytestmark = pytest.mark.parametrize("cloud", ["twitch"], indirect=True, scope="session")
 
@@ -134,6 +135,20 @@ def test_twitchs_tokens_are_given_up(cloud: Cloud) -> None:
     before = cloud.twitch_state()["user_tokens"]
     Viewer.sign_in(cloud, "vera_viewer")
     assert cloud.twitch_state()["user_tokens"] == before
+
+
+def test_who_disconnects_the_application_at_twitch_is_signed_out(cloud: Cloud) -> None:
+    viewer = Viewer.sign_in(cloud, "leaving_viewer")
+    invoke(cloud, "reconciler")
+
+    def told() -> bool:
+        subscriptions = cloud.twitch_state()["subscriptions"]
+        return ("user.authorization.revoke", "enabled") in [(s["type"], s["status"]) for s in subscriptions]
+
+    eventually("Twitch tells who disconnects", told)
+    assert viewer.watch("some_channel").status == 200
+    cloud.control("disconnect", login="leaving_viewer")
+    eventually("the session has ended", lambda: viewer.watch("some_channel").status == 401)
 
 
 def sessions(cloud: Cloud, login: str) -> list[Any]:

@@ -68,6 +68,7 @@ FUNCTIONS = {
             "CONNECTIONS_TABLE",
             "FAN_OUT_QUEUE_URL",
             "INBOXES_TABLE",
+            "POSTS_PER_SECOND",
         },
     ),
     "watch": Function(

@@ -93,6 +93,14 @@ def test_everything_else_is_the_same(prod: Stage, twitch: Stage) -> None:
             }
             for function in ("Watch", "Overlay")
         },
+        **{
+            f"Subscriptions/{function}": {"Environment.Variables.SESSIONS_TABLE"}
+            for function in ("Reconciler", "Notices")
+        },
+        "Subscriptions/NoticesRole/DefaultPolicy": {
+            f"PolicyDocument.Statement[dynamodb:DeleteItem+dynamodb:Query].{part}"
+            for part in ("Action", "Effect", "Resource")
+        },
         "Site/Distribution": found["Site/Distribution"],
         "Site/Headers": {
             "ResponseHeadersPolicyConfig.SecurityHeadersConfig.ContentSecurityPolicy.ContentSecurityPolicy"
@@ -107,6 +115,8 @@ def test_a_functions_environment_is_what_it_uses(twitch: Stage) -> None:
         return set(twitch.function(job)["Environment"]["Variables"])
 
     assert variables("session") == SESSION.environment | COMMON
+    for job in ("reconciler", "notices"):
+        assert variables(job) == FUNCTIONS[job].environment | {"SESSIONS_TABLE"} | COMMON
     for job in ("watch", "overlay"):
         expected = FUNCTIONS[job].environment - {"STREAMER_PROVIDER"} | {"SESSIONS_TABLE", "SITE_URL"}
         assert variables(job) == expected | COMMON
@@ -128,6 +138,13 @@ def test_a_functions_environment_is_what_it_uses(twitch: Stage) -> None:
             [*(grant.replace("local", "prod") for grant in GRANTS["Subscriptions/Watch"]), *READ],
         ),
         ("Subscriptions/Overlay", [*GRANTS["Subscriptions/Overlay"], *READ]),
+        (
+            "Subscriptions/Notices",
+            [
+                *GRANTS["Subscriptions/Notices"],
+                *(f"dynamodb:{action} on {TABLE}" for action in ("DeleteItem", "Query")),
+            ],
+        ),
     ],
 )
 def test_a_function_may_do_exactly_this(twitch: Stage, function: str, grants: list[str]) -> None:

@@ -1,6 +1,9 @@
 """Ingest: the public webhook and the topic behind it."""
 
+import json
+
 from cdk.history import READ_METHODS, READ_ROUTES
+from cdk.packaging import API_ROUTES
 from tests.infrastructure.template import Stage
 
 
@@ -32,6 +35,19 @@ def test_what_anyone_may_call_comes_through_cloudfront_which_knows_a_secret(prod
     secret = "secretsmanager:{HttpApi/OriginSecret}:SecretString:::{OriginSecretVersion}"
     assert header == {"HeaderName": "x-origin-secret", "HeaderValue": f"{{{{resolve:{secret}}}}}"}
     assert "OriginCustomHeaders" not in distribution["Origins"][0]
+
+
+def test_every_route_of_the_site_is_described_in_the_apis_document(prod: Stage) -> None:
+    keys = {route["RouteKey"] for route in prod.of_type("AWS::ApiGatewayV2::Route").values()}
+    routes = {tuple(key.split()) for key in keys if "/api/" in key}
+    document = json.loads(API_ROUTES.read_text())
+    described = {(method.upper(), path) for path, found in document["paths"].items() for method in found}
+    # Reads are described where they are answered.
+    assert {(method, path) for method, path in routes if method not in READ_METHODS} == described
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            (security,) = operation["security"]
+            assert [*security] == ["overlay" if path == "/api/overlays/{login}/watch" else "viewer"]
 
 
 def test_the_http_api_is_throttled(prod: Stage) -> None:

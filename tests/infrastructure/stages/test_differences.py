@@ -110,10 +110,8 @@ ADDRESSES: dict[str, dict[str, object]] = {
     # config.json
     "Site/Pages/CustomResource/Default": {
         "SourceObjectKeys": (["<asset>", "<asset>"], ["<asset>", "<asset>"]),
-        "SourceMarkers[1].<<marker:0xbaba:2>>": (
-            f'"{AWS_IDENTITY}"',
-            None,
-        ),
+        "SourceMarkers[1].<<marker:0xbaba:1>>": (f'"{AWS_IDENTITY}"', '"{Identity/Site}"'),
+        "SourceMarkers[1].<<marker:0xbaba:2>>": ('"{Identity/Site}"', None),
     },
 }
 ADDRESSES["Subscriptions/Watch"]["Environment.Variables.WEBSOCKET_URL"] = (

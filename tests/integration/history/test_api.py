@@ -259,6 +259,7 @@ class TestOpenApi:
         parameters = {
             path: [(parameter["in"], parameter["name"]) for parameter in methods["get"]["parameters"]]
             for path, methods in document["paths"].items()
+            if "get" in methods
         }
         login = ("path", "login")
         assert parameters == {
@@ -276,7 +277,8 @@ class TestOpenApi:
 
     def test_it_describes_the_answers_that_are_really_given(self, document: dict[str, Any]) -> None:
         for methods in document["paths"].values():
-            assert sorted(methods["get"]["responses"]) == ["200", "400", "503"]
+            if "get" in methods:
+                assert sorted(methods["get"]["responses"]) == ["200", "400", "503"]
 
     def test_every_reference_leads_somewhere(self, document: dict[str, Any]) -> None:
         referenced = {text.split('"')[0] for text in json.dumps(document).split('"#/components/schemas/')[1:]}

@@ -11,7 +11,7 @@ from ops.deployed_stage import DeployedStage
 from tests.integration.functions import aws_variables
 
 DEAD, QUEUE = "fanfare-dev-record-dead-letters", "fanfare-dev-record"
-ATTRIBUTES = {"message_type": {"DataType": "String", "StringValue": "notification"}}
+ATTRIBUTES: Any = {"message_type": {"DataType": "String", "StringValue": "notification"}}
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def test_a_sign_in_leads_to_twitch_and_is_needed(
 ) -> None:
     def answer(method: str, path: str, asked: dict[str, str]) -> Answer:
         if path == "/config.json":
-            domain = f"http://{asked['host']}"
+            domain = f"http://{asked['Host']}"
             cognito = {"domain": domain, "client_id": "site", "provider": "Twitch"}
             return 200, {}, {"identity": {"kind": kind, **cognito}}
         if path.startswith("/oauth2/authorize"):

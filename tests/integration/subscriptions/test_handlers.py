@@ -535,7 +535,8 @@ class TestOverlay:
                 "routeKey": "POST /api/overlays/{login}/watch",
                 "headers": {"authorization": f"Bearer {key}"},
                 "pathParameters": {"login": login},
-                "requestContext": {},
+                # API Gateway's, of an authorizer that admits without a context.
+                "requestContext": {"authorizer": {"lambda": None}},
             }
             answer: dict[str, Any] = module.handler(event, Context())
             return answer
@@ -639,6 +640,16 @@ class TestSessions:
         for origin in (None, "null", "https://evil.example"):
             answer = send(function, method, token, origin)
             assert (answer["statusCode"], json.loads(answer["body"])["error"]["code"]) == (401, "signed_out")
+
+    def test_end_when_their_viewer_disconnects_the_application(
+        self, load: Load, sessions: SessionsTable
+    ) -> None:
+        theirs = [sessions.begin(SignIn("42", int(time.time()))) for _ in range(2)]
+        others = sessions.begin(SignIn("43", int(time.time())))
+        message = json.dumps({"id": "m", "sent_at": format_time(datetime.now(UTC)), "user_id": "42"})
+        load("notices").handler({"Records": [{"Sns": {"Message": message}}]}, Context())
+        assert [sessions.find(token, int(time.time())) for token in theirs] == [None, None]
+        assert sessions.find(others, int(time.time())) is not None
 
     @pytest.mark.parametrize("function", ["watch", "overlay"])
     def test_are_needed(
