@@ -220,6 +220,7 @@ class Relay:
                     say("The WebSocket is the conduit's shard.")
                 self._connected = True
             except TwitchError as error:
+                self._connected = False
                 say(str(error))
             await asyncio.sleep(CHECK_SECONDS)
 
@@ -254,7 +255,7 @@ class Relay:
                         welcomed, silence = True, session["keepalive_timeout_seconds"]
                         assigning.append(self._start(self._keep_assigned(session["id"], socket)))
                         self._start(_close_later(old))
-                    elif kind == "session_reconnect":
+                    elif kind == "session_reconnect" and not replaced:
                         replaced = True
                         assigning.pop().cancel()
                         self._start(self._listen(session["reconnect_url"], lost, socket))
