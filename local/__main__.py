@@ -15,6 +15,7 @@ from local import cloud, environment
 from local.environment import ROOT
 from local.errors import LocalCloudError
 from local.progress import Report, report
+from ops.checks import Failure
 
 
 def main() -> int:
@@ -43,7 +44,7 @@ def main() -> int:
         with report() as shown:
             real = arguments.twitch == "real"
             asyncio.run(_run(Path(arguments.state_dir).resolve(), shown, real_twitch=real))
-    except LocalCloudError as error:
+    except (LocalCloudError, Failure) as error:
         print(f"\nFanfare's local cloud: {error}", file=sys.stderr)
         return 1
     return 0

@@ -22,7 +22,6 @@ from local.readiness import until_answers
 from local.threads import in_thread
 from local.twitch.settings import CLIENT_SECRET
 from ops import own_twitch
-from ops.checks import Failure
 
 _OLDEST_NODE = 20
 _START_SECONDS = 30
@@ -38,8 +37,9 @@ async def run(state: Path, report: Report, *, real_twitch: bool = False) -> None
     """Start everything, show the addresses, and keep it running until cancelled.
 
     ``state`` keeps PostgreSQL's data from one run to the next; the emulator and the simulated Twitch begin
-    empty. Raises LocalCloudError when a step fails or a server ends by itself. At the end, every process that
-    it started has ended and ``endpoints.json`` is deleted.
+    empty. With the real Twitch, a relay takes the simulated one's place. Raises LocalCloudError when a step
+    fails or a server ends by itself, and Failure without credentials of an application at Twitch. At the end,
+    every process that it started has ended and ``endpoints.json`` is deleted.
     """
     logs = state / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ async def run(state: Path, report: Report, *, real_twitch: bool = False) -> None
         await until_ended(logs, seconds=_LEFTOVERS_SECONDS)
         await _check_tools(logs)
         if real_twitch:
-            _check_application()
+            own_twitch.application(os.environ)  # missing credentials are said at once
             # The site's address is registered at Twitch: another port would not do.
             os.environ["FANFARE_PORT"] = os.environ.get("FANFARE_PORT") or str(own_twitch.SITE_PORT)
         ports = stack.enter_context(PortReservations()).choose(os.environ)
@@ -67,14 +67,6 @@ async def run(state: Path, report: Report, *, real_twitch: bool = False) -> None
                 await _everything_answers(found, cloud)
             endpoints.write(addresses, found)
             report.say(_welcome(found, state, real_twitch=real_twitch))
-
-
-def _check_application() -> None:
-    """Raise LocalCloudError if one's own application at Twitch is not known."""
-    try:
-        own_twitch.application(os.environ)
-    except Failure as missing:
-        raise LocalCloudError(str(missing)) from None
 
 
 async def _check_tools(logs: Path) -> None:
