@@ -304,6 +304,19 @@ def condition_value(key: str, context: Any) -> Any:
     return "true" if key.lower() == "aws:securetransport" else _condition_value(key, context)
 
 
+_action_matches = iam_evaluator._action_matches
+
+
+def action_matches(action: str, *given: Any) -> bool:
+    """Whether an action is among those of a statement: a batch of SQS calls needs the permission for one.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
+    """
+    if action.startswith("sqs:"):
+        action = action.removesuffix("Batch")
+    return bool(_action_matches(action, *given))
+
+
 # The emulator's own sign-in page has PKCE; a sign-in that leads to an identity provider has not.
 _authorize = cognito._oauth2_authorize_federation
 _idp_response = cognito._oauth2_idp_response
@@ -504,6 +517,7 @@ if __name__ == "__main__":
     iam_evaluator._resolve_condition_key = condition_value
     cognito._oauth2_authorize_federation = authorize
     cognito._oauth2_idp_response = idp_response
+    iam_evaluator._action_matches = action_matches
     cognito._oauth2_token = token
     lambda_svc._execute_function_with_config_scope = execute
     apigateway.handle_connections_api = connections_api

@@ -447,6 +447,29 @@ def test_iam_is_enforced(endpoint: str) -> None:
         nobody.list_buckets()
 
 
+def test_a_batch_of_sqs_calls_needs_the_permission_for_one(endpoint: str) -> None:
+    url = client(endpoint, "sqs").create_queue(QueueName="batches")["QueueUrl"]
+    iam = client(endpoint, "iam")
+    iam.create_user(UserName="sender")
+    statement = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "*"}
+    iam.put_user_policy(
+        UserName="sender",
+        PolicyName="send",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+    )
+    key = iam.create_access_key(UserName="sender")["AccessKey"]
+    sender = client(
+        endpoint,
+        "sqs",
+        aws_access_key_id=key["AccessKeyId"],
+        aws_secret_access_key=key["SecretAccessKey"],
+    )
+    answer = sender.send_message_batch(QueueUrl=url, Entries=[{"Id": "1", "MessageBody": "1"}])
+    assert [sent["Id"] for sent in answer["Successful"]] == ["1"]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        sender.receive_message(QueueUrl=url)
+
+
 def test_functions_with_the_same_package_share_one_copy_of_it(endpoint: str, state: Path) -> None:
     code = {
         "S3Bucket": ARCHIVES,
