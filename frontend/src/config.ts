@@ -1,7 +1,7 @@
 /** What the deployment tells the page: `config.json`, written beside the built site. */
 export interface SiteConfig {
   stage: string;
-  /** A sentence above every page; usually empty. */
+  /** A sentence above every page; the file has none if it is empty. */
   notice: string;
   /** How viewers sign in: through Cognito, or by the API itself. */
   identity: CognitoConfig | { kind: "twitch" };
