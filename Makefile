@@ -69,8 +69,8 @@ $(OLD_BROWSERS)/node_modules/.installed: $(OLD_BROWSERS)/package.json $(OLD_BROW
 # -- the local cloud ------------------------------------------------------------------------------------------
 
 .PHONY: run
-run: $(VENV) $(TOOLS) $(SITE) ## Run everything on this machine, until Ctrl-C
-	@exec $(BIN)/python -m local run
+run: $(VENV) $(TOOLS) $(SITE) ## Run everything on this machine, until Ctrl-C (TWITCH=real: with the real Twitch)
+	@exec $(BIN)/python -m local run --twitch $(or $(TWITCH),simulated)
 
 # -- tests ----------------------------------------------------------------------------------------------------
 
@@ -192,8 +192,12 @@ bootstrap: $(VENV) $(TOOLS) ## Prepare the account of your credentials for STAGE
 	@$(BIN)/python -m ops.bootstrap $(STAGE)
 
 .PHONY: doctor
-doctor: $(VENV) $(TOOLS) ## Check that STAGE (dev) can be deployed, and say what to do where it cannot
+doctor: $(VENV) $(TOOLS) ## Check that STAGE (dev) can be deployed, or TWITCH=real run, and say what to do where not
+ifeq ($(TWITCH),real)
+	@$(BIN)/python -m ops.own_twitch
+else
 	@$(ON_STAGE) $(BIN)/python -m ops.doctor $(STAGE) $(if $(ON_STAGE),$${FANFARE_STATE_DIR:-.local}/settings.json)
+endif
 
 .PHONY: prove-sign-in
 prove-sign-in: $(VENV) ## Prove with a user pool of its own that Cognito takes Twitch's answers, before STAGE is deployed

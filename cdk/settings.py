@@ -313,6 +313,8 @@ class Settings(_Settings):
 
     docs/deploying.md says when to choose which. After a change everybody signs in again.
     """
+    notice: str = ""
+    """A sentence above every page of the site, except in OBS."""
     api_requests: PositiveInt = 10_000
     """API Gateway requests a second that the account may make in the Region (its quota L-8A5B8E43), for HTTP,
     WebSockets and frames to viewers together. Frames to one audience are at most 95 % of them."""

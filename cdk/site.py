@@ -148,6 +148,7 @@ class Site(Construct):
         twitch = self._settings.twitch
         configuration = {
             "stage": self._settings.stage,
+            **({"notice": self._settings.notice} if self._settings.notice else {}),
             "identity": identity,
             "twitch": {"player_url": twitch.player_url, "chat_url": twitch.chat_url},
         }

@@ -15,6 +15,7 @@ from local import cloud, environment
 from local.environment import ROOT
 from local.errors import LocalCloudError
 from local.progress import Report, report
+from ops.checks import Failure
 
 
 def main() -> int:
@@ -24,6 +25,7 @@ def main() -> int:
     run = commands.add_parser(
         "run", help="run Fanfare on this machine, until Ctrl-C", description=cloud.__doc__
     )
+    run.add_argument("--twitch", choices=("simulated", "real"), default="simulated", help="which Twitch")
     execute = commands.add_parser(
         "exec", help="run a command with the AWS settings of the running local cloud"
     )
@@ -40,8 +42,9 @@ def main() -> int:
         if arguments.command == "exec":
             _execute(Path(arguments.state_dir), arguments.argv)
         with report() as shown:
-            asyncio.run(_run(Path(arguments.state_dir).resolve(), shown))
-    except LocalCloudError as error:
+            real = arguments.twitch == "real"
+            asyncio.run(_run(Path(arguments.state_dir).resolve(), shown, real_twitch=real))
+    except (LocalCloudError, Failure) as error:
         print(f"\nFanfare's local cloud: {error}", file=sys.stderr)
         return 1
     return 0
@@ -56,8 +59,8 @@ def _execute(state: Path, command: list[str]) -> None:
     os.execvp(command[0], command)  # noqa: S606 -- the caller's own command
 
 
-async def _run(state: Path, shown: Report) -> None:
-    running = asyncio.create_task(cloud.run(state, shown))
+async def _run(state: Path, shown: Report, *, real_twitch: bool) -> None:
+    running = asyncio.create_task(cloud.run(state, shown, real_twitch=real_twitch))
 
     def stop() -> None:
         # A second Ctrl-C must not interrupt the clean-up, which has a time limit of its own.

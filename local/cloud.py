@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
@@ -20,6 +21,7 @@ from local.progress import Report
 from local.readiness import until_answers
 from local.threads import in_thread
 from local.twitch.settings import CLIENT_SECRET
+from ops import own_twitch
 
 _OLDEST_NODE = 20
 _START_SECONDS = 30
@@ -31,12 +33,13 @@ _CLIENT_ID = "fanfare-local"
 T = TypeVar("T")
 
 
-async def run(state: Path, report: Report) -> None:
+async def run(state: Path, report: Report, *, real_twitch: bool = False) -> None:
     """Start everything, show the addresses, and keep it running until cancelled.
 
     ``state`` keeps PostgreSQL's data from one run to the next; the emulator and the simulated Twitch begin
-    empty. Raises LocalCloudError when a step fails or a server ends by itself. At the end, every process that
-    it started has ended and ``endpoints.json`` is deleted.
+    empty. With the real Twitch, a relay takes the simulated one's place. Raises LocalCloudError when a step
+    fails or a server ends by itself, and Failure without credentials of an application at Twitch. At the end,
+    every process that it started has ended and ``endpoints.json`` is deleted.
     """
     logs = state / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -44,14 +47,18 @@ async def run(state: Path, report: Report) -> None:
         _lock(state, stack)
         await until_ended(logs, seconds=_LEFTOVERS_SECONDS)
         await _check_tools(logs)
+        if real_twitch:
+            own_twitch.application(os.environ)  # missing credentials are said at once
+            # The site's address is registered at Twitch: another port would not do.
+            os.environ["FANFARE_PORT"] = os.environ.get("FANFARE_PORT") or str(own_twitch.SITE_PORT)
         ports = stack.enter_context(PortReservations()).choose(os.environ)
         environment.point_at_emulator(emulator.endpoint(ports.emulator))
         addresses = state / "endpoints.json"
         addresses.unlink(missing_ok=True)
         stack.callback(addresses.unlink, missing_ok=True)
         async with _task_group() as group:
-            building = group.create_task(_synthesize(ports, state, report))
-            cloud, database = await _start_servers(group, ports, state, report)
+            building = group.create_task(_synthesize(ports, state, report, real_twitch=real_twitch))
+            cloud, database = await _start_servers(group, ports, state, report, real_twitch=real_twitch)
             assembly = await building
             with report.step("Deploying the stacks") as show:
                 outputs = await deployment.deploy(assembly, state, logs, show)
@@ -59,7 +66,7 @@ async def run(state: Path, report: Report) -> None:
             with report.step("Waiting for the first answers"):
                 await _everything_answers(found, cloud)
             endpoints.write(addresses, found)
-            report.say(_welcome(found, state))
+            report.say(_welcome(found, state, real_twitch=real_twitch))
 
 
 async def _check_tools(logs: Path) -> None:
@@ -97,17 +104,22 @@ def _lock(state: Path, stack: ExitStack) -> None:
 
 
 async def _start_servers(
-    group: asyncio.TaskGroup, ports: Ports, state: Path, report: Report
+    group: asyncio.TaskGroup, ports: Ports, state: Path, report: Report, *, real_twitch: bool
 ) -> tuple[Process, postgres.Postgres]:
     """Start the three servers at the same time, and put the secrets of two of them into the emulator.
 
     They run until the group is cancelled, and are then stopped at the same time. The group fails when one of
     them ends by itself. Returns the emulator and PostgreSQL.
     """
-    logs, client_secret = state / "logs", secrets.token_urlsafe(24)
+    logs, application = state / "logs", own_twitch.Application(_CLIENT_ID, secrets.token_urlsafe(24))
     database_server = postgres.run_async(state / "postgres", ports.database, logs / "postgres.log")
     cloud = _serve(group, report, "AWS emulator", emulator.run(ports.emulator, state, logs))
-    twitch = _serve(group, report, "Simulated Twitch", simulated_twitch(ports, client_secret, logs))
+    if real_twitch:
+        application = own_twitch.application(os.environ)
+        twitch = _serve(group, report, "Relay to Twitch", relay(ports, state, logs))
+    else:
+        simulated = simulated_twitch(ports, application.client_secret, logs)
+        twitch = _serve(group, report, "Simulated Twitch", simulated)
     database = _serve(group, report, "PostgreSQL", database_server)
     starting: list[asyncio.Future[Any]] = [cloud, twitch, database]
     await asyncio.wait(starting)
@@ -116,7 +128,7 @@ async def _start_servers(
     await in_thread(
         deployment.prepare_account,
         {
-            deployment.TWITCH_SECRET: {"client_id": _CLIENT_ID, "client_secret": client_secret},
+            deployment.TWITCH_SECRET: application._asdict(),
             deployment.DATABASE_SECRET: {"password": database.result().password},
         },
     )
@@ -155,9 +167,21 @@ async def simulated_twitch(ports: Ports, client_secret: str, logs: Path) -> Asyn
         yield process
 
 
-async def _synthesize(ports: Ports, state: Path, report: Report) -> Path:
+@asynccontextmanager
+async def relay(ports: Ports, state: Path, logs: Path) -> AsyncIterator[Process]:
+    """Run the relay to the real Twitch until the block is left; it then has seconds to clean up there."""
+    command = [sys.executable, "-m", "local.relay", "--port", str(ports.twitch)]
+    command += ["--state", str(state / "relay")]
+    async with running(
+        "The relay to Twitch", command, log=logs / "relay.log", cwd=environment.ROOT, stop=signal.SIGTERM
+    ) as process:
+        await until_answers(f"http://{HOST}:{ports.twitch}/", seconds=_START_SECONDS, by=process)
+        yield process
+
+
+async def _synthesize(ports: Ports, state: Path, report: Report, *, real_twitch: bool) -> Path:
     with report.step("Building functions, site and templates") as show:
-        return await deployment.synthesize(ports, state, state / "logs", show)
+        return await deployment.synthesize(ports, state, show, real_twitch=real_twitch)
 
 
 @asynccontextmanager
@@ -199,14 +223,15 @@ async def _everything_answers(found: Endpoints, cloud: Process) -> None:
         await until_answers(url, headers=host, seconds=_FIRST_ANSWER_SECONDS, by=cloud)
 
 
-def _welcome(found: Endpoints, state: Path) -> str:
+def _welcome(found: Endpoints, state: Path, *, real_twitch: bool) -> str:
     rows = {
         "site": found.site,
-        "simulated Twitch": f"{found.twitch}/",
+        "relay to Twitch" if real_twitch else "simulated Twitch": f"{found.twitch}/",
         "API": f"{found.api}/api/",
         "AWS endpoint": found.aws_endpoint,
         "PostgreSQL": found.database,
         "logs": str(state / "logs"),
     }
     lines = [f"  {name:<17} {value}" for name, value in rows.items()]
-    return "\n".join(["", "Fanfare is running; Ctrl-C stops it.", "", *lines, ""])
+    note = ["", deployment.REAL_TWITCH_NOTICE] if real_twitch else []
+    return "\n".join(["", "Fanfare is running; Ctrl-C stops it.", *note, "", *lines, ""])

@@ -15,6 +15,7 @@ from local.ports import HOST, Ports
 from local.postgres import DATABASE, USER
 from local.processes import running
 from local.progress import ShowDetail
+from ops import own_twitch
 
 STAGE = "local"
 TWITCH_SECRET = "fanfare/local/twitch"  # noqa: S105 (the secret's name)
@@ -28,14 +29,24 @@ VARIABLES = {
     "partition_seconds": "FANFARE_PARTITION_SECONDS",
     "retention_seconds": "FANFARE_RETENTION_SECONDS",
 }
+REAL_TWITCH_NOTICE = "This is the real Twitch: the events on these pages are real people's."
 CDK = ROOT / "node_modules" / ".bin" / "cdk"
 
 
-def settings(ports: Ports, environ: Mapping[str, str]) -> dict[str, object]:
-    """The local stage's settings that cdk.json does not have: addresses, and VARIABLES of ``environ``."""
-    emulator, twitch = endpoint(ports.emulator), f"http://{HOST}:{ports.twitch}"
+def settings(ports: Ports, environ: Mapping[str, str], *, real_twitch: bool = False) -> dict[str, object]:
+    """The local stage's settings that cdk.json does not have: addresses, and VARIABLES of ``environ``.
+
+    The real Twitch is called by the relay, which is where the simulated one would be. It leads viewers back
+    only to an address that is registered, and its embeds work on no other host than localhost without TLS.
+    """
+    emulator, base = endpoint(ports.emulator), f"http://{HOST}:{ports.twitch}"
     api = "/_aws/execute-api/{api_id}"
     chosen = {name: environ[variable] for name, variable in VARIABLES.items() if environ.get(variable)}
+    # Browsers resolve *.localhost themselves and treat it as a secure context.
+    host, twitch = "{label}.cloudfront.localhost", own_twitch.simulated(base)
+    if real_twitch:
+        chosen |= {"sign_in": "twitch", "notice": REAL_TWITCH_NOTICE}
+        host, twitch = "localhost", own_twitch.addresses(environ).settings
     return {
         **chosen,
         "database": {
@@ -47,20 +58,15 @@ def settings(ports: Ports, environ: Mapping[str, str]) -> dict[str, object]:
             "secret_name": DATABASE_SECRET,
         },
         "twitch": {
-            "issuer": f"{twitch}/oauth2",
-            "auth_url": f"{twitch}/oauth2",
-            "api_url": f"{twitch}/helix",
-            "player_url": f"{twitch}/player",
-            "chat_url": twitch,
-            "image_origins": [twitch],
+            **twitch.model_dump(mode="json"),
+            "api_url": f"{base}/helix",
             "secret_name": TWITCH_SECRET,
         },
         "addresses": {
             "http_api": f"{emulator}{api}",
             "websocket": f"{emulator}{api}/{{stage}}".replace("http:", "ws:"),
             "connections": f"{emulator}{api}/{{stage}}",
-            # Browsers resolve *.localhost themselves and treat it as a secure context.
-            "site": f"http://{{label}}.cloudfront.localhost:{ports.emulator}",
+            "site": f"http://{host}:{ports.emulator}",
             "identity": emulator,
             "api_origin": {"host": "localhost", "scheme": "http", "port": ports.emulator, "path": api},
         },
@@ -75,14 +81,16 @@ def prepare_account(secrets: dict[str, dict[str, str]]) -> None:
         manager.create_secret(Name=name, SecretString=json.dumps(value))
 
 
-async def synthesize(ports: Ports, state: Path, logs: Path, show: ShowDetail) -> Path:
+async def synthesize(ports: Ports, state: Path, show: ShowDetail, *, real_twitch: bool) -> Path:
     """Build the functions' packages, the site and the templates; return the cloud assembly's folder."""
     file = state / "settings.json"
-    file.write_text(json.dumps(settings(ports, os.environ), indent=2) + "\n")
+    file.write_text(json.dumps(settings(ports, os.environ, real_twitch=real_twitch), indent=2) + "\n")
     assembly = state / "cdk.out"
     command = ["synth", "--quiet", "--output", str(assembly)]
     context = ["--context", f"stage={STAGE}", "--context", f"settings-file={file}"]
-    await _cdk([*command, *context], logs / "synth.log", show, "The CDK app could not be synthesised.")
+    await _cdk(
+        [*command, *context], state / "logs" / "synth.log", show, "The CDK app could not be synthesised."
+    )
     return assembly
 
 

@@ -456,16 +456,26 @@ _DISTRIBUTION_PATH = re.compile(r"/_aws/cloudfront/(\w+)(?=/)")
 
 
 def with_distributions_by_path(serve: Callable[..., Any]) -> Callable[..., Any]:
-    """The emulator's application, in which ``/_aws/cloudfront/<label>/…`` is the distribution's ``/…``."""
+    """The emulator's application, in which ``/_aws/cloudfront/<label>/…`` is the distribution's ``/…``.
+
+    The label ``localhost``, and the host, which no AWS client uses, are the only distribution's.
+    """
 
     async def application(scope: dict[str, Any], *channels: Any) -> None:
-        if found := _DISTRIBUTION_PATH.match(scope.get("path", "")):
+        path, port = scope.get("path", ""), os.environ["GATEWAY_PORT"]
+        at_localhost = (b"host", f"localhost:{port}".encode()) in scope.get("headers", ())
+        found = _DISTRIBUTION_PATH.match(path)
+        if found or (at_localhost and not path.startswith("/_")):
+            domain = f"{found[1] if found else 'localhost'}.cloudfront.net"
+            if domain.startswith("localhost."):
+                domain = next((each["DomainName"] for each in cloudfront._distributions.values()), domain)
             headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
-            host = f"{found[1]}.cloudfront.localhost:{os.environ['GATEWAY_PORT']}"
+            host = f"{domain.removesuffix('.net')}.localhost:{port}"
+            start = found.end() if found else 0
             scope = {
                 **scope,
-                "path": scope["path"][found.end() :],
-                "raw_path": scope["raw_path"][found.end() :],
+                "path": path[start:],
+                "raw_path": scope["raw_path"][start:],
                 "headers": [*headers, (b"host", host.encode())],
             }
         await serve(scope, *channels)

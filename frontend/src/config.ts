@@ -1,6 +1,8 @@
 /** What the deployment tells the page: `config.json`, written beside the built site. */
 export interface SiteConfig {
   stage: string;
+  /** A sentence above every page; the file has none if it is empty. */
+  notice: string;
   /** How viewers sign in: through Cognito, or by the API itself. */
   identity: CognitoConfig | { kind: "twitch" };
   twitch: {
@@ -65,6 +67,7 @@ export function parseConfig(value: unknown): SiteConfig {
   const twitch = section(root.twitch, "twitch");
   return {
     stage: text(root, "stage", "config"),
+    notice: typeof root.notice === "string" ? root.notice : "",
     identity: parseIdentity(identity),
     twitch: {
       player_url: url(twitch, "player_url", "twitch"),

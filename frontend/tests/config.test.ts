@@ -4,6 +4,7 @@ import { ConfigError, loadConfig, parseConfig, type SiteConfig } from "../src/co
 
 const config = {
   stage: "dev",
+  notice: "",
   identity: {
     kind: "cognito",
     authority: "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_pool",

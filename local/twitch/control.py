@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler
 
 from local.twitch.sender import Sender
 from local.twitch.simulator import Simulator
+from local.twitch.sockets import CLOSES, Sockets
 from local.twitch.state import (
     AUTHORIZATION_REVOKED,
     LOST,
@@ -23,6 +24,7 @@ from local.twitch.users import User
 
 FAULT_PATHS = ("/helix", "/oauth2")
 FAULT_METHODS = ("GET", "POST", "DELETE")
+SOCKET_ACTS = ("reconnect", "cut", "silent", "disabled")
 MOST_EVENTS = 100_000
 
 _T = TypeVar("_T", bound=int | float | str)
@@ -35,10 +37,11 @@ class BadRequestError(Exception):
 class Control:
     """The endpoints below ``/simulator``."""
 
-    def __init__(self, simulator: Simulator, sender: Sender) -> None:
+    def __init__(self, simulator: Simulator, sender: Sender, sockets: Sockets) -> None:
         self._simulator = simulator
         self._state = simulator.state
         self._sender = sender
+        self._sockets = sockets
 
     def app(self) -> web.Application:
         """The endpoints as an application to be mounted."""
@@ -53,6 +56,7 @@ class Control:
                 web.post("/rename", self._rename),
                 web.post("/delete", self._delete_user),
                 web.post("/limits", self._set_limits),
+                web.post("/sockets", self._disturb_sockets),
                 web.post("/faults", self._add_fault),
                 web.delete("/faults", self._delete_faults),
             ]
@@ -87,6 +91,7 @@ class Control:
                 },
                 "deliveries": [dataclasses.asdict(delivery) for delivery in reversed(state.deliveries)],
                 "faults": [dataclasses.asdict(fault) for fault in state.faults],
+                "conduits": [dataclasses.asdict(conduit) for conduit in state.conduits.values()],
                 "total_cost": state.total_cost,
                 "max_total_cost": state.max_total_cost,
             }
@@ -182,6 +187,14 @@ class Control:
         state = self._state
         state.max_total_cost = _read(body, "max_total_cost", int, state.max_total_cost, most=1_000_000)
         return web.json_response({"total_cost": state.total_cost, "max_total_cost": state.max_total_cost})
+
+    async def _disturb_sockets(self, request: web.Request) -> web.Response:
+        """Disturb every WebSocket: ``{"do"}`` is one of SOCKET_ACTS or a code to close with."""
+        act = (await _read_body(request)).get("do")
+        if act not in SOCKET_ACTS and act not in CLOSES:
+            raise BadRequestError(f"do must be one of {', '.join(map(str, (*SOCKET_ACTS, *CLOSES)))}")
+        await self._sockets.disturb(act)
+        return web.json_response({"sockets": len(self._state.sessions)})
 
     async def _add_fault(self, request: web.Request) -> web.Response:
         """Add a fault, which applies ``count`` times, or until the faults are deleted."""

@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 from local.twitch.messages import Message
 from local.twitch.responses import RefusedError, Response, web_url
 from local.twitch.settings import Clock
-from local.twitch.state import State, Subscription
+from local.twitch.state import State, Subscription, Token, Transport
 from local.twitch.subscription_types import (
     BROADCASTER,
     DISCONNECTION,
@@ -22,11 +22,11 @@ from local.twitch.subscription_types import (
 
 PAGE_SIZE = 100
 SAME_SUBSCRIPTION_LIMIT = 3
-FILTERS = ("status", "type", "user_id", "subscription_id")
+FILTERS = ("status", "type", "user_id", "subscription_id", "conduit_id")
 
 
 class EventSub:
-    """The application's webhook subscriptions. ``send`` is called with each message to a callback."""
+    """The application's subscriptions. ``send`` is called with each message to a callback."""
 
     def __init__(self, client_id: str, state: State, clock: Clock, send: Callable[[Message], None]) -> None:
         self._client_id = client_id
@@ -34,11 +34,11 @@ class EventSub:
         self._clock = clock
         self._send = send
 
-    def create(self, content: bytes) -> Response:
+    def create(self, content: bytes, token: Token) -> Response:
         """Create a subscription and send the challenge: 202. Raises RefusedError: 400, 403, 409 or 429."""
-        body = _json_object(content)
+        body = json_object(content)
         subscription_type, condition = self._read_subscription_type(body)
-        callback, secret = _read_transport(body)
+        transport, secret = self._read_transport(body.get("transport"), token)
         self._check_grant(subscription_type, condition)
         named = next(value for value in condition.values() if value)
         same = [
@@ -46,7 +46,7 @@ class EventSub:
             for entry in self._state.of_user(named)
             if entry.live and entry.subscription_type is subscription_type and entry.condition == condition
         ]
-        if any(entry.callback == callback for entry in same):
+        if any(entry.transport == transport for entry in same):
             raise RefusedError(409, "subscription already exists")
         if len(same) >= SAME_SUBSCRIPTION_LIMIT:
             raise RefusedError(429, "maximum subscriptions with type and condition exceeded")
@@ -57,24 +57,32 @@ class EventSub:
         subscription = self._state.subscribe(
             subscription_type=subscription_type,
             condition=condition,
-            callback=callback,
+            transport=transport,
             secret=secret,
             now=now,
         )
-        self._send(Message.verification(subscription, now))
+        if subscription.callback:
+            self._send(Message.verification(subscription, now))
         return Response(202, {"data": [subscription.to_dict()], **self._totals()})
 
-    def list(self, query: Mapping[str, str]) -> Response:
-        """A page of subscriptions, oldest first, also those that have ended. Raises RefusedError (400)."""
+    def list(self, query: Mapping[str, str], token: Token) -> Response:
+        """A page of subscriptions, oldest first, also those that have ended. Raises RefusedError (400).
+
+        A user's token shows those with WebSockets, an application's the others.
+        """
         filters = {name: query[name] for name in FILTERS if name in query}
         if len(filters) > 1:
-            raise RefusedError(400, "status, type, user_id and subscription_id exclude each other")
+            raise RefusedError(400, f"{', '.join(FILTERS)} exclude each other")
         try:
             after = int(query.get("after", "0"))
         except ValueError:
             raise RefusedError(400, "invalid cursor") from None
         self._state.delete_old(self._clock())
-        matching = (entry for entry in self._filtered(filters) if entry.number > after)
+        matching = (
+            entry
+            for entry in self._filtered(filters)
+            if entry.number > after and ("session_id" in entry.transport) == (token.user_id is not None)
+        )
         page = list(itertools.islice(matching, PAGE_SIZE + 1))
         more, page = page[PAGE_SIZE:], page[:PAGE_SIZE]
         pagination = {"cursor": str(page[-1].number)} if more else {}
@@ -101,6 +109,8 @@ class EventSub:
                 return (entry for entry in every.values() if entry.status == value)
             case [("type", value)]:
                 return (entry for entry in every.values() if entry.subscription_type.name == value)
+            case [("conduit_id", value)]:
+                return (entry for entry in every.values() if entry.transport.get("conduit_id") == value)
             case _:
                 return every.values()
 
@@ -133,6 +143,27 @@ class EventSub:
         if not granted or (subscription_type.granted_by == MODERATOR and not moderates):
             raise RefusedError(403, "subscription missing proper authorization")
 
+    def _read_transport(self, given: Any, token: Token) -> tuple[Transport, str]:
+        """The transport, and the secret of a webhook. Unlike Twitch, this accepts http."""
+        transport: dict[str, Any] = given if isinstance(given, dict) else {}
+        method, secret = transport.get("method"), ""
+        if (method == "websocket") != (token.user_id is not None):
+            raise RefusedError(400, "invalid transport and auth combination")
+        if method == "websocket":
+            return self._state.session(transport), secret
+        if method == "conduit":
+            if transport.get("conduit_id") not in self._state.conduits:
+                raise RefusedError(400, "invalid conduit_id")
+            return {"method": "conduit", "conduit_id": transport["conduit_id"]}, secret
+        if method != "webhook":
+            raise RefusedError(400, "invalid transport")
+        callback, secret = transport.get("callback"), transport.get("secret", "")
+        if web_url(callback) is None:
+            raise RefusedError(400, "invalid callback url")
+        if not isinstance(secret, str) or not secret.isascii() or not 10 <= len(secret) <= 100:
+            raise RefusedError(400, "invalid secret: must be 10 to 100 ASCII characters")
+        return {"method": "webhook", "callback": str(callback)}, secret
+
     def _totals(self) -> dict[str, int]:
         return {
             "total": len(self._state.subscriptions),
@@ -141,20 +172,8 @@ class EventSub:
         }
 
 
-def _read_transport(body: Mapping[str, Any]) -> tuple[str, str]:
-    """The callback and its secret. Unlike Twitch, this accepts http: the local cloud has no TLS."""
-    transport = body.get("transport")
-    if not isinstance(transport, dict) or transport.get("method") != "webhook":
-        raise RefusedError(400, "invalid transport: only the method webhook is simulated")
-    callback, secret = transport.get("callback"), transport.get("secret")
-    if web_url(callback) is None:
-        raise RefusedError(400, "invalid callback url")
-    if not isinstance(secret, str) or not secret.isascii() or not 10 <= len(secret) <= 100:
-        raise RefusedError(400, "invalid secret: must be 10 to 100 ASCII characters")
-    return str(callback), secret
-
-
-def _json_object(content: bytes) -> dict[str, Any]:
+def json_object(content: bytes) -> dict[str, Any]:
+    """The body of a request. Raises RefusedError (400) if it is not a JSON object."""
     try:
         body = json.loads(content)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The part of the Helix API that Fanfare uses: authentication, the rate limit, users and subscriptions.
+"""The part of Helix that Fanfare uses: authentication, the rate limit, users, subscriptions and conduits.
 
 https://dev.twitch.tv/docs/api/guide/
 """
@@ -10,11 +10,13 @@ from typing import Any
 
 from multidict import MultiMapping
 
+from local.twitch.conduits import Conduits
 from local.twitch.eventsub import EventSub
 from local.twitch.responses import RefusedError, Response, helix_error
 from local.twitch.settings import Clock, Settings
+from local.twitch.state import State, Token
 from local.twitch.tokens import Tokens
-from local.twitch.users import LOGIN, USER_ID, User, Users
+from local.twitch.users import LOGIN, USER_ID, User
 
 USERS_PER_REQUEST = 100
 
@@ -23,12 +25,13 @@ class Helix:
     """Answers the registered application's requests."""
 
     def __init__(
-        self, settings: Settings, users: Users, tokens: Tokens, eventsub: EventSub, clock: Clock
+        self, settings: Settings, state: State, tokens: Tokens, eventsub: EventSub, clock: Clock
     ) -> None:
         self._settings = settings
-        self._users = users
+        self._users = state.users
         self._tokens = tokens
         self._eventsub = eventsub
+        self._conduits = Conduits(state, clock)
         self._clock = clock
         self._bucket = Bucket(settings.rate_limit, settings.rate_limit, self._now())
 
@@ -38,26 +41,30 @@ class Helix:
         """Answer a request for the ``path`` below ``/helix``; the names of its headers ignore case."""
         now = self._now()
         try:
-            self._authenticate(path, headers)
+            token = self._authenticate(headers)
             self._bucket.take(now)
-            answer = self._route(method, path, query, body)
+            answer = self._route(method, path, query, body, token)
         except RefusedError as error:
             answer = helix_error(error)
         return dataclasses.replace(answer, headers=self._bucket.headers(now))
 
-    def _route(self, method: str, path: str, query: MultiMapping[str], body: bytes) -> Response:
+    def _route(self, method: str, path: str, query: MultiMapping[str], body: bytes, token: Token) -> Response:
+        if path.startswith("/eventsub/conduits"):
+            if token.user_id is not None:
+                raise RefusedError(401, "an app access token is required")
+            return self._conduits.answer(method, path, query, body)
         match method, path:
             case "GET", "/users":
                 return self._get_users(query)
             case "POST", "/eventsub/subscriptions":
-                return self._eventsub.create(body)
+                return self._eventsub.create(body, token)
             case "GET", "/eventsub/subscriptions":
-                return self._eventsub.list(query)
+                return self._eventsub.list(query, token)
             case "DELETE", "/eventsub/subscriptions":
                 return self._eventsub.delete(query)
         raise RefusedError(404, f"{method} {path} is not simulated")
 
-    def _authenticate(self, path: str, headers: Mapping[str, str]) -> None:
+    def _authenticate(self, headers: Mapping[str, str]) -> Token:
         scheme, _, value = headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not value:
             raise RefusedError(401, "OAuth token is missing")
@@ -69,9 +76,7 @@ class Helix:
             raise RefusedError(401, "Client ID is missing")
         if client_id != self._settings.client_id:
             raise RefusedError(401, "Client ID and OAuth token do not match")
-        # Webhook subscriptions belong to the application: a user's token is refused.
-        if token.user_id is not None and path.startswith("/eventsub"):
-            raise RefusedError(400, "invalid transport and auth combination")
+        return token
 
     def _get_users(self, query: MultiMapping[str]) -> Response:
         """https://dev.twitch.tv/docs/api/reference/#get-users"""

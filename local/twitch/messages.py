@@ -1,6 +1,7 @@
-"""Messages to webhooks: the challenge, notifications and revocations, signed as Twitch signs them.
+"""Messages: the challenge, notifications and revocations, to webhooks (signed) and to WebSockets.
 
 https://dev.twitch.tv/docs/eventsub/handling-webhook-events/
+https://dev.twitch.tv/docs/eventsub/websocket-reference/
 """
 
 import dataclasses
@@ -9,6 +10,7 @@ import hmac
 import json
 import secrets
 import uuid
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from local.twitch.events import Event
@@ -19,7 +21,7 @@ MessageType = Literal["webhook_callback_verification", "notification", "revocati
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Message:
-    """A message to a subscription's callback; each retry sends the same one."""
+    """A message to a subscription's transport; each retry sends the same one."""
 
     subscription: Subscription
     type: MessageType
@@ -52,21 +54,51 @@ class Message:
 
     def headers(self, retry: int = 0) -> dict[str, str]:
         """The headers of the attempt number ``retry``; the first is 0."""
-        subscription = self.subscription
-        return {
-            "Content-Type": "application/json",
-            "Twitch-Eventsub-Message-Id": self.id,
-            "Twitch-Eventsub-Message-Retry": str(retry),
-            "Twitch-Eventsub-Message-Type": self.type,
-            "Twitch-Eventsub-Message-Signature": sign(subscription.secret, self.id, self.sent_at, self.body),
-            "Twitch-Eventsub-Message-Timestamp": self.sent_at,
-            "Twitch-Eventsub-Subscription-Type": subscription.subscription_type.name,
-            "Twitch-Eventsub-Subscription-Version": subscription.subscription_type.version,
-        }
+        about = {"message_id": self.id, "message_type": self.type, "message_timestamp": self.sent_at}
+        type_ = self.subscription.subscription_type
+        about |= {"subscription_type": type_.name, "subscription_version": type_.version}
+        return webhook_headers(about, retry, self.subscription.secret, self.body)
+
+    def frame(self) -> str:
+        """The message as a WebSocket receives it."""
+        type_ = self.subscription.subscription_type
+        about = {"subscription_type": type_.name, "subscription_version": type_.version}
+        return frame(self.type, self.sent_at, self.body, self.id, about)
 
     def is_confirmed_by(self, status: int | None, answer: str, content_type: str) -> bool:
         """Whether an answer to a verification is the challenge as plain text."""
         return status == 200 and answer == self.challenge and content_type == "text/plain"
+
+
+def frame(
+    message_type: str,
+    sent_at: str,
+    payload: str,
+    message_id: str = "",
+    about: Mapping[str, str] | None = None,
+) -> str:
+    """A message to a WebSocket; ``payload`` is JSON, ``about`` are further fields of the metadata."""
+    metadata = {
+        "message_id": message_id or str(uuid.uuid4()),
+        "message_type": message_type,
+        "message_timestamp": sent_at,
+        **(about or {}),
+    }
+    return f'{{"metadata": {json.dumps(metadata)}, "payload": {payload}}}'
+
+
+def webhook_headers(about: Mapping[str, str], retry: int, secret: str, body: str) -> dict[str, str]:
+    """The headers of a delivery; ``about`` is the metadata of the same message to a WebSocket."""
+    names = ("message_id", "message_type", "message_timestamp", "subscription_type", "subscription_version")
+    described = {f"Twitch-Eventsub-{name.title().replace('_', '-')}": about[name] for name in names}
+    return {
+        "Content-Type": "application/json",
+        **described,
+        "Twitch-Eventsub-Message-Retry": str(retry),
+        "Twitch-Eventsub-Message-Signature": sign(
+            secret, about["message_id"], about["message_timestamp"], body
+        ),
+    }
 
 
 def sign(secret: str, message_id: str, message_timestamp: str, body: str) -> str:

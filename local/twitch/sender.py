@@ -1,4 +1,4 @@
-"""Sends messages to webhooks, with retries as Twitch makes them.
+"""Sends messages: to webhooks, with retries as Twitch makes them, and to WebSockets.
 
 https://dev.twitch.tv/docs/eventsub/handling-webhook-events/
 """
@@ -12,6 +12,7 @@ import aiohttp
 
 from local.twitch.messages import Message
 from local.twitch.simulator import Simulator
+from local.twitch.sockets import Sockets
 from local.twitch.state import Delivery
 
 CONCURRENT_DELIVERIES = 16
@@ -21,11 +22,12 @@ ANSWER_CHARACTERS_KEPT = 500
 
 
 class Sender:
-    """Sends messages to callbacks and logs the answers."""
+    """Sends messages to callbacks and WebSockets and logs the answers."""
 
-    def __init__(self, simulator: Simulator, tls: ssl.SSLContext | bool) -> None:
+    def __init__(self, simulator: Simulator, sockets: Sockets, tls: ssl.SSLContext | bool) -> None:
         self._simulator = simulator
         self._settings = simulator.settings
+        self._sockets = sockets
         self._tls = tls
         self._delivery_slots = asyncio.Semaphore(CONCURRENT_DELIVERIES)
         self._challenge_slots = asyncio.Semaphore(CONCURRENT_CHALLENGES)
@@ -55,6 +57,10 @@ class Sender:
     async def _deliver(self, message: Message) -> Delivery:
         """Try until the callback accepts the message, no retry is left or the subscription is deleted."""
         delivery = self._log(message)
+        if not delivery.callback:
+            delivery.attempts, was_read = await self._sockets.deliver(message)
+            delivery.status = 200 if was_read else None
+            return delivery
         slots = self._challenge_slots if message.challenge else self._delivery_slots
         async with slots:
             content_type = await self._attempt(message, delivery)

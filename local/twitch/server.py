@@ -14,6 +14,7 @@ from local.twitch.responses import Response
 from local.twitch.sender import Sender
 from local.twitch.settings import Clock, Settings
 from local.twitch.simulator import Simulator
+from local.twitch.sockets import Sockets
 
 
 def create_app(
@@ -24,14 +25,16 @@ def create_app(
     ``callback_tls`` verifies the callbacks' certificates; True trusts those that the system trusts.
     """
     simulator = Simulator(settings, clock)
-    sender = Sender(simulator, callback_tls)
+    sockets = Sockets(simulator, clock)
+    sender = Sender(simulator, sockets, callback_tls)
     api = Api(simulator, sender)
     app = web.Application(middlewares=[api.apply_faults])
     app.cleanup_ctx.append(sender.running)
     app.add_routes(pages.routes())
+    app.add_routes([web.get("/ws", sockets.connect)])
     app.add_routes([web.route("*", "/helix/{path:.*}", api.answer), web.post("/oauth2/token", api.answer)])
     app.add_subapp("/oauth2", OidcProvider(simulator, clock).app())
-    app.add_subapp("/simulator", Control(simulator, sender).app())
+    app.add_subapp("/simulator", Control(simulator, sender, sockets).app())
     return app
 
 

@@ -15,7 +15,8 @@ class Settings:
 
     ``base_url`` is the simulator's address without a trailing slash. ``cognito_callback_base`` replaces the
     domain of a Cognito user pool in redirect URIs, because an emulated pool has none. Times are in seconds.
-    Twitch retries for longer than these delays.
+    Twitch retries for longer than these delays. ``keepalive_seconds`` is the shortest interval, which clients
+    of the WebSocket get that ask for none.
     """
 
     base_url: str
@@ -27,8 +28,15 @@ class Settings:
     failures_before_revocation: int = 10
     max_total_cost: int = 10_000
     rate_limit: int = 800
+    keepalive_seconds: int = 10
+    reconnect_seconds: float = 30.0
 
     @property
     def issuer(self) -> str:
         """The OIDC issuer, as it appears in ID tokens."""
         return f"{self.base_url}/oauth2"
+
+    @property
+    def socket_url(self) -> str:
+        """The EventSub WebSocket."""
+        return f"{self.base_url.replace('http', 'ws', 1)}/ws"

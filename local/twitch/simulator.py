@@ -58,7 +58,7 @@ class Simulator:
         self.tokens = Tokens(settings, self.state, clock)
         self._clock = clock
         eventsub = EventSub(settings.client_id, self.state, clock, self._send)
-        self._helix = Helix(settings, self.state.users, self.tokens, eventsub, clock)
+        self._helix = Helix(settings, self.state, self.tokens, eventsub, clock)
         self._outbox: collections.deque[Message] = collections.deque()
         self._events_made = 0
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
+from local.twitch.responses import RefusedError
 from local.twitch.subscription_types import SubscriptionType
 from local.twitch.users import Users
 
@@ -15,6 +16,7 @@ PENDING = "webhook_callback_verification_pending"
 VERIFICATION_FAILED = "webhook_callback_verification_failed"
 ENABLED = "enabled"
 FAILURES_EXCEEDED = "notification_failures_exceeded"
+CONDUIT_DELETED = "conduit_deleted"
 AUTHORIZATION_REVOKED = "authorization_revoked"
 USER_REMOVED = "user_removed"
 MODERATOR_REMOVED = "moderator_removed"
@@ -31,15 +33,37 @@ DELIVERIES_KEPT = 500
 ENDED_LISTED_NANOSECONDS = 10 * 24 * 3600 * 10**9
 
 
+# What the API shows: a method with a callback, a session_id or a conduit_id.
+Transport = dict[str, str]
+
+
+@dataclasses.dataclass(slots=True)
+class Shard:
+    """A shard of a conduit, whose transport is a WebSocket's session."""
+
+    id: str
+    transport: Transport
+    status: str = ENABLED
+
+
+@dataclasses.dataclass(slots=True)
+class Conduit:
+    """A conduit; ``shards`` are those with a transport, by their ids."""
+
+    id: str
+    shard_count: int
+    shards: dict[str, Shard] = dataclasses.field(default_factory=dict)
+
+
 @dataclasses.dataclass(slots=True)
 class Subscription:
-    """An EventSub webhook subscription. ``number`` orders subscriptions by age."""
+    """An EventSub subscription. ``number`` orders subscriptions by age."""
 
     id: str
     number: int
     subscription_type: SubscriptionType
     condition: dict[str, str]
-    callback: str
+    transport: Transport
     secret: str = dataclasses.field(repr=False)
     created_at: str
     cost: int = 0
@@ -50,6 +74,11 @@ class Subscription:
     def live(self) -> bool:
         """Whether it has not ended. Ended ones are still listed, cost nothing and do not conflict."""
         return self.status in (PENDING, ENABLED)
+
+    @property
+    def callback(self) -> str:
+        """The webhook; empty if it has another transport."""
+        return self.transport.get("callback", "")
 
     def user_ids(self) -> set[str]:
         """The users that its condition names."""
@@ -70,14 +99,17 @@ class Subscription:
             "version": self.subscription_type.version,
             "cost": self.cost,
             "condition": self.condition,
-            "transport": {"method": "webhook", "callback": self.callback},
+            "transport": self.transport,
             "created_at": self.created_at,
         }
 
 
 @dataclasses.dataclass(slots=True)
 class Delivery:
-    """One message to one callback and the last answer; ``status`` is None if there was no answer."""
+    """One message to one callback and the last answer; ``status`` is None if there was no answer.
+
+    A WebSocket's is 200 when the client has read the message.
+    """
 
     subscription_id: str
     message_id: str
@@ -146,9 +178,10 @@ class Token:
 
 
 class State:
-    """Users, grants, moderators, tokens, subscriptions, faults and the log of deliveries.
+    """Users, grants, moderators, tokens, subscriptions, conduits, faults and the log of deliveries.
 
-    ``grants`` has the scopes by user id, ``moderators`` the moderators' ids by channel id.
+    ``grants`` has the scopes by user id, ``moderators`` the moderators' ids by channel id, ``sessions`` the
+    open WebSockets.
     """
 
     def __init__(self, max_total_cost: int) -> None:
@@ -158,6 +191,8 @@ class State:
         self.moderators: dict[str, set[str]] = {}
         self.tokens: dict[str, Token] = {}
         self.subscriptions: dict[str, Subscription] = {}
+        self.conduits: dict[str, Conduit] = {}
+        self.sessions: dict[str, Transport] = {}
         self.total_cost = 0
         self.faults: list[Fault] = []
         self.deliveries: collections.deque[Delivery] = collections.deque(maxlen=DELIVERIES_KEPT)
@@ -181,19 +216,20 @@ class State:
         *,
         subscription_type: SubscriptionType,
         condition: dict[str, str],
-        callback: str,
+        transport: Transport,
         secret: str,
         now: int,
     ) -> Subscription:
-        """Add a subscription whose callback has not answered the challenge yet."""
+        """Add a subscription; a callback has not answered the challenge yet."""
         subscription = Subscription(
             id=str(uuid.uuid4()),
             number=next(self._numbers),
             subscription_type=subscription_type,
             condition=condition,
-            callback=callback,
+            transport=transport,
             secret=secret,
             created_at=timestamp(now),
+            status=PENDING if "callback" in transport else ENABLED,
         )
         self.subscriptions[subscription.id] = subscription
         for user_id in subscription.user_ids():
@@ -244,6 +280,41 @@ class State:
                 self.total_cost -= subscription.cost
                 subscription.cost = self.cost(subscription.subscription_type, subscription.condition)
                 self.total_cost += subscription.cost
+
+    def carried_by(self, session_id: str) -> list[Subscription | Shard]:
+        """The enabled subscriptions and shards whose transport is this session."""
+        every: list[Subscription | Shard] = [*self.subscriptions.values()]
+        every += [shard for conduit in self.conduits.values() for shard in conduit.shards.values()]
+        return [
+            each
+            for each in every
+            if each.status == ENABLED and each.transport.get("session_id") == session_id
+        ]
+
+    def session(self, given: Any) -> Transport:
+        """The session that a request names as its transport. Raises RefusedError (400)."""
+        if not isinstance(given, dict) or given.get("method") != "websocket":
+            raise RefusedError(400, "only the method websocket is simulated")
+        if str(given.get("session_id")) not in self.sessions:
+            raise RefusedError(400, "websocket transport session does not exist or has already disconnected")
+        return self.sessions[given["session_id"]]
+
+    def sessions_for(self, subscription: Subscription) -> list[str]:
+        """The sessions that may carry a subscription's messages, best first."""
+        conduit = self.conduits.get(subscription.transport.get("conduit_id", ""))
+        carriers = [subscription] if conduit is None else conduit.shards.values()
+        ids = [each.transport.get("session_id", "") for each in carriers]
+        return [session_id for session_id in ids if session_id in self.sessions]
+
+    def end_session(self, session_id: str, status: str, now: int) -> None:
+        """Disable what a session carries."""
+        self.sessions.pop(session_id, None)
+        for each in self.carried_by(session_id):
+            each.transport = {**each.transport, "disconnected_at": timestamp(now)}
+            if isinstance(each, Subscription):
+                self.end(each, status, now)
+            else:
+                each.status = status
 
     def use_faults(self, method: str, path: str) -> FaultEffect:
         """The effect of the faults on a request, counted as a use of each."""

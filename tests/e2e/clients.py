@@ -106,7 +106,7 @@ class Cloud:
             aws_secret_access_key="test",
         )
 
-    def control(self, path: str, **body: Any) -> Any:
+    def control(self, path: str, /, **body: Any) -> Any:
         """POST to one of the simulated Twitch's routes below /simulator; returns the answer."""
         answer = request("POST", f"{self.twitch}/simulator/{path}", json=body)
         assert answer.status == 200, answer.data

@@ -4,11 +4,14 @@ Set FANFARE_ENDPOINTS to the endpoints.json of a running `make run` to test that
 """
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
 import secrets
+import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
-from tests.e2e.clients import LIMIT, Cloud, Viewer
+from local.twitch.settings import CLIENT_SECRET
+from tests.e2e.clients import LIMIT, Cloud, Viewer, request
 from tests.e2e.local_cloud import LocalCloud
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,6 +30,9 @@ expect.set_options(timeout=LIMIT * 1000)
 
 # Tests of what a viewer sees, once with each way to sign in.
 both_sign_ins = pytest.mark.parametrize("cloud", ["cognito", "twitch"], indirect=True, scope="session")
+# And with TWITCH=real, where a simulated Twitch takes the place of the real one.
+real_twitch = pytest.mark.parametrize("cloud", ["real"], indirect=True, scope="session")
+every_cloud = pytest.mark.parametrize("cloud", ["cognito", "twitch", "real"], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +43,33 @@ def start_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
         @functools.cache
         def start(sign_in: str) -> LocalCloud:
             state, log = tmp_path_factory.mktemp(sign_in), ARTIFACTS / f"run-{sign_in}.log"
-            return running.enter_context(_run(LocalCloud(state, log, sign_in)))
+            environ = running.enter_context(_stand_in()) if sign_in == "real" else {}
+            return running.enter_context(_run(LocalCloud(state, log, sign_in, environ)))
 
         yield start
+
+
+@contextlib.contextmanager
+def _stand_in() -> Iterator[dict[str, str]]:
+    """A simulated Twitch in the real one's place: the environment that leads to it, empty at the end."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        port, site_port = one.getsockname()[1], two.getsockname()[1]
+    base, secret = f"http://127.0.0.1:{port}", secrets.token_urlsafe(16)
+    command = [sys.executable, "-m", "local.twitch", "--port", str(port), "--client-id", "own-application"]
+    command += ["--cognito-callback-base", base]
+    twitch = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, CLIENT_SECRET: secret})
+    try:
+        yield {
+            "TWITCH_CLIENT_ID": "own-application",
+            "TWITCH_CLIENT_SECRET": secret,
+            "FANFARE_REAL_TWITCH": base,
+            "FANFARE_PORT": str(site_port),
+        }
+        left = request("GET", f"{base}/simulator/state").json()
+        assert (left["subscriptions"], left["conduits"]) == ([], [])
+    finally:
+        twitch.kill()
+        twitch.wait()
 
 
 @contextlib.contextmanager
@@ -60,7 +91,7 @@ def local_cloud(start_cloud: Callable[[str], LocalCloud]) -> LocalCloud:
 
 @pytest.fixture(scope="session")
 def cloud(request: pytest.FixtureRequest) -> Cloud:
-    """The local cloud; with Cognito unless the test is marked ``both_sign_ins``."""
+    """The local cloud; with Cognito unless the test is marked with others."""
     wanted: str | None = getattr(request, "param", None)
     if running := os.environ.get("FANFARE_ENDPOINTS"):
         cloud = Cloud.from_file(Path(running))
@@ -68,7 +99,10 @@ def cloud(request: pytest.FixtureRequest) -> Cloud:
             pytest.skip(f"the running local cloud has another sign-in than {wanted}")
         return cloud
     start: Callable[[str], LocalCloud] = request.getfixturevalue("start_cloud")
-    return Cloud.from_file(start(wanted or "cognito").endpoints)
+    started = start(wanted or "cognito")
+    cloud = Cloud.from_file(started.endpoints)
+    # Tests speak to Twitch, not to the relay.
+    return dataclasses.replace(cloud, twitch=started.environ.get("FANFARE_REAL_TWITCH", cloud.twitch))
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.e2e.clients import LIMIT, Cloud, eventually
@@ -15,21 +16,32 @@ START_SECONDS = 1200  # the first start also installs the emulator and the funct
 
 
 class LocalCloud:
-    """A ``python -m local run`` with a state folder of its own, and this way to sign in."""
+    """A ``python -m local run`` with a state folder of its own, and this way to sign in.
 
-    def __init__(self, state: Path, log: Path, sign_in: str = "cognito") -> None:
-        self.state, self.log, self.sign_in = state, log, sign_in
+    ``real`` is with TWITCH=real; the ``environ`` then says which application at which Twitch.
+    """
+
+    def __init__(
+        self, state: Path, log: Path, sign_in: str = "cognito", environ: Mapping[str, str] | None = None
+    ) -> None:
+        self.state, self.log, self.sign_in, self.environ = state, log, sign_in, environ or {}
         self.endpoints = state / "endpoints.json"
         self.runner: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Cloud:
         """Start it and return its addresses. Raises AssertionError with the end of the log if it does not."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "local", "run", "--state-dir", str(self.state)]
+        environ = {**os.environ, **self.environ}
+        if self.sign_in == "real":
+            command += ["--twitch", "real"]
+        else:
+            environ["FANFARE_SIGN_IN"] = self.sign_in
         with self.log.open("w") as output:
             self.runner = subprocess.Popen(
-                [sys.executable, "-m", "local", "run", "--state-dir", str(self.state)],
+                command,
                 cwd=ROOT,
-                env={**os.environ, "FANFARE_SIGN_IN": self.sign_in},
+                env=environ,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,

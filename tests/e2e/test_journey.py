@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
 
 from tests.e2e.access import OVERFLOW
 from tests.e2e.clients import Cloud, eventually, request
-from tests.e2e.conftest import ARTIFACTS, both_sign_ins, new_context
+from tests.e2e.conftest import ARTIFACTS, both_sign_ins, every_cloud, new_context
 
 EVENTS = "[data-testid=event]"
 # For `evaluate`: the page's content security policy forbids `wait_for_function`.
@@ -43,7 +43,7 @@ def shown(page: Page) -> list[str]:
     return ids
 
 
-@both_sign_ins
+@every_cloud
 def test_a_viewer_signs_in_and_sees_the_newest_ten_events_live(
     page: Page, context: BrowserContext, cloud: Cloud, channel: str
 ) -> None:
@@ -59,7 +59,7 @@ def test_a_viewer_signs_in_and_sees_the_newest_ten_events_live(
     sent = []
     for number in range(10):
         deliveries = cloud.simulate("channel.update", channel, event={"title": f"Title {number}"})
-        assert [d["status"] for d in deliveries] == [204]
+        assert [d["status"] for d in deliveries] in ([204], [200])  # by the webhook, or by the relay
         sent.append(deliveries[0]["message_id"])
     expect(page.locator(EVENTS)).to_have_count(10)
     eventually("the newest first", lambda: shown(page) == sent[::-1])

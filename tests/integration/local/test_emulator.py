@@ -426,6 +426,10 @@ def test_cloudfront_reads_a_bucket_that_refuses_unencrypted_requests(endpoint: s
     by_path = f"{endpoint}/_aws/cloudfront/{label}"
     for path, status in (("/", 200), ("/index.html", 200), ("/no%20such", 403)):
         assert urllib3.request("GET", by_path + path, timeout=60).status == status
+    localhost = {"Host": f"localhost:{endpoint.rpartition(':')[2]}"}
+    for url in (f"{endpoint}/", f"{endpoint}/_aws/cloudfront/localhost/"):
+        answer = urllib3.request("GET", url, headers=localhost, timeout=60)
+        assert (answer.status, answer.data) == (200, b"<title>Fanfare")
     stack.delete()
 
 

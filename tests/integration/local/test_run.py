@@ -201,3 +201,12 @@ def test_a_node_that_is_too_old_is_named(run: Run) -> None:
     result = run.finish()
     assert result.returncode == 1
     assert "Node.js 20 or newer is needed; this is v18.20.0" in result.stderr
+
+
+def test_the_real_twitch_needs_an_application_and_says_how_to_get_one(run: Run) -> None:
+    environ = {**os.environ, "TWITCH_CLIENT_ID": "own-application", "TWITCH_CLIENT_SECRET": ""}
+    command = [sys.executable, "-m", "local", "run", "--twitch", "real", "--state-dir", str(run.state)]
+    ended = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "https://dev.twitch.tv/console/apps" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -116,7 +116,7 @@ class TestCleaningUp:
         world.twitch.state.subscribe(
             subscription_type=retired,
             condition={"broadcaster_user_id": world.streamer_id("ninja")},
-            callback=world.webhook_url,
+            transport={"method": "webhook", "callback": world.webhook_url},
             secret=world.secret.current,
             now=int(world.now * 10**9),
         )

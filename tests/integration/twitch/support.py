@@ -124,6 +124,14 @@ class Twitch:
         }
         return await self.request("GET", "/oauth2/authorize", params=asked | parameters)
 
+    async def user_token(self, login: str, scopes: str = "openid") -> str:
+        """An access token of a user who has signed in."""
+        location = (await self.authorize(login, scopes)).headers["Location"]
+        code = location.partition("code=")[2].partition("&")[0]
+        redirect_uri = "http://127.0.0.1:9/callback"
+        answer = await self.fetch_token(grant_type="authorization_code", code=code, redirect_uri=redirect_uri)
+        return str(answer.json["access_token"])
+
     async def control(self, path: str, /, **body: Any) -> Answer:
         return await self.request("POST", f"/simulator{path}", json=body)
 
@@ -191,7 +199,7 @@ async def serve(
 
 @contextlib.asynccontextmanager
 async def simulated_twitch(
-    callback_tls: ssl.SSLContext | bool = True, **overrides: Any
+    callback_tls: ssl.SSLContext | bool = True, *, clock: Callable[[], int] | None = None, **overrides: Any
 ) -> AsyncIterator[Twitch]:
     """A new simulator with short retry delays, and an application with a token."""
     port = socket.create_server(("127.0.0.1", 0))
@@ -203,10 +211,10 @@ async def simulated_twitch(
     )
     quick: dict[str, Any] = {"retry_delays": (0.01, 0.01), "delivery_timeout": 60.0}
     settings = dataclasses.replace(settings, **quick | overrides)
-    clock = Clock()
-    app = create_app(settings, clock=clock, callback_tls=callback_tls)
+    standing = Clock()
+    app = create_app(settings, clock=clock or standing, callback_tls=callback_tls)
     async with serve(app, port), aiohttp.ClientSession() as session:
-        twitch = Twitch(settings, session, clock)
+        twitch = Twitch(settings, session, standing)
         answer = await twitch.fetch_token(grant_type="client_credentials")
         twitch.token = answer.json["access_token"]
         yield twitch

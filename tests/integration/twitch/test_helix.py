@@ -316,14 +316,13 @@ async def test_a_moderators_grant_is_enough_for_follows(twitch: Twitch, webhook:
     assert (await subscribe()).status == 403
 
 
-async def test_subscriptions_need_the_applications_own_token(twitch: Twitch) -> None:
-    redirect_uri = "http://127.0.0.1:9/callback"
-    location = (await twitch.authorize("alice")).headers["Location"]
-    code = location.partition("code=")[2].partition("&")[0]
-    answer = await twitch.fetch_token(grant_type="authorization_code", code=code, redirect_uri=redirect_uri)
-    twitch.token = answer.json["access_token"]
+async def test_webhooks_need_the_applications_own_token(twitch: Twitch) -> None:
+    condition = {"broadcaster_user_id": await twitch.user_id("alice")}
+    await twitch.subscribe("http://127.0.0.1:9/", condition=condition)
+    twitch.token = await twitch.user_token("alice")
     assert (await twitch.helix("GET", "/users?login=alice")).status == 200
-    assert (await twitch.helix("GET", "/eventsub/subscriptions")).status == 400
+    assert (await twitch.subscribe("http://127.0.0.1:9/", condition=condition)).status == 400
+    assert (await twitch.helix("GET", "/eventsub/subscriptions")).json["data"] == []
 
 
 async def test_the_list_comes_in_pages_of_a_hundred(twitch: Twitch) -> None:

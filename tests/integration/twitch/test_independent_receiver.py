@@ -16,16 +16,22 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import twitchio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from twitchAPI.eventsub.webhook import EventSubWebhook
+from twitchAPI.eventsub.websocket import EventSubWebsocket
 from twitchAPI.object.eventsub import ChannelRaidEvent, ChannelUpdateEvent
 from twitchAPI.twitch import Twitch as TwitchClient
 from twitchAPI.type import EventSubSubscriptionConflict, TwitchResourceNotFound
+from twitchio.eventsub import websockets
+from twitchio.eventsub.subscriptions import ChannelRaidSubscription, SubscriptionPayload
+from twitchio.http import Route
+from twitchio.models.eventsub_ import ChannelRaid, SubscriptionRevoked
 
-from tests.integration.twitch.support import CLIENT_ID, CLIENT_SECRET, Twitch, simulated_twitch
+from tests.integration.twitch.support import CLIENT_ID, CLIENT_SECRET, Twitch, eventually, simulated_twitch
 
 
 def certificate_for_this_machine(folder: Path) -> Path:
@@ -202,3 +208,111 @@ async def test_it_creates_lists_and_deletes_subscriptions(twitch: Twitch, client
 async def test_it_finds_users(client: TwitchClient) -> None:
     users = [user async for user in client.get_users(logins=["alice", "nosuchchannel"])]
     assert [(user.login, user.display_name) for user in users] == [("alice", "Alice")]
+
+
+@pytest.fixture
+async def websocket(twitch: Twitch, client: TwitchClient) -> AsyncIterator[EventSubWebsocket]:
+    """The library's WebSocket, connected, with a user's token."""
+    token = await twitch.user_token("alice", "openid channel:read:subscriptions")
+    await client.set_user_authentication(token, [], "", validate=False)
+    websocket = EventSubWebsocket(
+        client,
+        connection_url=twitch.settings.socket_url,
+        callback_loop=asyncio.get_running_loop(),
+    )
+    await asyncio.to_thread(websocket.start)
+    yield websocket
+    await asyncio.to_thread(asyncio.run, websocket.stop())
+    await asyncio.to_thread(websocket._socket_thread.join)
+    websocket._socket_loop.close()
+
+
+async def test_its_websocket_receives_events_and_a_revocation(
+    twitch: Twitch, websocket: EventSubWebsocket
+) -> None:
+    received: asyncio.Queue[ChannelUpdateEvent] = asyncio.Queue()
+    revoked: asyncio.Queue[dict[str, dict[str, str]]] = asyncio.Queue()
+    websocket.revokation_handler = revoked.put
+    alice = await twitch.user_id("alice")
+    await websocket.listen_channel_update_v2(alice, received.put)
+    sent = await twitch.control("/events", event_type="channel.update", login="alice")
+    assert [delivery["status"] for delivery in sent.json["deliveries"]] == [200]
+    update = await asyncio.wait_for(received.get(), 60)
+    assert update.metadata.message_id == sent.json["deliveries"][0]["message_id"]
+    await twitch.control("/revoke", login="alice", event_type="channel.update", reason="user_removed")
+    assert (await asyncio.wait_for(revoked.get(), 60))["subscription"]["status"] == "user_removed"
+
+
+async def test_its_websocket_reconnects_when_it_is_asked_to(
+    twitch: Twitch, websocket: EventSubWebsocket
+) -> None:
+    received: asyncio.Queue[ChannelUpdateEvent] = asyncio.Queue()
+    await websocket.listen_channel_update_v2(await twitch.user_id("alice"), received.put)
+    session_id = websocket.active_session.id
+    acting = asyncio.create_task(twitch.control("/sockets", do="reconnect"))
+
+    async def reconnected() -> bool:
+        return bool(websocket.active_session.id != session_id)
+
+    await eventually(reconnected)
+    sent = await twitch.control("/events", event_type="channel.update", login="alice")
+    assert [delivery["status"] for delivery in sent.json["deliveries"]] == [200]
+    assert (await asyncio.wait_for(received.get(), 60)).event.broadcaster_user_login == "alice"
+    acting.cancel()
+    await asyncio.gather(acting, return_exceptions=True)
+
+
+class AutoClient(twitchio.AutoClient):  # type: ignore[misc]
+    """TwitchIO's client, which makes a conduit and keeps the WebSockets of its shards."""
+
+    def __init__(self, twitch: Twitch, subscriptions: list[SubscriptionPayload]) -> None:
+        super().__init__(client_id=CLIENT_ID, client_secret=CLIENT_SECRET, subscriptions=subscriptions)
+        self.raids: asyncio.Queue[ChannelRaid] = asyncio.Queue()
+        self.revoked: asyncio.Queue[SubscriptionRevoked] = asyncio.Queue()
+
+    async def event_raid(self, payload: ChannelRaid) -> None:
+        await self.raids.put(payload)
+
+    async def event_subscription_revoked(self, payload: SubscriptionRevoked) -> None:
+        await self.revoked.put(payload)
+
+
+async def test_twitchios_conduit_receives_events_before_and_after_it_reconnects(
+    twitch: Twitch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = twitch.settings.base_url
+    monkeypatch.setattr(websockets, "WSS", twitch.settings.socket_url)
+    monkeypatch.setattr(Route, "BASE", f"{base}/helix/")
+    monkeypatch.setattr(Route, "ID_BASE", f"{base}/")
+    alice = await twitch.user_id("alice")
+    async with AutoClient(twitch, [ChannelRaidSubscription(to_broadcaster_user_id=alice)]) as client:
+        await client.login()
+        [conduit] = (await twitch.helix("GET", "/eventsub/conduits")).json["data"]
+        assert conduit["shard_count"] == 2
+
+        async def session_ids() -> set[str]:
+            path = f"/eventsub/conduits/shards?conduit_id={conduit['id']}"
+            shards = (await twitch.helix("GET", path)).json["data"]
+            return {each["transport"]["session_id"] for each in shards if each["status"] == "enabled"}
+
+        async def receive(viewers: int) -> None:
+            sent = await twitch.control(
+                "/events", event_type="channel.raid", login="alice", event={"viewers": viewers}
+            )
+            assert [delivery["status"] for delivery in sent.json["deliveries"]] == [200]
+            assert (await asyncio.wait_for(client.raids.get(), 60)).viewer_count == viewers
+
+        first = await session_ids()
+        assert len(first) == 2
+        await receive(1)
+        acting = asyncio.create_task(twitch.control("/sockets", do="reconnect"))
+
+        async def reconnected() -> bool:
+            return len((await session_ids()) - first) == 2
+
+        await eventually(reconnected)
+        await receive(2)
+        await twitch.control("/revoke", login="alice", event_type="channel.raid", reason="user_removed")
+        assert (await asyncio.wait_for(client.revoked.get(), 60)).raw["status"] == "user_removed"
+        acting.cancel()
+        await asyncio.gather(acting, return_exceptions=True)

@@ -37,6 +37,16 @@ def test_viewers_may_sign_in_without_cognito(settings: dict[str, Any]) -> None:
     assert deployment.settings(PORTS, {"FANFARE_SIGN_IN": "twitch"}) == {**settings, "sign_in": "twitch"}
 
 
+def test_the_real_twitch_is_called_by_the_relay_and_leads_back_to_localhost() -> None:
+    real: Any = deployment.settings(PORTS, {}, real_twitch=True)
+    assert real["twitch"]["api_url"] == "http://127.0.0.1:2222/helix"
+    assert real["twitch"]["auth_url"] == "https://id.twitch.tv/oauth2"
+    assert real["twitch"]["player_url"] == "https://player.twitch.tv"
+    assert real["twitch"]["secret_name"] == deployment.TWITCH_SECRET
+    assert real["addresses"]["site"] == "http://localhost:1111"
+    assert (real["sign_in"], "real people" in real["notice"]) == ("twitch", True)
+
+
 def test_partitions_may_be_shorter_than_the_apps(settings: dict[str, Any]) -> None:
     assert "partition_seconds" not in settings
     environ = {"FANFARE_PARTITION_SECONDS": "60", "FANFARE_RETENTION_SECONDS": ""}

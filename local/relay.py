@@ -1,0 +1,334 @@
+"""Stands between the local cloud and the real Twitch, which cannot reach a webhook on this machine.
+
+The functions speak to it as to Helix. It makes their webhook subscriptions on a conduit, whose only shard is
+a WebSocket, and posts what arrives there to the webhooks, signed as Twitch signs it.
+https://dev.twitch.tv/docs/eventsub/handling-conduit-events/
+"""
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from local.ports import HOST
+from local.twitch.messages import webhook_headers
+from ops import own_twitch
+
+SUBSCRIPTIONS, CONDUITS, SHARDS = "/eventsub/subscriptions", "/eventsub/conduits", "/eventsub/conduits/shards"
+PASSED_HEADERS = ("Authorization", "Client-Id", "Content-Type")
+RETURNED_HEADERS = ("Content-Type", "Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Reset")
+ATTEMPTS, LONGEST_PAUSE = 7, 30.0
+CONCURRENT_DELIVERIES = 16
+DELIVERED_WITHIN = timedelta(minutes=10)  # webhooks refuse older messages
+KEEPALIVE_SLACK_SECONDS = 3
+DRAIN_SECONDS = 2  # what Twitch sent last by a replaced connection may still be on its way
+CHECK_SECONDS = 10
+
+Json = dict[str, Any]
+Webhook = tuple[str, str]  # its URL and its secret
+Socket = aiohttp.ClientWebSocketResponse
+
+
+class TwitchError(Exception):
+    """What Twitch refused, and why."""
+
+
+class Relay:
+    """One conduit with one shard. ``state`` is the folder of what must survive the process.
+
+    That is the conduit's id, for the next start to delete what this one leaves, and each message until the
+    webhook has taken it: it is written before the ping behind it is answered.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self._application = own_twitch.application(os.environ)
+        self._twitch, self._socket_url = own_twitch.addresses(os.environ)
+        self._conduit_file = state / f"{self._application.client_id}.conduit"
+        self._messages = state / "messages"
+        self._messages.mkdir(parents=True, exist_ok=True)
+        self._token = self._conduit_id = ""
+        self._connected = False
+        self._costs: Json = {}
+        self._webhooks: dict[str, Webhook] = {}
+        self._newest_webhook: Webhook | None = None
+        self._seen: set[str] = set()
+        self._slots = asyncio.Semaphore(CONCURRENT_DELIVERIES)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def app(self) -> web.Application:
+        """Helix at ``/helix``, and at ``/`` how it is going: 503 until the first connection."""
+        app = web.Application()
+        app.add_routes([web.get("/", self._show), web.route("*", "/helix{path:/.*}", self._answer)])
+        app.cleanup_ctx.append(self._running)
+        return app
+
+    async def _running(self, _app: web.Application) -> AsyncIterator[None]:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as self._session:
+            await self._find_conduit()
+            for file in sorted(self._messages.iterdir(), key=lambda file: file.stat().st_mtime):
+                self._accept(file.read_text())
+            self._start(self._keep_connected())
+            yield
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._delete_subscriptions()
+            await self._request("DELETE", CONDUITS, {"id": self._conduit_id})
+            self._conduit_file.unlink()
+            say("The subscriptions and the conduit are deleted.")
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _request(
+        self, method: str, path: str, query: dict[str, str] | None = None, body: Json | None = None
+    ) -> Any:
+        """Call Helix with the relay's own token; the answer's body. Raises TwitchError.
+
+        The rate limit is waited for, and failures are retried.
+        """
+        for attempt in range(ATTEMPTS):
+            pause = min(0.2 * 2**attempt, LONGEST_PAUSE)
+            try:
+                self._token = self._token or await self._fetch_token()
+                headers = {"Authorization": f"Bearer {self._token}", "Client-Id": self._application.client_id}
+                async with self._session.request(
+                    method, self._twitch.api_url + path, params=query, json=body, headers=headers
+                ) as answer:
+                    text = await answer.text()
+            except (aiohttp.ClientError, TimeoutError) as error:
+                failure = f"{method} {path} got no answer from Twitch: {error!r}"
+            else:
+                if answer.ok:
+                    return json.loads(text or "null")
+                failure = f"Twitch refused {method} {path}: {answer.status} {text[:300]}"
+                if answer.status == 401:
+                    self._token = ""
+                elif answer.status == 429 and answer.headers.get("Ratelimit-Remaining") == "0":
+                    reset = float(answer.headers.get("Ratelimit-Reset", 0)) - time.time()
+                    pause = min(max(pause, reset), LONGEST_PAUSE)
+                elif answer.status < 500:
+                    break
+            await asyncio.sleep(pause)
+        raise TwitchError(failure)
+
+    async def _fetch_token(self) -> str:
+        form = {**self._application._asdict(), "grant_type": "client_credentials"}
+        async with self._session.post(f"{self._twitch.auth_url}/token", data=form) as answer:
+            if answer.status in (400, 401, 403):
+                raise TwitchError(f"Twitch refused the client id or the secret: {await answer.text()}")
+            answer.raise_for_status()
+            return str((await answer.json())["access_token"])
+
+    # -- Helix, for the functions --------------------------------------------------------------------
+
+    async def _show(self, _request: web.Request) -> web.Response:
+        counts = {"subscriptions": len(self._webhooks), "undelivered": len(list(self._messages.iterdir()))}
+        shown = {"connected": self._connected, "conduit": self._conduit_id, **counts, **self._costs}
+        return web.json_response(shown, status=200 if self._connected else 503)
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        """Pass a request on. Subscriptions on the conduit are shown as webhooks, and no others."""
+        method, path, body = request.method, request.match_info["path"], await request.read()
+        action, asked = method if path == SUBSCRIPTIONS else "", None
+        if action == "POST":
+            content = json.loads(body)
+            asked = self._newest_webhook = (content["transport"]["callback"], content["transport"]["secret"])
+            content["transport"] = {"method": "conduit", "conduit_id": self._conduit_id}
+            body = json.dumps(content).encode()
+        if action == "DELETE" and request.query.get("id") not in self._webhooks:
+            return web.json_response({"status": 404, "message": "subscription not found"}, status=404)
+        headers = {name: request.headers[name] for name in PASSED_HEADERS if name in request.headers}
+        url = self._twitch.api_url + path
+        try:
+            async with self._session.request(
+                method, url, params=request.query, data=body, headers=headers
+            ) as answer:
+                text = await answer.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return web.json_response({"status": 502, "message": f"no answer: {error!r}"}, status=502)
+        if not answer.ok:
+            say(f"Twitch refused {method} {path}: {answer.status} {text[:300].decode(errors='replace')}")
+        elif action == "DELETE":
+            del self._webhooks[request.query["id"]]
+        elif action:
+            text = json.dumps(self._translate(json.loads(text), asked)).encode()
+        returned = {name: answer.headers[name] for name in RETURNED_HEADERS if name in answer.headers}
+        return web.Response(status=answer.status, body=text, headers=returned)
+
+    def _translate(self, page: Json, asked: Webhook | None = None) -> Json:
+        """The conduit's subscriptions as they were asked for; a creation's answer may be late or lost."""
+        self._costs = {name: page[name] for name in ("total_cost", "max_total_cost")}
+        ours = [each for each in page["data"] if each["transport"].get("conduit_id") == self._conduit_id]
+        for each in ours:
+            known = asked or self._webhooks.get(each["id"]) or self._newest_webhook or ("", "")
+            self._webhooks[each["id"]] = known
+            each["transport"] = {"method": "webhook", "callback": known[0]}
+        return {**page, "data": ours}
+
+    # -- the conduit ---------------------------------------------------------------------------------
+
+    async def _find_conduit(self) -> None:
+        """Find the conduit of a run that was killed and delete its subscriptions, or create one."""
+        self._conduit_id = self._conduit_file.read_text() if self._conduit_file.exists() else ""
+        if self._conduit_id in [each["id"] for each in (await self._request("GET", CONDUITS))["data"]]:
+            await self._delete_subscriptions()
+        else:
+            self._conduit_id = (await self._request("POST", CONDUITS, body={"shard_count": 1}))["data"][0][
+                "id"
+            ]
+            self._conduit_file.write_text(self._conduit_id)
+        say(f"The conduit is {self._conduit_id}.")
+
+    async def _delete_subscriptions(self) -> None:
+        deleted: set[str] = set()
+        query = {"conduit_id": self._conduit_id}
+        while True:
+            page = self._translate(await self._request("GET", SUBSCRIPTIONS, query))
+            if not (ids := {each["id"] for each in page["data"]} - deleted):
+                break
+            await asyncio.gather(*(self._request("DELETE", SUBSCRIPTIONS, {"id": each}) for each in ids))
+            deleted |= ids
+        self._webhooks.clear()
+
+    async def _keep_assigned(self, session_id: str, socket: Socket) -> None:
+        """Make a session the shard's, now and whenever Twitch has disabled the shard."""
+        transport = {"method": "websocket", "session_id": session_id}
+        wanted = {"conduit_id": self._conduit_id, "shards": [{"id": "0", "transport": transport}]}
+        while True:
+            try:
+                shards = (await self._request("GET", SHARDS, {"conduit_id": self._conduit_id}))["data"]
+                enabled = [each["transport"] for each in shards if each["status"] == "enabled"]
+                if session_id not in [each.get("session_id") for each in enabled]:
+                    if errors := (await self._request("PATCH", SHARDS, body=wanted))["errors"]:
+                        say(f"Twitch refused the WebSocket as the conduit's shard: {errors}")
+                        await socket.close()
+                        return
+                    say("The WebSocket is the conduit's shard.")
+                self._connected = True
+            except TwitchError as error:
+                self._connected = False
+                say(str(error))
+            await asyncio.sleep(CHECK_SECONDS)
+
+    # -- the WebSocket -------------------------------------------------------------------------------
+
+    async def _keep_connected(self) -> None:
+        failures = 0
+        while True:
+            lost: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            self._start(self._listen(self._socket_url, lost))
+            failures = 0 if await lost else failures + 1
+            await asyncio.sleep(min(0.2 * 2**failures, LONGEST_PAUSE))
+
+    async def _listen(self, url: str, lost: asyncio.Future[bool], old: Socket | None = None) -> None:
+        """Read a connection until it ends. ``lost`` gets whether it was welcomed, unless another replaces it.
+
+        https://dev.twitch.tv/docs/eventsub/handling-websocket-events/
+        """
+        silence, welcomed, replaced = 10, False, False
+        assigning: list[asyncio.Task[None]] = []
+        try:
+            async with self._session.ws_connect(url, timeout=aiohttp.ClientWSTimeout(ws_close=1)) as socket:
+                while True:
+                    async with asyncio.timeout(silence + KEEPALIVE_SLACK_SECONDS):
+                        received = await socket.receive()
+                    if received.type is not aiohttp.WSMsgType.TEXT:
+                        say(f"A WebSocket was closed: {socket.close_code}.")
+                        break
+                    message = json.loads(received.data)
+                    kind, session = message["metadata"]["message_type"], message["payload"].get("session")
+                    if kind == "session_welcome":
+                        welcomed, silence = True, session["keepalive_timeout_seconds"]
+                        assigning.append(self._start(self._keep_assigned(session["id"], socket)))
+                        self._start(_close_later(old))
+                    elif kind == "session_reconnect" and not replaced:
+                        replaced = True
+                        assigning.pop().cancel()
+                        self._start(self._listen(session["reconnect_url"], lost, socket))
+                    elif kind in ("notification", "revocation"):
+                        self._accept(received.data)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            say(f"A WebSocket was lost: {error!r}.")
+        finally:
+            for task in assigning:
+                task.cancel()
+            if not replaced and not lost.done():
+                lost.set_result(welcomed)
+
+    # -- messages ------------------------------------------------------------------------------------
+
+    def _accept(self, text: str) -> None:
+        """Write a message down and start to deliver it; Twitch may send one twice."""
+        message = json.loads(text)
+        file = self._messages / hashlib.sha256(message["metadata"]["message_id"].encode()).hexdigest()
+        if file.name not in self._seen:
+            self._seen.add(file.name)
+            file.write_text(text)
+            self._start(self._deliver(message, file))
+
+    async def _deliver(self, message: Json, file: Path) -> None:
+        """Post a message to its webhook until it is taken, or too old to be."""
+        metadata, payload = message["metadata"], message["payload"]
+        sent_at = datetime.fromisoformat(metadata["message_timestamp"])
+        retry = 0
+        while datetime.now(UTC) - sent_at < DELIVERED_WITHIN:
+            if webhook := self._webhooks.get(payload["subscription"]["id"], self._newest_webhook):
+                payload["subscription"]["transport"] = {"method": "webhook", "callback": webhook[0]}
+                body = json.dumps(payload)
+                async with self._slots:
+                    if await self._post(webhook[0], body, webhook_headers(metadata, retry, webhook[1], body)):
+                        break
+                retry += 1
+            await asyncio.sleep(min(0.25 * 2**retry, LONGEST_PAUSE))
+        else:
+            say(f"{metadata['message_type']} {metadata['message_id']} could not be delivered in time.")
+        file.unlink()
+
+    async def _post(self, callback: str, body: str, headers: dict[str, str]) -> bool:
+        """Post a message once; whether it was taken."""
+        try:
+            async with self._session.post(callback, data=body.encode(), headers=headers) as answer:
+                return answer.ok
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+
+async def _close_later(socket: Socket | None) -> None:
+    await asyncio.sleep(DRAIN_SECONDS)
+    if socket is not None:
+        await socket.close()
+
+
+def say(text: str) -> None:
+    """Write a line of the log."""
+    print(f"{datetime.now(UTC):%H:%M:%S} {text}", flush=True)
+
+
+def main() -> None:
+    """Read the command line and serve, until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m local.relay", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--state", type=Path, required=True)
+    given = parser.parse_args()
+    try:
+        web.run_app(Relay(given.state).app(), host=HOST, port=given.port, access_log=None, print=None)
+    except TwitchError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""The relay to Twitch: whatever fails, each event that Twitch delivers arrives at the webhook once."""
+
+import asyncio
+import collections
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from local.environment import ROOT
+from tests.integration.twitch.support import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    SECRET,
+    Twitch,
+    Webhook,
+    eventually,
+    serve,
+    simulated_twitch,
+)
+
+
+class Relay:
+    """A relay in a process of its own, as the functions see it."""
+
+    def __init__(self, twitch: Twitch, state: Path, secret: str = CLIENT_SECRET) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        self.url, self.twitch = f"http://127.0.0.1:{port}", twitch
+        self.log = state / "log"
+        command = [sys.executable, "-m", "local.relay", "--port", str(port), "--state", str(state)]
+        variables = {"TWITCH_CLIENT_ID": CLIENT_ID, "TWITCH_CLIENT_SECRET": secret}
+        variables["FANFARE_REAL_TWITCH"] = twitch.settings.base_url
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=os.environ | variables, stdout=log, stderr=log
+            )
+
+    async def helix(self, method: str, path: str, **options: Any) -> Any:
+        headers = {"Authorization": f"Bearer {self.twitch.token}", "Client-Id": CLIENT_ID}
+        url = f"{self.url}/helix{path}"
+        async with self.twitch.session.request(method, url, headers=headers, **options) as response:
+            text = await response.text()
+            return response.status, await response.json() if text else None, response.headers
+
+    async def subscribe(self, callback: str, login: str = "alice", secret: str = SECRET) -> Any:
+        """Ask for a webhook, as the functions do."""
+        transport = {"method": "webhook", "callback": callback, "secret": secret}
+        condition = {"broadcaster_user_id": await self.twitch.user_id(login)}
+        body = {"type": "stream.online", "version": "1", "condition": condition, "transport": transport}
+        return await self.helix("POST", "/eventsub/subscriptions", json=body)
+
+    async def status(self) -> Any:
+        """What it shows of itself; None while it does not answer or is not connected."""
+        try:
+            async with self.twitch.session.get(self.url) as response:
+                return await response.json() if response.ok else None
+        except aiohttp.ClientError:
+            return None
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+@contextlib.asynccontextmanager
+async def relay(twitch: Twitch, state: Path) -> AsyncIterator[Relay]:
+    """A relay that is connected."""
+    running = Relay(twitch, state)
+    try:
+        await eventually(running.status)
+        yield running
+    finally:
+        running.process.kill()
+        await asyncio.to_thread(running.process.wait)
+
+
+@pytest.fixture
+async def twitch() -> AsyncIterator[Twitch]:
+    """A simulator with the real time, and short intervals."""
+    async with simulated_twitch(clock=time.time_ns, keepalive_seconds=2, reconnect_seconds=3.0) as running:
+        yield running
+
+
+@pytest.fixture
+async def webhook() -> AsyncIterator[Webhook]:
+    webhook = Webhook()
+    app = web.Application()
+    app.router.add_post("/webhooks/twitch", webhook.handle)
+    async with serve(app, socket.create_server(("127.0.0.1", 0))) as base:
+        webhook.url = f"{base}/webhooks/twitch"
+        yield webhook
+
+
+async def send(twitch: Twitch, count: int = 1, **options: Any) -> set[str]:
+    """Send events; the ids of those that Twitch counts as delivered."""
+    answer = await twitch.control(
+        "/events", event_type="stream.online", login="alice", count=count, **options
+    )
+    return {each["message_id"] for each in answer.json["deliveries"] if each["status"] == 200}
+
+
+async def arrived(webhook: Webhook, ids: set[str]) -> collections.Counter[str]:
+    """How often each notification arrived, after all of ``ids`` did."""
+
+    async def all_of_them() -> bool:
+        return ids <= {message.id for message in webhook.of_type("notification")}
+
+    await eventually(all_of_them)
+    assert all(message.is_signed_with(SECRET) for message in webhook.messages)
+    return collections.Counter(message.id for message in webhook.of_type("notification"))
+
+
+async def until_delivered(twitch: Twitch) -> None:
+    """Until Twitch delivers again."""
+
+    async def delivers() -> bool:
+        return bool(await send(twitch))
+
+    await eventually(delivers)
+
+
+async def test_functions_see_webhooks_and_nothing_else(
+    twitch: Twitch, webhook: Webhook, tmp_path: Path
+) -> None:
+    foreign = await twitch.enabled(webhook.url, "bob")
+    async with relay(twitch, tmp_path) as running:
+        status, answer, headers = await running.subscribe(webhook.url)
+        assert (status, answer["data"][0]["status"]) == (202, "enabled")
+        assert answer["data"][0]["transport"] == {"method": "webhook", "callback": webhook.url}
+        assert headers["Ratelimit-Limit"] == "800"
+        _, listed, _ = await running.helix("GET", "/eventsub/subscriptions")
+        assert listed["data"] == answer["data"]
+        assert (listed["total_cost"], listed["max_total_cost"]) == (2, 10_000)
+        shown = await running.status()
+        assert (shown["total_cost"], shown["max_total_cost"], shown["subscriptions"]) == (2, 10_000, 1)
+
+        for refused in (foreign["id"], "unknown"):
+            assert (await running.helix("DELETE", f"/eventsub/subscriptions?id={refused}"))[0] == 404
+        assert (await running.subscribe(webhook.url))[0] == 409
+        assert (await running.helix("GET", "/users?login=alice"))[1]["data"][0]["login"] == "alice"
+        mine = answer["data"][0]["id"]
+        assert (await running.helix("DELETE", f"/eventsub/subscriptions?id={mine}"))[0] == 204
+        assert (await running.helix("GET", "/eventsub/subscriptions"))[1]["data"] == []
+        assert (await twitch.subscription(foreign["id"]))["status"] == "enabled"
+
+
+async def test_an_event_arrives_as_a_signed_delivery_and_is_retried(
+    twitch: Twitch, webhook: Webhook, tmp_path: Path
+) -> None:
+    async with relay(twitch, tmp_path) as running:
+        _, answer, _ = await running.subscribe(webhook.url)
+        webhook.answers += [web.Response(status=503), web.Response(status=500)]
+        [id_] = await send(twitch)
+        await eventually(lambda: _true(len(webhook.messages) == 3))
+        assert [message.headers["Twitch-Eventsub-Message-Retry"] for message in webhook.messages] == list(
+            "012"
+        )
+        assert await arrived(webhook, {id_}) == {id_: 3}
+        message = webhook.messages[0]
+        assert message.json["subscription"] == answer["data"][0]
+        assert message.json["event"]["broadcaster_user_login"] == "alice"
+        await twitch.control("/revoke", login="alice", event_type="stream.online", reason="user_removed")
+        await eventually(lambda: _true(bool(webhook.of_type("revocation"))))
+        [revocation] = webhook.of_type("revocation")
+        assert revocation.json["subscription"]["status"] == "user_removed"
+
+
+async def _true(value: bool) -> bool:
+    return value
+
+
+async def cut(twitch: Twitch) -> None:
+    await twitch.control("/sockets", do="cut")
+
+
+async def reconnect(twitch: Twitch) -> None:
+    await twitch.control("/sockets", do="reconnect")
+
+
+async def silent(twitch: Twitch) -> None:
+    await twitch.control("/sockets", do="silent")
+
+
+async def disabled(twitch: Twitch) -> None:
+    await twitch.control("/sockets", do="disabled")
+
+
+async def refused(twitch: Twitch) -> None:
+    """Helix fails while the relay connects anew."""
+    await twitch.control("/faults", path="/helix/eventsub/conduits", status=503, count=4)
+    await twitch.control("/faults", path="/helix/eventsub/conduits", status=429, count=2)
+    await twitch.control("/sockets", do="cut")
+
+
+@pytest.mark.parametrize("fault", [cut, reconnect, silent, disabled, refused])
+async def test_every_event_that_twitch_delivers_arrives_once(
+    twitch: Twitch, webhook: Webhook, tmp_path: Path, fault: Callable[[Twitch], Awaitable[None]]
+) -> None:
+    async with relay(twitch, tmp_path) as running:
+        await running.subscribe(webhook.url)
+        sending = asyncio.create_task(send(twitch, 200, per_second=100))
+        await eventually(lambda: _true(len(webhook.messages) > 20))
+        await fault(twitch)
+        await until_delivered(twitch)
+        delivered = await sending | await send(twitch, 20)
+        counts = await arrived(webhook, delivered)
+        assert set(counts.values()) == {1}
+        if fault is reconnect:
+            assert len(delivered) == 220
+        assert (await running.status())["undelivered"] == 0
+
+
+async def test_a_message_that_twitch_sends_twice_arrives_once(
+    twitch: Twitch, webhook: Webhook, tmp_path: Path
+) -> None:
+    async with relay(twitch, tmp_path) as running:
+        await running.subscribe(webhook.url)
+        await twitch.control("/faults", duplicates=2, count=1)
+        [first] = await send(twitch)
+        [second] = await send(twitch)
+        assert await arrived(webhook, {first, second}) == {first: 1, second: 1}
+
+
+async def test_what_a_killed_relay_had_taken_arrives_after_the_next_start(
+    twitch: Twitch, webhook: Webhook, tmp_path: Path
+) -> None:
+    async with relay(twitch, tmp_path) as running:
+        await running.subscribe("http://127.0.0.1:9/")
+        delivered = await send(twitch, 20)
+        assert len(delivered) == 20
+        conduit = (await running.status())["conduit"]
+        running.stop(signal.SIGKILL)
+    async with relay(twitch, tmp_path) as again:
+        shown = await again.status()
+        assert (shown["conduit"], shown["undelivered"]) == (conduit, 20)
+        assert (await again.helix("GET", "/eventsub/subscriptions"))[1]["data"] == []
+        await again.subscribe(webhook.url)
+        assert await arrived(webhook, delivered) == dict.fromkeys(delivered, 1)
+
+
+async def test_nothing_of_it_stays_at_twitch(twitch: Twitch, webhook: Webhook, tmp_path: Path) -> None:
+    foreign = await twitch.enabled(webhook.url, "bob")
+    other = (await twitch.helix("POST", "/eventsub/conduits", json={"shard_count": 1})).json["data"][0]
+    async with relay(twitch, tmp_path) as running:
+        await running.subscribe(webhook.url)
+        assert await asyncio.to_thread(running.stop) == 0
+    assert (await twitch.helix("GET", "/eventsub/conduits")).json["data"] == [other]
+    listed = (await twitch.helix("GET", "/eventsub/subscriptions")).json["data"]
+    assert [each["id"] for each in listed] == [foreign["id"]]
+
+
+async def test_it_says_that_twitch_refused_the_secret_and_does_not_show_it(
+    twitch: Twitch, tmp_path: Path
+) -> None:
+    wrong = Relay(twitch, tmp_path, secret="a wrong secret")
+    assert await asyncio.to_thread(wrong.process.wait, 60) == 1
+    log = wrong.log.read_text()
+    assert "invalid client secret" in log
+    assert "a wrong secret" not in log
