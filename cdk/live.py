@@ -130,9 +130,6 @@ class Live(Construct):
         timeout = Duration.seconds(15)
         # A message that failed comes again after 2 to 8 seconds: so often are two minutes of an outage.
         tries = 18
-        # The message of an invocation that died comes again when it has certainly ended, and its lease, too
-        # (lambdas/live/inboxes.py). The function's concurrency is reserved, so nobody is throttled.
-        visibility_timeout = Duration.seconds(20)
         self.feed = Feed(
             self,
             "Feed",
@@ -141,7 +138,9 @@ class Live(Construct):
             name="broadcast",
             timeout=timeout,
             max_receive_count=tries,
-            visibility_timeout=visibility_timeout,
+            # The message of an invocation that died comes again when that has certainly ended. The function's
+            # concurrency is reserved, so nobody is throttled.
+            visibility_timeout=Duration.seconds(20),
         )
         self.fan_out = Queue(
             self,
@@ -150,7 +149,9 @@ class Live(Construct):
             name="fan-out",
             timeout=timeout,
             max_receive_count=tries,
-            visibility_timeout=visibility_timeout,
+            # Then the lease has ended, too, also one that was taken to hand a part over
+            # (lambdas/live/serving.py).
+            visibility_timeout=Duration.seconds(30),
         )
         broadcaster = Function(
             self,

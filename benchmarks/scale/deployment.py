@@ -11,7 +11,7 @@ TABLES = {
 }
 QUEUES = {
     "broadcast": {"visibility_timeout": 20, "max_receive_count": 18},
-    "fan-out": {"visibility_timeout": 20, "max_receive_count": 18},
+    "fan-out": {"visibility_timeout": 30, "max_receive_count": 18},
 }
 SOURCES = {
     "broadcast": {"batch_size": 10, "max_concurrency": 100},
