@@ -131,8 +131,12 @@ class Run:
 
     def _reconcile(self) -> None:
         self.at(self.world.now - self.began + PERIOD, self._reconcile)
-        report = self.world.reconcile(lambda seconds: self._until(self.world.now + seconds), 220.0)
-        self.incomplete += not report.complete
+        try:
+            report = self.world.reconcile(lambda seconds: self._until(self.world.now + seconds), 220.0)
+        except HelixError:
+            self.incomplete += 1
+        else:
+            self.incomplete += not report.complete
 
 
 def one_new_channel(seed: int = 1, size: float = 1.0, seconds: float = 30.0) -> Row:

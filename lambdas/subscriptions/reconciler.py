@@ -12,6 +12,7 @@ from lambdas.subscriptions.helix import (
     CredentialsRefusedError,
     HelixError,
     InvalidRequestError,
+    Page,
     RateLimitedError,
     TransientError,
 )
@@ -27,6 +28,7 @@ T = TypeVar("T")
 
 # A run stops after so many channels for which Twitch was unavailable, if it has answered for none.
 MAX_UNAVAILABLE = 10
+PAGE_ATTEMPTS = 3
 # A list of more pages does not end: a hundred subscriptions each are a million.
 MOST_PAGES = 10_000
 # What Twitch created or said less than this before the list was read may not be in it: clocks differ.
@@ -143,7 +145,7 @@ class _Run:
                 problem = "there is no time to read all of Twitch's list"
                 break
             try:
-                page = self._wait_if_limited(functools.partial(self._subscriber.helix.read_page, cursor))
+                page = self._read_page(cursor)
             except InvalidRequestError:
                 if cursor is None:
                     raise
@@ -168,6 +170,15 @@ class _Run:
         self._is_whole = began_at is None and problem is None
         self.progress = dataclasses.replace(self.progress, cursor=cursor)
         return listed
+
+    def _read_page(self, cursor: str | None) -> Page:
+        """A page of Twitch's list. One that fails is asked for again: of hundreds, some do."""
+        for _ in range(PAGE_ATTEMPTS - 1):
+            try:
+                return self._wait_if_limited(functools.partial(self._subscriber.helix.read_page, cursor))
+            except TransientError:
+                self._wait(1)
+        return self._wait_if_limited(functools.partial(self._subscriber.helix.read_page, cursor))
 
     def _group(self, listed: Iterable[Subscription]) -> list[Subscription]:
         """Group our subscriptions by streamer; return those whose type is not in the table."""

@@ -540,6 +540,21 @@ class TestAListWithFaults:
         world.run()
         assert world.read[2:] == [None, "second"]  # type: ignore[attr-defined]
 
+    def test_a_page_that_fails_is_asked_for_again(
+        self, world: World, pages: dict[str | None, Page], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of hundreds of pages, some do."""
+        read, failing = Helix.read_page, [None, "second", "second"]
+
+        def sometimes(self: Helix, cursor: str | None = None, **_options: int) -> Page:
+            if cursor in failing:
+                failing.remove(cursor)
+                raise TwitchUnavailableError("503")
+            return read(self, cursor)
+
+        monkeypatch.setattr(Helix, "read_page", sometimes)
+        assert world.run().complete
+
     def test_a_cursor_that_twitch_does_not_know_any_more_begins_anew(
         self, world: World, pages: dict[str | None, Page]
     ) -> None:
