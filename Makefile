@@ -12,6 +12,7 @@ VENV := .venv/.installed
 TOOLS := node_modules/.installed
 SITE := frontend/node_modules/.installed
 LIGHTHOUSE := tests/e2e/lighthouse
+OLD_BROWSERS := tests/e2e/old_browsers
 PYTEST := $(BIN)/python -m pytest
 CDK := PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/cdk
 OPENAPI := set -o pipefail; $(BIN)/python -m local.openapi
@@ -60,6 +61,11 @@ $(LIGHTHOUSE)/node_modules/.installed: $(LIGHTHOUSE)/package.json $(LIGHTHOUSE)/
 	@cd $(LIGHTHOUSE) && npm ci --silent --no-progress
 	@touch $@
 
+$(OLD_BROWSERS)/node_modules/.installed: $(OLD_BROWSERS)/package.json $(OLD_BROWSERS)/package-lock.json | node
+	@echo "Installing old browsers …"
+	@cd $(OLD_BROWSERS) && npm ci --silent --no-progress --ignore-scripts
+	@touch $@
+
 # -- the local cloud ------------------------------------------------------------------------------------------
 
 .PHONY: run
@@ -76,7 +82,7 @@ test: $(VENV) $(TOOLS) $(SITE) ## Run every check: lint, unit, integration, infr
 	@echo "All of lint, unit, integration, infrastructure and e2e passed."
 
 .PHONY: lint
-lint: $(VENV) $(SITE) ## Check format, rules, types, layering, SQL, workflows, the site's code and its types of the API
+lint: $(VENV) $(SITE) ## Check format, rules, types, layering, SQL, workflows, licences, the site's code and its types of the API
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
@@ -84,6 +90,7 @@ lint: $(VENV) $(SITE) ## Check format, rules, types, layering, SQL, workflows, t
 	$(BIN)/mypy
 	$(BIN)/actionlint
 	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/python -m ops.licences
 	cd frontend && npm run --silent typecheck && npm run --silent lint
 	@$(OPENAPI) | (cd frontend && npm run --silent api-types -- --check >/dev/null) || { echo "frontend/src/api.types.ts is not what the API's description says: run make api-types"; exit 1; }
 
@@ -129,7 +136,7 @@ infrastructure: $(VENV) $(TOOLS) $(SITE) ## Test the synthesised templates and t
 	$(PYTEST) tests/infrastructure
 
 .PHONY: e2e
-e2e: $(VENV) $(TOOLS) $(SITE) ## Test the deployed local cloud in a headless browser (screenshots: .artifacts/)
+e2e: $(VENV) $(TOOLS) $(SITE) $(OLD_BROWSERS)/node_modules/.installed ## Test the deployed local cloud in a headless browser (screenshots: .artifacts/)
 	$(PYTEST) tests/e2e
 
 .PHONY: lighthouse
@@ -213,6 +220,24 @@ lock: $(VENV) ## Pin the Python requirements anew (add UPGRADE=--upgrade for new
 	$(BIN)/$(LOCK) $(UPGRADE) lambdas/requirements.in -o lambdas/requirements.txt
 	$(BIN)/$(LOCK) $(UPGRADE) requirements/emulator.in -o requirements/emulator.txt
 	$(BIN)/$(LOCK) $(UPGRADE) requirements/dev.in -o requirements/dev.txt
+	$(BIN)/$(LOCK) $(UPGRADE) requirements/audit.in -o requirements/audit.txt
+
+AUDIT := $(BIN)/uv run --quiet --no-project --isolated --python $(BIN)/python --with-requirements requirements/audit.txt
+.PHONY: audit
+audit: $(VENV) $(SITE) ## Ask for known vulnerabilities of every package, of those that ship and of the tools
+	$(AUDIT) pip-audit --require-hashes --disable-pip $(foreach file,lambdas/requirements.txt requirements/dev.txt requirements/emulator.txt,-r $(file))
+	npm audit
+	npm audit --prefix frontend
+
+.PHONY: sbom
+sbom: $(VENV) $(SITE) ## Write the bills of materials of what ships, functions and site (.artifacts/sbom, CycloneDX)
+	@mkdir -p .artifacts/sbom
+	$(AUDIT) cyclonedx-py requirements lambdas/requirements.txt --output-reproducible --output-file .artifacts/sbom/functions.json
+	cd frontend && npm sbom --sbom-format cyclonedx --omit dev > ../.artifacts/sbom/site.json
+
+.PHONY: roles
+roles: $(VENV) $(TOOLS) $(SITE) ## Write docs/roles.md, the table of every role and what it may do
+	@$(BIN)/python -m ops.roles
 
 .PHONY: clean
 clean: ## Remove everything that the targets made, the local cloud's data included

@@ -8,19 +8,17 @@ from constructs import Construct
 
 from cdk.acknowledge import acknowledge
 from cdk.database import database
-from cdk.identity import user_pool
 from cdk.settings import Settings
 from cdk.stage_stack import StageStack
 
 
 class DataStack(StageStack):
-    """The database of events, the bucket of exports, the viewers, the tables, the webhook's secret."""
+    """The database of events, the bucket of exports, the tables, the webhook's secret."""
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
         super().__init__(scope, settings, "Data", termination_protection=settings.retain_data)
         self.exports = _exports_bucket(self, "Exports", settings)
         self.database = database(self, "Database", settings, exports=self.exports)
-        self.users = user_pool(self, "Users", settings)
         self.channels = _table(self, "Channels", settings, key="streamer_id")
         self.channels.add_global_secondary_index(
             index_name="login",

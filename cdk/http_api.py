@@ -19,7 +19,7 @@ from cdk.function import Function
 from cdk.log_group import log_group
 from cdk.output import output
 from cdk.route_throttle import throttle_route
-from cdk.settings import ORIGIN_SECRET_VERSION, Settings, Throttle
+from cdk.settings import ORIGIN_HEADER_VERSION, Settings, Throttle
 
 ORIGIN_SECRET_HEADER = "x-origin-secret"  # noqa: S105 -- its name
 # Neither addresses nor queries, which may be personal.
@@ -103,7 +103,7 @@ class HttpApi(apigateway.HttpApi):
         # CloudFormation reads a secret again only when the reference to it changes.
         version = CfnParameter(
             Stack.of(self),
-            ORIGIN_SECRET_VERSION,
+            ORIGIN_HEADER_VERSION,
             default="",
             description="Version of the secret that CloudFront adds to requests; the current one if empty",
         )

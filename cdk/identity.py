@@ -1,14 +1,22 @@
-"""Identity: viewers sign in with Twitch; Cognito turns that into tokens that the HTTP API checks."""
+"""Identity: viewers sign in at Twitch, through Cognito or by a function of ours (the setting ``sign_in``).
+
+Both constructs offer the same: ``serve`` completes them when the site's address is known, ``protects`` makes
+sure that only viewers reach a function's routes, ``configuration`` is what the site has to know. Both are in
+the stack that a release replaces: when the setting is changed, one goes and the other comes.
+"""
 
 import json
-from typing import Any
 
 from aws_cdk import CfnParameter, Duration, RemovalPolicy, SecretValue, Stack
 from aws_cdk import aws_apigatewayv2_authorizers as authorizers
 from aws_cdk import aws_cognito as cognito
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from cdk.acknowledge import acknowledge
+from cdk.function import Function
+from cdk.http_api import HttpApi
 from cdk.output import output
 from cdk.packaging import SUBSCRIPTION_TYPES
 from cdk.settings import TWITCH_SECRET_VERSION, Settings
@@ -19,33 +27,30 @@ PROVIDER = "Twitch"
 STREAMER_PROVIDER = "TwitchStreamer"
 
 
-def user_pool(scope: Construct, id_: str, settings: Settings) -> cognito.UserPool:
-    """The pool of viewers, who can sign up only by signing in with Twitch."""
-    pool = cognito.UserPool(
-        scope,
-        id_,
-        user_pool_name=f"fanfare-{settings.stage}",
-        self_sign_up_enabled=False,
-        account_recovery=cognito.AccountRecovery.NONE,
-        mfa=cognito.Mfa.OFF,
-        deletion_protection=settings.retain_data,
-        removal_policy=RemovalPolicy.RETAIN if settings.retain_data else RemovalPolicy.DESTROY,
-    )
-    acknowledge(
-        pool,
-        "COG1",
-        "COG2",
-        "COG8",
-        because="There are no passwords here that could be weak or stolen: viewers sign in at Twitch only.",
-    )
-    return pool
+class CognitoIdentity(Construct):
+    """Cognito: pool and domain, Twitch as identity provider, the site's client, the API's authorizer."""
 
+    paths: tuple[str, ...] = ()
 
-class Identity(Construct):
-    """The sign-in: domain, Twitch as identity provider, the site's public client, the API's authorizer."""
-
-    def __init__(self, scope: Construct, id_: str, settings: Settings, *, pool: cognito.IUserPool) -> None:
+    def __init__(self, scope: Construct, id_: str, settings: Settings) -> None:
         super().__init__(scope, id_)
+        # It holds nothing that the next sign-in does not make again.
+        pool = cognito.UserPool(
+            self,
+            "Users",
+            user_pool_name=f"fanfare-{settings.stage}",
+            self_sign_up_enabled=False,
+            account_recovery=cognito.AccountRecovery.NONE,
+            mfa=cognito.Mfa.OFF,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        acknowledge(
+            pool,
+            "COG1",
+            "COG2",
+            "COG8",
+            because="There are no passwords that could be weak or stolen: viewers sign in at Twitch only.",
+        )
         self._pool = pool
         stack = Stack.of(self)
         prefix = settings.identity_prefix(stack.account)
@@ -64,10 +69,59 @@ class Identity(Construct):
             self._provider(PROVIDER, ["openid"]),
             self._provider(STREAMER_PROVIDER, ["openid", *_consent_scopes()]),
         ]
-        self.issuer = settings.addresses.jwt_issuer.format(pool_id=pool.user_pool_id, region=stack.region)
-        self.url = settings.addresses.identity.format(prefix=prefix, region=stack.region)
+        url = settings.addresses.identity.format(prefix=prefix, region=stack.region)
+        self.connects_to = [url]
+        self.configuration = {
+            "kind": "cognito",
+            "authority": settings.addresses.jwt_issuer.format(pool_id=pool.user_pool_id, region=stack.region),
+            "domain": url,
+            "provider": PROVIDER,
+            "streamer_provider": STREAMER_PROVIDER,
+        }
         output(self, "UserPoolId", pool.user_pool_id)
-        output(self, "IdentityDomain", self.url)
+        output(self, "IdentityDomain", url)
+
+    def serve(self, site_url: str, api: HttpApi) -> None:  # noqa: ARG002 -- as in TwitchIdentity
+        """Add the public client of the site: authorization code, through Twitch only."""
+        client = cognito.UserPoolClient(
+            self,
+            "Site",
+            user_pool=self._pool,
+            generate_secret=False,
+            auth_flows=cognito.AuthFlow(user=False),
+            o_auth=cognito.OAuthSettings(
+                # The site always uses PKCE; Cognito then requires it to the end of the sign-in.
+                flows=cognito.OAuthFlows(authorization_code_grant=True),
+                scopes=[cognito.OAuthScope.OPENID],
+                callback_urls=[f"{site_url}/callback"],
+                logout_urls=[f"{site_url}/"],
+            ),
+            supported_identity_providers=[
+                cognito.UserPoolClientIdentityProvider.custom(name) for name in (PROVIDER, STREAMER_PROVIDER)
+            ],
+            prevent_user_existence_errors=True,
+            enable_token_revocation=True,
+            id_token_validity=Duration.hours(1),
+            access_token_validity=Duration.hours(1),
+            refresh_token_validity=Duration.days(30),
+        )
+        client.node.add_dependency(*self._providers)
+        output(self, "UserPoolClientId", client.user_pool_client_id)
+        self.configuration["client_id"] = client.user_pool_client_id
+        self._viewers = authorizers.HttpJwtAuthorizer(
+            "ViewerAuthorizer", self.configuration["authority"], jwt_audience=[client.user_pool_client_id]
+        )
+
+    def protects(self, function: Function) -> authorizers.HttpJwtAuthorizer:
+        """The authorizer of the function's routes, which admits the site's viewers."""
+        function.add_environment("STREAMER_PROVIDER", STREAMER_PROVIDER)
+        return self._viewers
+
+    def tells_disconnections(self, reconciler: Function) -> None:
+        """Nothing: tokens end by themselves, whatever happens at Twitch."""
+
+    def ends_sessions(self, notices: Function) -> None:
+        """Nothing, as above."""
 
     def _provider(self, name: str, scopes: list[str]) -> cognito.UserPoolIdentityProviderOidc:
         twitch = self._settings.twitch
@@ -97,49 +151,81 @@ class Identity(Construct):
             version_id=self._secret_version.value_as_string,
         ).unsafe_unwrap()
 
-    def add_client(self, site_url: str) -> cognito.UserPoolClient:
-        """The public client of the site at ``site_url``: authorization code, through Twitch only."""
-        client = cognito.UserPoolClient(
+
+class TwitchIdentity(Construct):
+    """The function ``session`` and its table: a viewer's browser has a cookie (docs/adr/0031)."""
+
+    paths = ("/api/session",)
+    connects_to: tuple[str, ...] = ()
+
+    def __init__(self, scope: Construct, id_: str, settings: Settings) -> None:
+        super().__init__(scope, id_)
+        self._settings = settings
+        self._sessions = dynamodb.Table(
             self,
-            "Site",
-            user_pool=self._pool,
-            generate_secret=False,
-            auth_flows=cognito.AuthFlow(user=False),
-            o_auth=cognito.OAuthSettings(
-                # The site always uses PKCE; Cognito then requires it to the end of the sign-in.
-                flows=cognito.OAuthFlows(authorization_code_grant=True),
-                scopes=[cognito.OAuthScope.OPENID],
-                callback_urls=[f"{site_url}/callback"],
-                logout_urls=[f"{site_url}/"],
-            ),
-            supported_identity_providers=[
-                cognito.UserPoolClientIdentityProvider.custom(name) for name in (PROVIDER, STREAMER_PROVIDER)
-            ],
-            prevent_user_existence_errors=True,
-            enable_token_revocation=True,
-            id_token_validity=Duration.hours(1),
-            access_token_validity=Duration.hours(1),
-            refresh_token_validity=Duration.days(30),
+            "Sessions",
+            table_name=f"fanfare-{settings.stage}-sessions",
+            partition_key=dynamodb.Attribute(name="viewer_id", type=dynamodb.AttributeType.STRING),
+            sort_key=dynamodb.Attribute(name="token_hash", type=dynamodb.AttributeType.STRING),
+            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            time_to_live_attribute="expires_at",
+            removal_policy=RemovalPolicy.DESTROY,
         )
-        client.node.add_dependency(*self._providers)
-        output(self, "UserPoolClientId", client.user_pool_client_id)
-        return client
+        acknowledge(self._sessions, "DDB3", because="Without their sessions viewers sign in again.")
+        self.configuration = {"kind": "twitch"}
 
-    def viewers(self, client: cognito.UserPoolClient) -> authorizers.HttpJwtAuthorizer:
-        """Admits viewers who signed in through ``client``."""
-        return authorizers.HttpJwtAuthorizer(
-            "ViewerAuthorizer", self.issuer, jwt_audience=[client.user_pool_client_id]
+    def serve(self, site_url: str, api: HttpApi) -> None:
+        """Add the function and its routes, for pages of the site only."""
+        twitch = self._settings.twitch
+        secret = secretsmanager.Secret.from_secret_name_v2(
+            self, "TwitchSecret", self._settings.twitch_secret_name
         )
+        self._site_url = site_url
+        session = Function(
+            self,
+            "Session",
+            self._settings,
+            environment={
+                "SESSIONS_TABLE": self._sessions.table_name,
+                "SITE_URL": site_url,
+                "STREAMER_SCOPES": " ".join(_consent_scopes()),
+                "TWITCH_AUTH_URL": twitch.auth_url,
+                "TWITCH_ISSUER": twitch.issuer,
+                "TWITCH_SECRET_ARN": secret.secret_arn,
+            },
+            # Twitch is called twice.
+            timeout=Duration.seconds(20),
+            memory_mb=512,
+        )
+        actions = ("dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:Query")
+        session.allow(*actions, on=self._sessions.table_arn)
+        session.allow_reading(secret)
+        self._through_cloudfront = api.through_cloudfront
+        routes = (f"{method} {self.paths[0]}" for method in ("GET", "POST", "DELETE"))
+        api.route_to(session, dict.fromkeys(routes, api.through_cloudfront))
 
-    def configuration(self, client: cognito.UserPoolClient) -> dict[str, Any]:
-        """What the site has to know to sign viewers in through ``client``."""
-        return {
-            "authority": self.issuer,
-            "client_id": client.user_pool_client_id,
-            "domain": self.url,
-            "provider": PROVIDER,
-            "streamer_provider": STREAMER_PROVIDER,
-        }
+    def protects(self, function: Function) -> authorizers.HttpLambdaAuthorizer:
+        """Let the function see for itself whose session a request has that comes through CloudFront."""
+        function.add_environment("SESSIONS_TABLE", self._sessions.table_name)
+        function.add_environment("SITE_URL", self._site_url)
+        function.allow("dynamodb:GetItem", "dynamodb:UpdateItem", on=self._sessions.table_arn)
+        return self._through_cloudfront
+
+    def tells_disconnections(self, reconciler: Function) -> None:
+        """Let Twitch say when a viewer disconnects the application."""
+        reconciler.add_environment("SESSIONS_TABLE", self._sessions.table_name)
+
+    def ends_sessions(self, notices: Function) -> None:
+        """Let the function end the sessions of a viewer who has disconnected the application."""
+        notices.add_environment("SESSIONS_TABLE", self._sessions.table_name)
+        notices.allow("dynamodb:DeleteItem", "dynamodb:Query", on=self._sessions.table_arn)
+
+
+Identity = CognitoIdentity | TwitchIdentity
+IDENTITIES: dict[str, type[CognitoIdentity | TwitchIdentity]] = {
+    "cognito": CognitoIdentity,
+    "twitch": TwitchIdentity,
+}
 
 
 def _consent_scopes() -> list[str]:

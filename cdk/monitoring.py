@@ -28,8 +28,9 @@ REASONS = (
     *("bad_signature", "stale", "unparsable", "missing_header"),
     *("too_large", "unknown_type", "no_channel"),
 )
-# On schedules or in deployments: nobody waits for these, and an alarm has ten metrics at most.
-NOT_WAITED_FOR = ("archiver", "migrator", "postmigrator", "reconciler")
+# On schedules, in deployments or called by SNS, which tries again: nobody waits for these, and an alarm has
+# ten metrics at most.
+NOT_WAITED_FOR = ("archiver", "migrator", "notices", "postmigrator", "reconciler")
 
 _MINUTE = Duration.minutes(1)
 _FIVE_MINUTES = Duration.minutes(5)

@@ -33,14 +33,14 @@ RECORD_CONCURRENCY: Final = 4
 TWITCH_SECRET_VERSION: Final = "TwitchCredentialsVersion"  # noqa: S105 -- a parameter
 """The parameter of the app stack with which a deployment passes a renewed Twitch secret on."""
 
+ORIGIN_HEADER_VERSION: Final = "OriginHeaderVersion"
+"""The parameter of the app stack with which a deployment passes a renewed origin secret on to CloudFront."""
+
 MOST_PARTITIONS: Final = 1000
 """Partitions of ``events`` that the database's table of locks and its planner bear (docs/history.md)."""
 
 MOST_RECENT_PARTITIONS: Final = 60
 """Partitions that one read of counts by the minute may span, which are those of the last three hours."""
-
-ORIGIN_SECRET_VERSION: Final = "OriginSecretVersion"  # noqa: S105 -- a parameter
-"""The parameter of the app stack with which a deployment passes a renewed origin secret on to CloudFront."""
 
 DATABASE_VERSION: Final = "18.4"
 """Aurora PostgreSQL's. Nothing but a deployment changes it: automatic upgrades are off."""
@@ -280,7 +280,7 @@ class Settings(_Settings):
     region: str | None = Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
     """Region that the stage is deployed to; that of the credentials if not set."""
     retain_data: bool = False
-    """Whether tables, pool and database outlive the stack, protected from deletion and restorable."""
+    """Whether tables and database outlive the stack, protected from deletion and restorable."""
     gradual_rollout: bool = False
     """Whether a new version gets a tenth of the requests for five minutes, and none again if it fails."""
     alarm_email: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+$")
@@ -308,6 +308,11 @@ class Settings(_Settings):
     """Patterns of addresses; AWS's by default."""
     domain: Domain | None = None
     """A domain of one's own for the site; CloudFront's without it."""
+    sign_in: Literal["cognito", "twitch"] = "cognito"
+    """How viewers sign in at Twitch: through Cognito, or by a function of ours, for a hundredth of the price.
+
+    docs/deploying.md says when to choose which. After a change everybody signs in again.
+    """
     api_requests: PositiveInt = 10_000
     """API Gateway requests a second that the account may make in the Region (its quota L-8A5B8E43), for HTTP,
     WebSockets and frames to viewers together. Frames to one audience are at most 95 % of them."""

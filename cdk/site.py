@@ -1,6 +1,7 @@
 """Site: the single-page app in a private bucket behind CloudFront, which also caches ``/api/*``."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,10 +45,12 @@ class Site(Construct):
         api: HttpApi,
         edge: EdgeStack | None,
         connects_to: list[str],
+        uncached: Iterable[str],
     ) -> None:
         """``edge`` has the firewall and the certificate, if any.
 
-        The page may open connections to its own origin and to ``connects_to``.
+        The page may open connections to its own origin and to ``connects_to``; ``uncached`` are paths of the
+        API beside those that are known here.
         """
         super().__init__(scope, id_)
         self._settings = settings
@@ -108,8 +111,9 @@ class Site(Construct):
             ),
         )
         viewers = policies.HTTPS_ONLY if secure else policies.ALLOW_ALL
-        # CloudFront takes the first pattern that matches: these are never cached, other reads are.
-        for path in ("/api/channels/*/watch", "/api/overlays/*"):
+        # CloudFront takes the first pattern that matches: these are never cached and get the cookies, other
+        # reads are cached and get none.
+        for path in ("/api/channels/*/watch", "/api/overlays/*", *uncached):
             self.distribution.add_behavior(
                 path,
                 api_origin,

@@ -8,7 +8,7 @@ from cdk.data import DataStack
 from cdk.edge import EdgeStack
 from cdk.history import History
 from cdk.http_api import HttpApi
-from cdk.identity import Identity
+from cdk.identity import IDENTITIES, Identity
 from cdk.ingest import Ingest
 from cdk.live import Live
 from cdk.monitoring import Monitoring
@@ -38,14 +38,21 @@ class AppStack(StageStack):
         ingest = Ingest(self, "Ingest", settings, api=api, data=data)
         live = Live(self, "Live", settings, topic=ingest.topic, data=data)
         history = History(self, "History", settings, api=api, topic=ingest.topic, data=data)
-        identity = Identity(self, "Identity", settings, pool=data.users)
-        site = Site(self, "Site", settings, api=api, edge=edge, connects_to=[live.url, identity.url])
-        client = identity.add_client(site.url)
-        viewers = identity.viewers(client)
-        subscriptions = Subscriptions(
-            self, "Subscriptions", settings, api=api, viewers=viewers, ingest=ingest, live=live, data=data
+        identity: Identity = IDENTITIES[settings.sign_in](self, "Identity", settings)
+        site = Site(
+            self,
+            "Site",
+            settings,
+            api=api,
+            edge=edge,
+            connects_to=[live.url, *identity.connects_to],
+            uncached=identity.paths,
         )
-        site.publish(identity.configuration(client))
+        identity.serve(site.url, api)
+        subscriptions = Subscriptions(
+            self, "Subscriptions", settings, api=api, identity=identity, ingest=ingest, live=live, data=data
+        )
+        site.publish(identity.configuration)
         history.migrate_after(ingest, live, identity, site, subscriptions)
         Monitoring(self, "Monitoring", settings, http_api=api, websocket_api=live.api, data=data)
         AlarmTopic(self, "Alarms", settings)

@@ -1,7 +1,6 @@
 """Subscriptions: what Twitch is asked to deliver; ``watch``, and the functions that keep it so."""
 
 from aws_cdk import Duration
-from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sns_subscriptions as sns_subscriptions
 from constructs import Construct
@@ -10,7 +9,7 @@ from cdk.data import DataStack
 from cdk.feed import message_types
 from cdk.function import Function
 from cdk.http_api import HttpApi
-from cdk.identity import STREAMER_PROVIDER
+from cdk.identity import Identity
 from cdk.ingest import Ingest
 from cdk.live import Live
 from cdk.packaging import subscription_types_file
@@ -27,12 +26,11 @@ class Subscriptions(Construct):
         settings: Settings,
         *,
         api: HttpApi,
-        viewers: apigateway.IHttpRouteAuthorizer,
+        identity: Identity,
         ingest: Ingest,
         live: Live,
         data: DataStack,
     ) -> None:
-        """``viewers`` admits requests of viewers who are signed in."""
         super().__init__(scope, id_)
         self._settings, self._data = settings, data
         self._webhook_url = ingest.webhook_url
@@ -41,12 +39,12 @@ class Subscriptions(Construct):
         self._twitch_secret = secretsmanager.Secret.from_secret_name_v2(
             self, "TwitchSecret", settings.twitch_secret_name
         )
-        self._add_watch(api, viewers, live.url)
-        self._add_overlay(api, viewers)
-        self._add_reconciler()
-        self._add_notices(ingest)
+        self._add_watch(api, identity, live.url)
+        self._add_overlay(api, identity)
+        self._add_reconciler(identity)
+        self._add_notices(ingest, identity)
 
-    def _add_watch(self, api: HttpApi, viewers: apigateway.IHttpRouteAuthorizer, websocket_url: str) -> None:
+    def _add_watch(self, api: HttpApi, identity: Identity, websocket_url: str) -> None:
         data = self._data
         watch = self._function(
             "Watch",
@@ -55,7 +53,6 @@ class Subscriptions(Construct):
                 "TICKETS_TABLE": data.tickets.table_name,
                 "OVERLAYS_TABLE": data.overlays.table_name,
                 "VIEWERS_TABLE": data.viewers.table_name,
-                "STREAMER_PROVIDER": STREAMER_PROVIDER,
                 "WEBSOCKET_URL": websocket_url,
                 "CHANNELS_PER_VIEWER": str(self._settings.viewer_limits.channels),
                 "GRACE_PERIOD_SECONDS": str(self._settings.grace_period_seconds),
@@ -74,26 +71,27 @@ class Subscriptions(Construct):
         api.route_to(
             watch,
             {
-                "POST /api/channels/{login}/watch": viewers,
+                "POST /api/channels/{login}/watch": identity.protects(watch),
                 # Nobody can sign in inside OBS: the function checks a key.
                 "POST /api/overlays/{login}/watch": api.through_cloudfront,
             },
         )
 
-    def _add_overlay(self, api: HttpApi, viewers: apigateway.IHttpRouteAuthorizer) -> None:
+    def _add_overlay(self, api: HttpApi, identity: Identity) -> None:
         overlays = self._data.overlays
         overlay = Function(
             self,
             "Overlay",
             self._settings,
             environment={"OVERLAYS_TABLE": overlays.table_name},
+            files=subscription_types_file(),
             timeout=Duration.seconds(10),
         )
         overlay.allow("dynamodb:DeleteItem", "dynamodb:PutItem", on=overlays.table_arn)
         routes = (f"{method} /api/overlays/{{login}}/key" for method in ("POST", "DELETE"))
-        api.route_to(overlay, dict.fromkeys(routes, viewers))
+        api.route_to(overlay, dict.fromkeys(routes, identity.protects(overlay)))
 
-    def _add_reconciler(self) -> None:
+    def _add_reconciler(self, identity: Identity) -> None:
         data = self._data
         reconciler = self._function(
             "Reconciler",
@@ -110,17 +108,20 @@ class Subscriptions(Construct):
         )
         reconciler.allow("dynamodb:Scan", on=data.connections.table_arn)
         reconciler.allow("dynamodb:Scan", "dynamodb:UpdateItem", on=data.grants.table_arn)
+        identity.tells_disconnections(reconciler)
         # What a failed run left is done by the next one.
         reconciler.run_every(Duration.minutes(5), retry_attempts=0)
 
-    def _add_notices(self, ingest: Ingest) -> None:
+    def _add_notices(self, ingest: Ingest, identity: Identity) -> None:
         notices = self._function("Notices", timeout=Duration.seconds(10))
         notices.allow("dynamodb:GetItem", "dynamodb:UpdateItem", on=self._data.channels.table_arn)
         notices.allow("dynamodb:Query", "dynamodb:UpdateItem", on=self._data.grants.table_arn)
+        identity.ends_sessions(notices)
         # Without a dead-letter queue: the reconciler finds the same in Twitch's list of subscriptions.
         ingest.topic.add_subscription(
             sns_subscriptions.LambdaSubscription(
-                notices, filter_policy=message_types("revocation", "webhook_callback_verification")
+                notices,
+                filter_policy=message_types("disconnection", "revocation", "webhook_callback_verification"),
             )
         )
 

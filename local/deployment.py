@@ -22,8 +22,9 @@ DATABASE_SECRET = "fanfare/local/database"  # noqa: S105 (the secret's name)
 # Where the CDK command line puts assets when it deploys with the caller's credentials.
 # https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-customizing.html
 ASSETS_BUCKET = f"cdk-hnb659fds-assets-000000000000-{REGION}"
-# Settings that environment variables can change, so that their effect is seen within minutes.
+# Settings that environment variables can change: what is to be tried, or to show its effect within minutes.
 VARIABLES = {
+    "sign_in": "FANFARE_SIGN_IN",
     "partition_seconds": "FANFARE_PARTITION_SECONDS",
     "retention_seconds": "FANFARE_RETENTION_SECONDS",
 }

@@ -21,11 +21,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import boto3
 from ministack import app
 from ministack.core import iam_evaluator, lambda_runtime
-from ministack.services import apigateway, cloudfront, cognito, secretsmanager
+from ministack.services import apigateway, cloudfront, cognito, lambda_svc, secretsmanager
 from ministack.services.cloudformation import provisioners
 
 Properties = Mapping[str, Any]
@@ -303,16 +304,81 @@ def condition_value(key: str, context: Any) -> Any:
     return "true" if key.lower() == "aws:securetransport" else _condition_value(key, context)
 
 
-_token = cognito._oauth2_token
+_action_matches = iam_evaluator._action_matches
 
 
-def token(*arguments: Any, **options: Any) -> tuple[int, dict[str, str], bytes]:
-    """The answer of ``/oauth2/token`` with the content type of JSON, which OAuth clients require.
+def action_matches(action: str, *given: Any) -> bool:
+    """Whether an action is among those of a statement: a batch of SQS calls needs the permission for one.
 
-    After a federated sign-in the emulator sends the content type of AWS's own protocol.
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
     """
-    status, headers, body = _token(*arguments, **options)
-    return status, {**headers, "Content-Type": "application/json;charset=UTF-8"}, body
+    if action.startswith("sqs:"):
+        action = action.removesuffix("Batch")
+    return bool(_action_matches(action, *given))
+
+
+# The emulator's own sign-in page has PKCE; a sign-in that leads to an identity provider has not.
+_authorize = cognito._oauth2_authorize_federation
+_idp_response = cognito._oauth2_idp_response
+_token = cognito._oauth2_token
+Answer = tuple[int, dict[str, str], bytes]
+
+
+def authorize(query: Mapping[str, Any]) -> Answer:
+    """Lead to the identity provider, and remember the code challenge."""
+    answer: Answer = _authorize(query)
+    challenge, method = cognito._qp(query, "code_challenge"), cognito._qp(query, "code_challenge_method")
+    redirect_uri, state = cognito._qp(query, "redirect_uri"), cognito._qp(query, "state")
+    if answer[0] == 302:
+        _pending(answer, "state")["code_challenge"] = challenge
+        answer = cognito._pkce_error_redirect(redirect_uri, challenge, method, state) or answer
+    return answer
+
+
+def idp_response(method: str, body: bytes, query: Mapping[str, Any]) -> Answer:
+    """Lead back from the identity provider with a code, which the code challenge goes with."""
+    began = cognito._auth_codes.get(cognito._qp(query, "state"), {})
+    answer: Answer = _idp_response(method, body, query)
+    if answer[0] == 302:
+        _pending(answer, "code")["code_challenge"] = began.get("code_challenge")
+    return answer
+
+
+def token(data: Any, query: Any, body: bytes = b"", headers: Any = None) -> Answer:
+    """The answer of ``/oauth2/token``, if the code challenge is met.
+
+    It has the content type of JSON, which OAuth clients require. After a federated sign-in the emulator sends
+    the content type of AWS's own protocol.
+    """
+    given = dict(parse_qsl(body.decode(errors="replace")))
+    challenge = cognito._auth_codes.get(given.get("code"), {}).get("code_challenge")
+    verifier = given.get("code_verifier", "")
+    if challenge and not (verifier.isascii() and cognito._verify_pkce(verifier, challenge, "S256")):
+        status, answered, content = cognito._oauth2_error("invalid_grant", "PKCE verification failed.")
+    else:
+        status, answered, content = _token(data, query, body, headers)
+    return status, {**answered, "Content-Type": "application/json;charset=UTF-8"}, content
+
+
+def _pending(answer: Answer, parameter: str) -> dict[str, Any]:
+    """What the emulator remembers under the code, or the state, in the address that an answer leads to."""
+    query = dict(parse_qsl(urlsplit(answer[1]["Location"]).query))
+    pending: dict[str, Any] = cognito._auth_codes.get(query.get(parameter), {})
+    return pending
+
+
+_execute = lambda_svc._execute_function_with_config_scope
+
+
+def execute(function: Any, event: Any) -> Any:
+    """Run a function; a request to an HTTP API has its cookies in a list, not among the headers.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+    """
+    if isinstance(event, dict) and event.get("version") == "2.0" and "cookie" in event.get("headers", ()):
+        headers = dict(event["headers"])
+        event = {**event, "cookies": headers.pop("cookie").split("; "), "headers": headers}
+    return _execute(function, event)
 
 
 _behavior = cloudfront._dataplane_behavior
@@ -439,7 +505,11 @@ if __name__ == "__main__":
     cloudfront.handle_viewer_request = viewer_request
     provisioners._RESOURCE_HANDLERS.update(HANDLERS)
     iam_evaluator._resolve_condition_key = condition_value
+    cognito._oauth2_authorize_federation = authorize
+    cognito._oauth2_idp_response = idp_response
+    iam_evaluator._action_matches = action_matches
     cognito._oauth2_token = token
+    lambda_svc._execute_function_with_config_scope = execute
     apigateway.handle_connections_api = connections_api
     app.app = with_distributions_by_path(app.app)
     app.main()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cdk.settings import ORIGIN_SECRET_VERSION, TWITCH_SECRET_VERSION, Settings, SettingsError
+from cdk.settings import ORIGIN_HEADER_VERSION, TWITCH_SECRET_VERSION, Settings, SettingsError
 from ops.account import Account
 from ops.cdk_command import run_cdk
 from ops.checks import Failure
@@ -31,10 +31,12 @@ def main(arguments: list[str]) -> int:
 def deploy(account: Account, settings: Settings, assembly: str, run: Callable[..., int] = run_cdk) -> int:
     """Run ``cdk deploy``; returns its exit code. Raises Failure if there is no Twitch secret."""
     app = f"Fanfare-{settings.stage}-App"
-    versions = {TWITCH_SECRET_VERSION: twitch_secret_version(account, settings)}
+    twitch = twitch_secret_version(account, settings)
+    # Without Cognito the function `session` reads it itself.
+    versions = {TWITCH_SECRET_VERSION: twitch} if settings.sign_in == "cognito" else {}
     # Before the first deployment there is none.
     if arn := (account.outputs(app) or {}).get("OriginSecretArn"):
-        versions[ORIGIN_SECRET_VERSION] = current_version(account, arn)
+        versions[ORIGIN_HEADER_VERSION] = current_version(account, arn)
     return run(
         *("deploy", "--all", "--app", assembly),
         *(part for name, version in versions.items() for part in ("--parameters", f"{app}:{name}={version}")),

@@ -73,14 +73,17 @@ class Doctor:
         """Those that apply to the stage."""
         yield Check("credentials", self.credentials)
         yield Check("Twitch application", self.twitch_application)
-        yield Check("Twitch at Cognito", self.providers)
+        with_cognito = self._settings.sign_in == "cognito"
+        if with_cognito:
+            yield Check("Twitch at Cognito", self.providers)
         yield Check("redirect URL", self.redirect_url)
         yield Check("concurrent functions", self.concurrent_functions)
         yield Check("API requests", self.api_requests)
         # The emulator has neither.
         if self._settings.deploy_with == "bootstrap-roles":
             yield Check("bootstrap", self.bootstrap)
-            yield Check("sign-ins", self.sign_ins)
+            if with_cognito:
+                yield Check("sign-ins", self.sign_ins)
             yield Check("WebSocket connections", self.websocket_connections)
             yield Check("published events", self.publishes)
             yield Check("GitHub", self.github)
@@ -162,6 +165,9 @@ class Doctor:
 
     def redirect_url(self) -> str:
         """The URL to register at Twitch, which a person has to compare: Twitch has no API to read it."""
+        if self._settings.sign_in == "twitch":
+            site = (self._account.outputs(self._stack("App")) or {}).get("SiteUrl", "<SiteUrl>")
+            return f"the application at Twitch must list {site}/callback"
         base = self._settings.addresses.identity.format(
             prefix=self._settings.identity_prefix(self._account.identity()["Account"]),
             region=self._account.region,

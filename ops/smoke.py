@@ -112,6 +112,7 @@ class Smoke:
         yield Check("site", self.site)
         yield Check("security headers", self.security_headers)
         yield Check("reads", self.reads)
+        yield Check("sign-in", self.sign_in)
         yield Check("around CloudFront", self.around_cloudfront)
         yield Check("challenge", self.challenge)
         yield Check("forgeries", self.forgeries)
@@ -158,6 +159,30 @@ class Smoke:
                     f"{answer.data[:200].decode(errors='replace')}. See {self._log('query')}."
                 )
         return f"answered through the site after {self._clock.monotonic() - started:.1f} s"
+
+    def sign_in(self) -> str:
+        """Where a sign-in leads, and that nobody watches without one."""
+        identity = self._get("config.json").json()["identity"]
+        if identity["kind"] == "twitch":
+            answer = self._get("api/session")
+            leads_to = answer.json().get("url", "") if answer.status == 200 else ""
+            log = f" See {self._log('session')}."
+        else:
+            query = {
+                "client_id": identity["client_id"],
+                "identity_provider": identity["provider"],
+                "redirect_uri": self._url("callback"),
+                "response_type": "code",
+                "scope": "openid",
+            }
+            answer = request("GET", f"{identity['domain']}/oauth2/authorize?{urlencode(query)}")
+            leads_to, log = answer.headers.get("Location", ""), ""
+        if not urlsplit(leads_to).path.endswith("/authorize"):
+            raise Failure(f"a sign-in does not lead to Twitch: {answer.status} {leads_to}.{log}")
+        watched = request("POST", self._url(f"api/channels/{self.channel.login}/watch"))
+        if watched.status != 401:
+            raise Failure(f"to watch without a sign-in is answered {watched.status} instead of 401.")
+        return f"leads to {urlsplit(leads_to).netloc}"
 
     def around_cloudfront(self) -> str:
         """The API's own URL, which has neither firewall nor cache before it, does not answer reads."""

@@ -17,8 +17,8 @@ SOURCES = {
     "broadcast": {"batch_size": 10, "max_concurrency": 100},
     "fan-out": {"batch_size": 1, "max_concurrency": 100},
 }
-# Of each route of the WebSocket API: messages a second, and at once.
-ROUTE_THROTTLE = 500, 500
+# Requests a second, and at once: of the HTTP API's route for watches, and of the WebSocket API's for pings.
+WATCH_THROTTLE, PING_THROTTLE = (500, 1000), (1000, 1000)
 ENVIRONMENT = {
     "CONNECTIONS_TABLE": "connections",
     "INBOXES_TABLE": "inboxes",

@@ -60,7 +60,8 @@ class Model:
             },
         )
         self.account = Account()
-        self.pings_allowed = Bucket(clock, *deployment.ROUTE_THROTTLE)
+        self.watches_allowed = Bucket(clock, *deployment.WATCH_THROTTLE)
+        self.pings_allowed = Bucket(clock, *deployment.PING_THROTTLE)
         self.deaths = Deaths(deaths_every, self.rng) if deaths_every else None
         self.broadcaster = self._function(
             "broadcaster", deployment.TIMEOUT_SECONDS, deployment.RESERVED_CONCURRENCY, self.deaths
@@ -73,7 +74,8 @@ class Model:
         self._connections = 0
         self._events = 0
         self.joined: list[float] = []
-        self.refused_connections = 0
+        self.refused_watches = self.refused_connections = 0
+        self.refused_pings = 0
         self.failed_attempts = 0
 
     def run(self, until: float) -> None:
@@ -159,8 +161,12 @@ class Model:
         self.clock.at(now + constants.TOPIC_SECONDS, self.queues["broadcast"].send, body)
 
     def _ping(self, page: Page) -> None:
-        if math.isinf(page.closed_at) and self.api.request() and self.pings_allowed.take():
+        if not math.isinf(page.closed_at):
+            return
+        if self.api.request() and self.pings_allowed.take():
             self._connection.invoke(self._request(page, "MESSAGE", "ping"), lambda answer: None)
+        else:
+            self.refused_pings += 1
 
     def _disconnected(self, page: Page) -> None:
         self._connection.invoke(self._request(page, "DISCONNECT", "$disconnect"), lambda answer: None)
@@ -199,7 +205,8 @@ class Model:
 
     def _watch(self, page: Page) -> str:
         """A ticket, or "" for an answer of another status than 200."""
-        if not self.api.request():
+        if not self.api.request() or not self.watches_allowed.take():
+            self.refused_watches += 1
             return ""
         self.clock.sleep(WATCH_SECONDS)
         try:

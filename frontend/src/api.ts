@@ -1,6 +1,7 @@
 /** Every call of the HTTP API. All throw {@link ApiError}, or what `fetch` throws when there is no connection. */
 
 import type { components, paths } from "./api.types";
+import { serverNow, takeServerTime } from "./serverTime";
 
 type Schemas = components["schemas"];
 
@@ -56,6 +57,7 @@ export function isChannelEvent(value: unknown): value is ChannelEvent {
 
 async function request(path: string, init: RequestInit): Promise<Response> {
   const response = await fetch(path, init);
+  takeServerTime(response);
   if (response.ok) return response;
   let message = `The server answered ${response.status}.`;
   try {
@@ -64,7 +66,7 @@ async function request(path: string, init: RequestInit): Promise<Response> {
   } catch {
     // A gateway's own error page is not JSON: the status says enough.
   }
-  throw new ApiError(response.status, message, retryAfter(response.headers.get("Retry-After"), Date.now()));
+  throw new ApiError(response.status, message, retryAfter(response.headers.get("Retry-After"), serverNow()));
 }
 
 type Route = keyof paths;
@@ -119,30 +121,51 @@ export async function readLeaders(days: Window, eventType: string): Promise<Lead
   return (await read("/api/leaderboard", "", { days, event_type: eventType, limit: 25 })).channels;
 }
 
-function authorized(method: "POST" | "DELETE", path: string, token: string): Promise<Response> {
-  return request(path, { method, headers: { Authorization: `Bearer ${token}` } });
-}
+/** The headers by which the API knows who asks. A viewer may have a cookie instead, and needs none. */
+export type Credentials = Readonly<Record<string, string>>;
 
-/** Asks to follow a channel, with a viewer's access token. */
-export async function watchChannel(login: string, accessToken: string): Promise<Watch> {
-  const response = await authorized("POST", `/api/channels/${encodeURIComponent(login)}/watch`, accessToken);
+export const bearer = (token: string): Credentials => ({ Authorization: `Bearer ${token}` });
+
+/** Asks to follow a channel, as a viewer. */
+export async function watchChannel(login: string, headers: Credentials): Promise<Watch> {
+  const response = await request(`/api/channels/${encodeURIComponent(login)}/watch`, { method: "POST", headers });
   return (await response.json()) as Watch;
 }
 
 const overlay = (login: string): string => `/api/overlays/${encodeURIComponent(login)}`;
 
 /** Asks to follow a channel, with an overlay's key. */
-export async function watchOverlay(login: string, key: string): Promise<Watch> {
-  return (await (await authorized("POST", `${overlay(login)}/watch`, key)).json()) as Watch;
+export async function watchOverlay(login: string, headers: Credentials): Promise<Watch> {
+  return (await (await request(`${overlay(login)}/watch`, { method: "POST", headers })).json()) as Watch;
 }
 
 /** Makes a key for the viewer's overlay of a channel; the one before stops working. */
-export async function makeOverlayKey(login: string, accessToken: string): Promise<string> {
-  const response = await authorized("POST", `${overlay(login)}/key`, accessToken);
+export async function makeOverlayKey(login: string, headers: Credentials): Promise<string> {
+  const response = await request(`${overlay(login)}/key`, { method: "POST", headers });
   return ((await response.json()) as { key: string }).key;
 }
 
 /** Ends the viewer's overlay of a channel: its key stops working. */
-export async function revokeOverlayKey(login: string, accessToken: string): Promise<void> {
-  await authorized("DELETE", `${overlay(login)}/key`, accessToken);
+export async function revokeOverlayKey(login: string, headers: Credentials): Promise<void> {
+  await request(`${overlay(login)}/key`, { method: "DELETE", headers });
+}
+
+/** Where a sign-in begins, without the `state` and the `nonce` of this browser. */
+export async function readSignInUrl(as: "viewer" | "streamer"): Promise<URL> {
+  const response = await request(`/api/session?as=${as}`, { cache: "no-store" });
+  return new URL(((await response.json()) as { url: string }).url);
+}
+
+/** Finishes a sign-in: from now on the viewer's cookie comes with each request. */
+export async function beginSession(signIn: { code: string; redirect_uri: string; verifier: string }): Promise<void> {
+  await request("/api/session", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(signIn),
+  });
+}
+
+/** Ends the viewer's session on this device, or on all of theirs. */
+export async function endSession(devices: "this" | "all"): Promise<void> {
+  await request(`/api/session?devices=${devices}`, { method: "DELETE" });
 }

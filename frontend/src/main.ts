@@ -6,7 +6,9 @@ import { restoreTheme } from "./composables/useTheme";
 import { ConfigError, loadConfig } from "./config";
 import StartupError from "./pages/StartupError.vue";
 import { createSiteRouter } from "./router";
-import { Session } from "./session/session";
+import { CognitoSession } from "./session/cognitoSession";
+import type { Session } from "./session/session";
+import { TwitchSession } from "./session/twitchSession";
 import { sessionKey } from "./session/useSession";
 
 import "./styles/tokens.css";
@@ -16,7 +18,10 @@ restoreTheme();
 
 async function start(): Promise<void> {
   const config = await loadConfig();
-  const session = new Session(config.identity, window.location.origin);
+  const { identity } = config;
+  const { origin } = window.location;
+  const session: Session =
+    identity.kind === "cognito" ? new CognitoSession(identity, origin) : new TwitchSession(origin);
   session.restore();
   createApp(App).provide(configKey, config).provide(sessionKey, session).use(createSiteRouter()).mount("#app");
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 
-import { ApiError, isChannelEvent, readEvents, readLeaders, retryAfter, watchChannel } from "../src/api";
+import { ApiError, bearer, isChannelEvent, readEvents, readLeaders, retryAfter, watchChannel } from "../src/api";
 import { backoff } from "../src/live/backoff";
 import { event } from "./events";
 
@@ -37,7 +37,7 @@ describe("the API", () => {
 
   test("is asked to watch with the token in a header, never in the address", async () => {
     const fetch = answering(() => Response.json({ ticket: "t" }));
-    await watchChannel("marlowe", "token");
+    await watchChannel("marlowe", bearer("token"));
     expect(fetch).toHaveBeenCalledWith("/api/channels/marlowe/watch", {
       method: "POST",
       headers: { Authorization: "Bearer token" },
@@ -51,14 +51,14 @@ describe("the API", () => {
         { status: 429, headers: { "Retry-After": "7" } },
       ),
     );
-    const error = await watchChannel("marlowe", "token").catch((reason: unknown) => reason);
+    const error = await watchChannel("marlowe", bearer("token")).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(ApiError);
     expect(error).toMatchObject({ status: 429, message: "Too many viewers.", retryAfter: 7_000 });
   });
 
   test("may fail with a gateway's own page", async () => {
     answering(() => new Response("<html>", { status: 502 }));
-    await expect(watchChannel("marlowe", "token")).rejects.toMatchObject({ status: 502 });
+    await expect(watchChannel("marlowe", bearer("token"))).rejects.toMatchObject({ status: 502 });
   });
 
   test("gives the newest events, past this browser's cache, without what is not an event", async () => {

@@ -14,7 +14,8 @@ function happened(eventType: string, second: number, payload = {}): ChannelEvent
 }
 
 const follows = (...seconds: number[]) => seconds.map((second) => happened("channel.follow", second));
-const newestFirst = (events: ChannelEvent[]) => events.toSorted((a, b) => b.occurred_at.localeCompare(a.occurred_at) || b.id.localeCompare(a.id));
+const newestFirst = (events: ChannelEvent[]) =>
+  [...events].sort((a, b) => b.occurred_at.localeCompare(a.occurred_at) || b.id.localeCompare(a.id));
 const bursts = (events: ChannelEvent[], before?: Burst[]) => sortIntoBursts(newestFirst(events), before);
 const told = (of: Burst[]) => rowsOf(of).map((row) => `${row.key}×${row.count}`);
 

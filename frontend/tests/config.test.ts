@@ -5,6 +5,7 @@ import { ConfigError, loadConfig, parseConfig, type SiteConfig } from "../src/co
 const config = {
   stage: "dev",
   identity: {
+    kind: "cognito",
     authority: "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_pool",
     client_id: "client",
     domain: "https://fanfare.auth.eu-west-1.amazoncognito.com",
@@ -24,6 +25,10 @@ describe("config.json", () => {
     expect(await load(() => Promise.resolve(Response.json(config)))).toEqual(config);
   });
 
+  test("may be that of a stage without Cognito", () => {
+    expect(parseConfig({ ...config, identity: { kind: "twitch" } }).identity).toEqual({ kind: "twitch" });
+  });
+
   test("may end its addresses with a slash", () => {
     const slashed = { ...config, twitch: { player_url: "https://player.twitch.tv/", chat_url: "https://www.twitch.tv/" } };
     expect(parseConfig(slashed)).toEqual(config);
@@ -33,6 +38,7 @@ describe("config.json", () => {
     [null, "config is missing"],
     [{ ...config, stage: 1 }, "config.stage"],
     [{ ...config, identity: undefined }, "identity is missing"],
+    [{ ...config, identity: { kind: "google" } }, "identity.kind"],
     [{ ...config, identity: { ...config.identity, client_id: "" } }, "identity.client_id"],
     [{ ...config, identity: { ...config.identity, domain: "fanfare" } }, "identity.domain"],
     [{ ...config, twitch: { ...config.twitch, player_url: "javascript:alert(1)" } }, "twitch.player_url"],

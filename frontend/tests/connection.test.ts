@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test, vi } from "vitest";
 
-import type { ChannelEvent } from "../src/api";
+import { bearer, type ChannelEvent } from "../src/api";
 import { LiveConnection, type LiveState } from "../src/live/connection";
 import { event } from "./events";
 import { FakeClock, fakeEnvironment, FakeSocket, MINUTE, SECOND, runPending } from "./fakeEnvironment";
@@ -53,7 +53,7 @@ beforeEach(() => {
     "marlowe",
     fakeEnvironment(clock, openWebSocket, {
       random: () => random,
-      accessToken: () => Promise.resolve(token),
+      credentials: () => Promise.resolve(token === null ? null : bearer(token)),
       online: () => online,
     }),
     (change) => states.push(change),

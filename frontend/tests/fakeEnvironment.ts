@@ -1,4 +1,4 @@
-import { watchChannel } from "../src/api";
+import { bearer, watchChannel } from "../src/api";
 import type { Clock, Environment } from "../src/live/environment";
 
 export const SECOND = 1_000;
@@ -47,11 +47,16 @@ export class FakeClock implements Clock {
     while (at(this.#timers, 0) <= end) {
       const next = this.#takeFirst();
       if (next.cancelled) continue;
-      this.#now = next.at;
+      this.#now = Math.max(this.#now, next.at);
       next.run();
       await runMore();
     }
     this.#now = end;
+  }
+
+  /** Time passes without anything running, as on a computer that sleeps. */
+  sleep(ms: number): void {
+    this.#now += ms;
   }
 
   #takeFirst(): Timer {
@@ -88,7 +93,7 @@ export function fakeEnvironment(
     random: () => 0.5,
     openWebSocket: (url) => openWebSocket(url) as unknown as WebSocket,
     watch: watchChannel,
-    accessToken: () => Promise.resolve("token"),
+    credentials: () => Promise.resolve(bearer("token")),
     online: () => true,
     pauseAfter: 10 * MINUTE,
     ...change,

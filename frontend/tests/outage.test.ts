@@ -74,7 +74,8 @@ async function outage(down: number): Promise<{ attempts: number[]; opened: numbe
   }
   expect(new Set(statuses)).toEqual(new Set(["live"]));
   for (const viewer of viewers) viewer.stop();
-  return { attempts: Array.from(attempts, (n) => n ?? 0), opened: Array.from(opened, (n) => n ?? 0) };
+  const filled = (seconds: number[]): number[] => Array.from(seconds, (n: number | undefined) => n ?? 0);
+  return { attempts: filled(attempts), opened: filled(opened) };
 }
 
 /** Rows of five seconds: how many came in all, and in the fullest of them. */

@@ -151,4 +151,21 @@ describe("the queue of alerts", () => {
       }),
     );
   });
+
+  it("announces nothing that happened more than a minute ago", async () => {
+    const { clock, alerts, shown } = queue();
+    const [old, recent] = [happened("channel.raid", -61_000), happened("channel.cheer", -59_000)];
+    alerts.push([recent, old, ...Array.from({ length: 12 }, (_, n) => happened("channel.follow", -n * 3_600_000 - 60_001))]);
+    await clock.pass(60_000);
+    expect(shown.flatMap((row) => row?.events ?? [])).toEqual([recent]);
+  });
+
+  it("does not go on with what waited when the computer slept for hours", async () => {
+    const { clock, alerts, shown } = queue();
+    alerts.push([happened("channel.raid"), happened("channel.cheer")]);
+    expect(shown).toHaveLength(1);
+    clock.sleep(8 * 3_600_000);
+    await clock.pass(60_000);
+    expect(shown.filter((row) => row !== null)).toHaveLength(1);
+  });
 });

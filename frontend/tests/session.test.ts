@@ -1,255 +1,246 @@
 import { beforeEach, describe, expect, test, vi, type MockInstance } from "vitest";
 
-import { Session } from "../src/session/session";
+import { CognitoSession } from "../src/session/cognitoSession";
+import type { Session } from "../src/session/session";
+import { TwitchSession } from "../src/session/twitchSession";
 
 const ORIGIN = "https://fanfare.example";
+const TWITCH = "https://twitch.example/authorize";
 const identity = {
+  kind: "cognito",
   authority: "https://issuer.example/pool",
   client_id: "client",
   domain: "https://pool.example",
   provider: "Twitch",
   streamer_provider: "TwitchStreamer",
-};
+} as const;
 
 const part = (value: unknown): string => btoa(JSON.stringify(value)).replaceAll("=", "");
-const idToken = [part({ alg: "RS256" }), part({ sub: "u1", iss: identity.authority, aud: "client" }), "signature"].join(".");
+const tokens = {
+  access_token: "access",
+  id_token: [part({ alg: "RS256" }), part({ sub: "u1", iss: identity.authority, aud: "client" }), "signature"].join("."),
+  refresh_token: "refresh",
+  token_type: "Bearer",
+  expires_in: 3_600,
+};
 
-let session: Session;
-let assign: MockInstance<(url: string | URL) => void>;
-let tokenRequests: URLSearchParams[];
-let revoked: (string | null)[];
-let tokenAnswer: () => Response | Promise<Response>;
-let expiresIn: number;
+interface Asked {
+  method: string;
+  url: string;
+  body: unknown;
+}
+
+let asked: Asked[];
+let refusal: Response | null;
+
+/** The user pool and the API: whatever is asked for works. */
+function answer(url: string, init: RequestInit = {}): Promise<Response> {
+  asked.push({ method: init.method ?? "GET", url, body: init.body });
+  if (refusal !== null && init.method === "POST") return Promise.resolve(refusal);
+  if (url === "https://pool.example/oauth2/token") return Promise.resolve(Response.json(tokens));
+  if (url.startsWith("/api/session?as=")) return Promise.resolve(Response.json({ url: `${TWITCH}?scope=openid` }));
+  return Promise.resolve(new Response(null, { status: 204 }));
+}
 
 beforeEach(() => {
   sessionStorage.clear();
-  assign = vi.spyOn(window.location, "assign").mockReturnValue();
-  [tokenRequests, revoked] = [[], []];
-  expiresIn = 3_600;
-  tokenAnswer = () =>
-    Response.json({
-      access_token: `access-${tokenRequests.length}`,
-      id_token: idToken,
-      refresh_token: "refresh",
-      token_type: "Bearer",
-      expires_in: expiresIn,
-    });
-  vi.stubGlobal("fetch", async (url: string, init: RequestInit) => {
-    const body = init.body as URLSearchParams;
-    expect(body.get("client_id")).toBe("client");
-    if (url === "https://pool.example/oauth2/revoke") {
-      revoked.push(body.get("token"));
-      return new Response();
-    }
-    expect(url).toBe("https://pool.example/oauth2/token");
-    tokenRequests.push(body);
-    return await tokenAnswer();
-  });
-  session = new Session(identity, ORIGIN);
-  session.restore();
+  localStorage.clear();
+  [asked, refusal] = [[], null];
+  vi.stubGlobal("fetch", answer);
 });
 
-/** Starts the sign-in and answers the address it leads to. */
-function leave(...asked: Parameters<Session["signIn"]>): Promise<URL> {
-  return new Promise((resolve, reject) => {
-    assign.mockImplementation((url) => {
-      resolve(new URL(url));
+describe.each([
+  ["through Cognito", () => new CognitoSession(identity, ORIGIN), { Authorization: "Bearer access" }],
+  ["without Cognito", () => new TwitchSession(ORIGIN), {}],
+])("signing in %s", (_way, make, credentials) => {
+  let session: Session;
+  let assign: MockInstance<(url: string | URL) => void>;
+
+  beforeEach(() => {
+    assign = vi.spyOn(window.location, "assign").mockReturnValue();
+    session = make();
+    session.restore();
+  });
+
+  /** Starts the sign-in and answers the address it leads to. */
+  function leave(): Promise<URL> {
+    return new Promise((resolve, reject) => {
+      assign.mockImplementation((url) => {
+        resolve(new URL(url, ORIGIN));
+      });
+      session.signIn("marlowe").catch(reject);
     });
-    session.signIn(...asked).catch(reject);
-  });
-}
+  }
 
-async function signIn(): Promise<string> {
-  const state = (await leave("marlowe")).searchParams.get("state") ?? "";
-  return session.finish(`${ORIGIN}/callback?code=code&state=${state}`);
-}
-
-/** Signs in with a token that ends so soon that it has to be renewed. */
-async function signInBriefly(): Promise<void> {
-  expiresIn = 30;
-  await signIn();
-  expiresIn = 3_600;
-}
-
-describe("signing in", () => {
-  test("leads through the pool straight to Twitch, with a code and PKCE", async () => {
-    const url = await leave("marlowe");
-    expect(url.origin + url.pathname).toBe("https://pool.example/oauth2/authorize");
-    expect(Object.fromEntries(url.searchParams)).toMatchObject({
-      client_id: "client",
-      redirect_uri: `${ORIGIN}/callback`,
-      response_type: "code",
-      scope: "openid",
-      identity_provider: "Twitch",
-      code_challenge_method: "S256",
-    });
-  });
-
-  test("as the streamer leads to the provider that asks for consent, and back to the channel", async () => {
-    const query = (await leave("marlowe", "streamer")).searchParams;
-    expect(query.getAll("identity_provider")).toEqual(["TwitchStreamer"]);
-    expect(query.get("scope")).toBe("openid");
-    expect(await session.finish(`${ORIGIN}/callback?code=code&state=${query.get("state") ?? ""}`)).toBe("marlowe");
-  });
+  async function back(query = "code=code"): Promise<string> {
+    const state = (await leave()).searchParams.get("state") ?? "";
+    return session.finish(`${ORIGIN}/callback?${query}&state=${state}`);
+  }
 
   test("comes back to the channel, signed in", async () => {
     expect(session.signedIn.value).toBe(false);
-    expect(await signIn()).toBe("marlowe");
+    expect(await session.credentials()).toBeNull();
+    expect(await back()).toBe("marlowe");
     expect(session.signedIn.value).toBe(true);
-    expect(tokenRequests[0]?.get("code_verifier")).toBeTruthy();
-    expect(await session.accessToken()).toBe("access-1");
+    expect(await session.credentials()).toEqual(credentials);
   });
 
-  test("survives a reload of the tab", async () => {
-    await signIn();
-    const reloaded = new Session(identity, ORIGIN);
+  test("survives a reload of the page", async () => {
+    await back();
+    const reloaded = make();
     reloaded.restore();
     expect(reloaded.signedIn.value).toBe(true);
   });
 
   test("that was cancelled says so and knows where to try again", async () => {
-    const state = (await leave("marlowe")).searchParams.get("state") ?? "";
-    const end = session.finish(`${ORIGIN}/callback?error=access_denied&state=${state}`);
-    await expect(end).rejects.toMatchObject({ name: "SignInError", channel: "marlowe" });
+    await expect(back("error=access_denied")).rejects.toMatchObject({
+      name: "SignInError",
+      channel: "marlowe",
+      message: expect.stringContaining("cancelled") as string,
+    });
     expect(session.signedIn.value).toBe(false);
   });
 
-  test("cannot be finished twice, nor with a state that this tab did not make", async () => {
-    await expect(session.finish(`${ORIGIN}/callback?code=code&state=forged`)).rejects.toMatchObject({
-      name: "SignInError",
-      channel: null,
-    });
-    expect(tokenRequests).toEqual([]);
+  test("cannot be finished with a state that this tab did not make", async () => {
+    await leave();
+    const before = asked.length;
+    for (const query of ["code=code&state=forged", "code=code", "code=code&state=undefined"]) {
+      await expect(session.finish(`${ORIGIN}/callback?${query}`)).rejects.toMatchObject({
+        name: "SignInError",
+        channel: null,
+      });
+    }
+    expect(asked).toHaveLength(before);
+    expect(session.signedIn.value).toBe(false);
   });
-});
 
-describe.each([
-  ["throws when it is touched", () => vi.spyOn(window, "sessionStorage", "get").mockImplementation(() => {
-    throw new DOMException("forbidden", "SecurityError");
-  })],
-  ["is not there", () => vi.spyOn(window, "sessionStorage", "get").mockReturnValue(null as unknown as Storage)],
-  ["keeps nothing", () => vi.spyOn(window, "sessionStorage", "get").mockReturnValue({
-    setItem() {
-      throw new DOMException("full", "QuotaExceededError");
+  test("cannot be finished twice", async () => {
+    const state = (await leave()).searchParams.get("state") ?? "";
+    await session.finish(`${ORIGIN}/callback?code=code&state=${state}`);
+    const again = session.finish(`${ORIGIN}/callback?code=code&state=${state}`);
+    await expect(again).rejects.toMatchObject({ name: "SignInError" });
+  });
+
+  test.each(["https://evil.example", "//evil.example", "../x", "javascript:alert(1)"])(
+    "never leads to another site or page (%s)",
+    async (channel) => {
+      const url = await new Promise<URL>((resolve) => {
+        assign.mockImplementation((to) => {
+          resolve(new URL(to));
+        });
+        void session.signIn(channel);
+      });
+      const end = session.finish(`${ORIGIN}/callback?code=code&state=${url.searchParams.get("state") ?? ""}`);
+      await expect(end).rejects.toMatchObject({ name: "SignInError", channel: null });
     },
-  } as unknown as Storage)],
-])("without storage, because it %s,", (_why, forbid) => {
-  test("nobody is signed in", () => {
+  );
+
+  test("is over after signing out, which leads to the first page", async () => {
+    await back();
+    await session.signOut();
+    expect(session.signedIn.value).toBe(false);
+    expect(await session.credentials()).toBeNull();
+    const target = new URL(assign.mock.lastCall?.[0] ?? "", ORIGIN);
+    expect([target.pathname, target.searchParams.get("logout_uri")]).toContain(
+      target.origin === ORIGIN ? "/" : `${ORIGIN}/`,
+    );
+    expect(sessionStorage).toHaveLength(0);
+    expect(localStorage).toHaveLength(0);
+  });
+
+  test("is over in every tab after signing out in one", async () => {
+    await back();
+    const other = make();
+    other.restore();
+    expect(other.signedIn.value).toBe(true);
+    await session.signOut();
+    // A browser tells the other tabs of a change of the storage.
+    window.dispatchEvent(new Event("storage"));
+    await vi.waitUntil(() => !other.signedIn.value);
+  });
+
+  test("is forgotten when the server does not know it any more", async () => {
+    await back();
+    await session.forget();
+    expect(session.signedIn.value).toBe(false);
+    expect(await session.credentials()).toBeNull();
+  });
+
+  test.each([
+    ["throws when it is touched", () => vi.spyOn(window, "sessionStorage", "get").mockImplementation(() => {
+      throw new DOMException("forbidden", "SecurityError");
+    })],
+    ["is not there", () => vi.spyOn(window, "sessionStorage", "get").mockReturnValue(null as unknown as Storage)],
+    ["keeps nothing", () => vi.spyOn(window, "sessionStorage", "get").mockReturnValue({
+      setItem() {
+        throw new DOMException("full", "QuotaExceededError");
+      },
+    } as unknown as Storage)],
+  ])("says what it needs when the storage %s", async (_why, forbid) => {
     forbid();
-    const session = new Session(identity, ORIGIN);
+    session = make();
     session.restore();
     expect(session.signedIn.value).toBe(false);
-  });
-
-  test("signing in says what it needs", async () => {
-    forbid();
-    const session = new Session(identity, ORIGIN);
     const needs = { name: "SignInError", message: expect.stringContaining("cookies and site data") as string };
     await expect(session.signIn("marlowe")).rejects.toMatchObject(needs);
     await expect(session.finish(`${ORIGIN}/callback?code=code&state=state`)).rejects.toMatchObject(needs);
   });
 });
 
-describe("the access token", () => {
-  test("is renewed before it ends", async () => {
-    await signInBriefly();
-    expect(await session.accessToken()).toBe("access-2");
-    expect(tokenRequests[1]?.get("grant_type")).toBe("refresh_token");
-    expect(await session.accessToken()).toBe("access-2");
+describe("without Cognito", () => {
+  let session: TwitchSession;
+  let assign: MockInstance<(url: string | URL) => void>;
+
+  beforeEach(() => {
+    assign = vi.spyOn(window.location, "assign").mockReturnValue();
+    session = new TwitchSession(ORIGIN);
+    session.restore();
   });
 
-  const json = (body: unknown, status = 200) => () => Response.json(body, { status });
-  const text = (body: string, status: number) => () => new Response(body, { status });
+  async function signIn(as?: "streamer"): Promise<URL> {
+    await session.signIn("marlowe", as);
+    return new URL(assign.mock.lastCall?.[0] ?? "");
+  }
 
-  test("is the renewed one also when the ID token has changed", async () => {
-    await signInBriefly();
-    const changed = [part({ alg: "RS256" }), part({ sub: "u1", auth_time: 1 }), "signature"].join(".");
-    tokenAnswer = json({ access_token: "renewed", id_token: changed, token_type: "Bearer", expires_in: 3_600 });
-    expect(await session.accessToken()).toBe("renewed");
-    expect(await session.accessToken()).toBe("renewed");
+  test("the code is exchanged with the secret whose hash Twitch was told", async () => {
+    const url = await signIn();
+    expect(url.href).toMatch(/^https:\/\/twitch\.example\/authorize\?scope=openid&state=.{43}&nonce=.{43}$/);
+    await session.finish(`${ORIGIN}/callback?code=a-code&state=${url.searchParams.get("state") ?? ""}`);
+    const { method, url: path, body } = asked.at(-1) ?? {};
+    expect([method, path]).toEqual(["POST", "/api/session"]);
+    const sent = JSON.parse(String(body)) as Record<string, string>;
+    expect(sent).toMatchObject({ code: "a-code", redirect_uri: `${ORIGIN}/callback` });
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(sent.verifier));
+    const nonce = url.searchParams.get("nonce")?.replaceAll("-", "+").replaceAll("_", "/") ?? "";
+    expect(atob(nonce)).toBe(String.fromCharCode(...new Uint8Array(digest)));
   });
 
-  test("is renewed with the newest refresh token", async () => {
-    await signInBriefly();
-    for (const next of ["second", "third"]) {
-      tokenAnswer = json({ access_token: "renewed", refresh_token: next, token_type: "Bearer", expires_in: 30 });
-      await session.accessToken();
-    }
-    expect(tokenRequests.map((request) => request.get("refresh_token"))).toEqual([null, "refresh", "second"]);
+  test("a streamer is led to where consent is asked for", async () => {
+    await signIn("streamer");
+    expect(asked.map(({ url }) => url)).toEqual(["/api/session?as=streamer"]);
   });
 
-  test.each([
-    json({ error: "invalid_grant" }, 400),
-    json({ error: "invalid_client" }, 401),
-    json({ message: "Forbidden" }, 403),
-    text("<!doctype html>", 404),
-    text("<!doctype html>", 200),
-    text("", 200),
-    json(null),
-    json({}),
-    json({ access_token: 1, expires_in: 3_600 }),
-    json({ access_token: "renewed" }),
-  ])("is none when the renewal is refused or answers something else (%#): the viewer signs in", async (answer) => {
-    await signInBriefly();
-    tokenAnswer = answer;
-    expect(await session.accessToken()).toBeNull();
+  test("a refused code says why, and where to try again", async () => {
+    const state = (await signIn()).searchParams.get("state") ?? "";
+    refusal = Response.json({ error: { code: "other_browser", message: "Not this browser." } }, { status: 400 });
+    await expect(session.finish(`${ORIGIN}/callback?code=code&state=${state}`)).rejects.toMatchObject({
+      name: "SignInError",
+      message: "Not this browser.",
+      channel: "marlowe",
+    });
+    expect(session.signedIn.value).toBe(false);
   });
 
-  test.each([
-    json({ error: "server_error" }, 500),
-    text("<!doctype html>", 502),
-    text("", 503),
-    json({ error: "too_many_requests" }, 429),
-    () => Promise.reject(new TypeError("Failed to fetch")),
-    () => Promise.reject(new DOMException("too late", "TimeoutError")),
-  ])("is asked for again later when the user pool is in trouble or away (%#)", async (answer) => {
-    await signInBriefly();
-    const well = tokenAnswer;
-    tokenAnswer = answer;
-    await expect(session.accessToken()).rejects.toThrow();
-    tokenAnswer = well;
-    expect(await session.accessToken()).toBe("access-3");
+  test("a viewer can sign out on all devices", async () => {
+    await session.signOutEverywhere();
+    expect(asked).toMatchObject([{ method: "DELETE", url: "/api/session?devices=all" }]);
   });
 
-  test("is none when the viewer signs out while it is renewed", async () => {
-    await signInBriefly();
-    const well = tokenAnswer;
-    tokenAnswer = async () => {
-      await session.forget();
-      return well();
-    };
-    expect(await session.accessToken()).toBeNull();
-    expect(sessionStorage).toHaveLength(0);
+  test("who could not be signed out stays signed in", async () => {
+    const state = (await signIn()).searchParams.get("state") ?? "";
+    await session.finish(`${ORIGIN}/callback?code=code&state=${state}`);
+    vi.stubGlobal("fetch", () => Promise.reject(new TypeError("offline")));
+    await expect(session.signOut()).rejects.toThrow();
+    expect(session.signedIn.value).toBe(true);
   });
-
-  test("is none for who never signed in, and for who signed out", async () => {
-    expect(await session.accessToken()).toBeNull();
-    await signIn();
-    await session.signOut();
-    expect(await session.accessToken()).toBeNull();
-  });
-});
-
-test("signing out forgets the tokens and ends the pool's session", async () => {
-  await signIn();
-  await session.signOut();
-  expect(assign).toHaveBeenLastCalledWith(
-    "https://pool.example/logout?client_id=client&logout_uri=https%3A%2F%2Ffanfare.example%2F",
-  );
-  expect(sessionStorage).toHaveLength(0);
-});
-
-test("signing out has the refresh token revoked", async () => {
-  await signIn();
-  await session.signOut();
-  expect(revoked).toEqual(["refresh"]);
-});
-
-test("signing out in one tab signs out in the others", async () => {
-  await signIn();
-  const other = new Session(identity, ORIGIN);
-  other.restore();
-  await session.signOut();
-  await vi.waitUntil(() => !other.signedIn.value);
-  expect(assign).toHaveBeenCalledTimes(2); // to the sign-in, and of this tab to the sign-out
 });

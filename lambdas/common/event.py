@@ -20,6 +20,10 @@ MAX_LENGTHS: Final = {"id": 255, "streamer_id": 100, "streamer_name": 100, "even
 # function that reads or writes them as JSON.
 MAX_DEPTH = 100
 
+# A user has disconnected the application: of no channel, and nothing for viewers.
+# https://dev.twitch.tv/docs/eventsub/eventsub-subscription-types/#userauthorizationrevoke
+DISCONNECTED = "user.authorization.revoke"
+
 
 class MalformedEventError(ValueError):
     """A published message is not an event; the error says which part is wrong."""

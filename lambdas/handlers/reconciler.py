@@ -26,6 +26,8 @@ class Settings(SubscriberSettings):
 
     connections_table: str
     grace_period_seconds: int
+    sessions_table: str = ""
+    """Set without Cognito: there are sessions to end."""
 
 
 SETTINGS = from_environment(Settings)
@@ -43,6 +45,7 @@ RECONCILER = Reconciler(
     ),
     clock=time.time,
     sleep=time.sleep,
+    tells_disconnections=bool(SETTINGS.sessions_table),
 )
 
 

@@ -15,6 +15,8 @@ from lambdas.common.aws import Client
 from lambdas.common.event import format_time
 from lambdas.common.login import parse_login
 from lambdas.common.observability import MetricUnit, logger, metrics
+from lambdas.common.responses import INVALID_LOGIN, SIGNED_OUT, answer, error_answer
+from lambdas.common.sessions import SignIn
 from lambdas.common.settings import from_environment
 from lambdas.common.viewers import ViewersTable
 from lambdas.subscriptions.grants import grant_of
@@ -25,7 +27,7 @@ from lambdas.subscriptions.helix import (
     TransientError,
 )
 from lambdas.subscriptions.overlay_keys import OverlayKeysTable
-from lambdas.subscriptions.responses import INVALID_LOGIN, answer, error_answer
+from lambdas.subscriptions.sign_ins import SignIns, SignInSettings
 from lambdas.subscriptions.subscriber_factory import SubscriberSettings, make_subscriber
 from lambdas.subscriptions.subscription_status import send_if_changed
 from lambdas.subscriptions.subscription_types import summarize
@@ -38,13 +40,12 @@ CHANNELS_RETRY_SECONDS = 60
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(SubscriberSettings):
+class Settings(SignInSettings, SubscriberSettings):
     """The environment variables, with what the infrastructure calls them in capitals."""
 
     tickets_table: str
     overlays_table: str
     viewers_table: str
-    streamer_provider: str
     websocket_url: str
     channels_per_viewer: int
     grace_period_seconds: int
@@ -55,9 +56,12 @@ DYNAMODB = Client("dynamodb")
 SQS = Client("sqs")
 OVERLAY_KEYS = OverlayKeysTable(DYNAMODB, SETTINGS.overlays_table)
 VIEWERS = ViewersTable(DYNAMODB, SETTINGS.viewers_table)
+SIGN_INS = SignIns(SETTINGS, DYNAMODB)
 SUBSCRIBER = make_subscriber(SETTINGS, DYNAMODB)
 # A channel stays subscribed for so long after a watch, and a ticket opens a connection.
 FOLLOWED = max(timedelta(seconds=SETTINGS.grace_period_seconds), tickets.LIFETIME)
+OVERLAYS = "POST /api/overlays/"
+UNKNOWN_KEY = error_answer(401, "unknown_key", "This overlay's key does not work any more: make a new one.")
 TOO_MANY_CHANNELS = error_answer(
     429,
     "too_many_channels",
@@ -69,14 +73,13 @@ TOO_MANY_CHANNELS = error_answer(
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answer an HTTP API request (payload 2.0) of a viewer whom the JWT authorizer knows, or an overlay."""
+    """Answer an HTTP API request (payload 2.0) of a viewer or an overlay."""
     try:
-        login = event["pathParameters"]["login"]
-        claims = _claims(event, login)
-        if claims is None:
-            message = "This overlay's key does not work any more: make a new one."
-            return error_answer(401, "unknown_key", message)
-        return _watch(login, claims)
+        login, by_overlay = event["pathParameters"]["login"], event["routeKey"].startswith(OVERLAYS)
+        sign_in = _overlay(event, login) if by_overlay else SIGN_INS.find(event)
+        if sign_in is None:
+            return UNKNOWN_KEY if by_overlay else SIGNED_OUT
+        return _watch(login, sign_in)
     except NoSuchChannelError as error:
         return error_answer(404, error.reason, str(error))
     except BudgetExceededError as error:
@@ -97,27 +100,19 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             metrics.flush_metrics()
 
 
-def _claims(event: dict[str, Any], login: str) -> dict[str, str] | None:
-    """The claims of a viewer's token, or of an overlay; None if its key is not valid.
-
-    Overlays of a viewer have the limits of a viewer of their own.
-    """
-    # An overlay's route has an authorizer, too: of requests that come through CloudFront.
-    authorizer = event["requestContext"]["authorizer"]
-    if "jwt" in authorizer:
-        claims: dict[str, str] = authorizer["jwt"]["claims"]
-        return claims
+def _overlay(event: dict[str, Any], login: str) -> SignIn | None:
+    """An overlay, which has the limits of a viewer of its own; None if its key is not valid."""
     _, _, key = event["headers"].get("authorization", "").partition(" ")
     owner = OVERLAY_KEYS.owner(key, parse_login(login) or "")
-    return None if owner is None else {"sub": f"overlay/{owner}"}
+    return None if owner is None else SignIn(f"overlay/{owner}", 0)
 
 
-def _watch(text: str, claims: dict[str, str]) -> dict[str, Any]:
+def _watch(text: str, sign_in: SignIn) -> dict[str, Any]:
     login = parse_login(text)
     if login is None:
         return INVALID_LOGIN
     began = datetime.now(UTC)
-    viewer_id, most = claims["sub"], SETTINGS.channels_per_viewer
+    viewer_id, most = sign_in.viewer_id, SETTINGS.channels_per_viewer
     if not VIEWERS.follow(viewer_id, login, most=most, now=began, keep=FOLLOWED):
         logger.warning("The viewer follows too many channels", extra={"viewer": viewer_id})
         return TOO_MANY_CHANNELS
@@ -128,7 +123,7 @@ def _watch(text: str, claims: dict[str, str]) -> dict[str, Any]:
         VIEWERS.unfollow(viewer_id, login)
         raise
     channel = resolution.channel
-    grant = grant_of(claims, SETTINGS.streamer_provider, channel.id)
+    grant = grant_of(sign_in, channel.id)
     result = watch_channel(SUBSCRIBER, resolution, grant, now)
     if result.created:
         metrics.add_metric("SubscriptionsCreated", MetricUnit.Count, result.created)

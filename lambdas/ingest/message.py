@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from lambdas.common.event import MAX_DEPTH, MAX_LENGTHS, Event, format_json, format_time, is_deep
+from lambdas.common.event import (
+    DISCONNECTED,
+    MAX_DEPTH,
+    MAX_LENGTHS,
+    Event,
+    format_json,
+    format_time,
+    is_deep,
+)
 from lambdas.common.login import parse_login
 from lambdas.ingest.eventsub_signature import MESSAGE_ID
 from lambdas.ingest.refusal import RefusedError
@@ -39,7 +47,8 @@ class Message:
 
     ``body`` of a ``notification`` is the event; of a ``revocation`` and of a
     ``webhook_callback_verification`` it is ``{"id", "sent_at", "subscription"}``, the subscription being
-    Twitch's own object, whose ``status`` is the reason.
+    Twitch's own object, whose ``status`` is the reason; of a ``disconnection`` it is ``{"id", "sent_at",
+    "user_id"}``, the user who has disconnected the application.
     """
 
     message_type: str
@@ -64,6 +73,9 @@ def read(headers: Mapping[str, str], body: bytes, sent_at: datetime, now: dateti
                 # Twitch gets its challenge whatever the rest of the body is.
                 return Challenge(text, None)
         case "notification":
+            if _text(_object(content, "subscription"), "type") == DISCONNECTED:
+                user = {"user_id": _text(_object(content, "event"), "user_id")}
+                return _message("disconnection", DISCONNECTED, headers, sent_at, user)
             event = _event(_text(headers, MESSAGE_ID), content, sent_at, now)
             return Message(message_type, event.event_type, _publishable(event.to_dict()))
         case "revocation":
@@ -76,8 +88,15 @@ def _notice(
     message_type: str, headers: Mapping[str, str], content: dict[str, Any], sent_at: datetime
 ) -> Message:
     subscription = _object(content, "subscription")
-    fields = {"id": _text(headers, MESSAGE_ID), "sent_at": format_time(sent_at), "subscription": subscription}
-    return Message(message_type, _text(subscription, "type"), _publishable(fields))
+    what = {"subscription": subscription}
+    return _message(message_type, _text(subscription, "type"), headers, sent_at, what)
+
+
+def _message(
+    message_type: str, event_type: str, headers: Mapping[str, str], sent_at: datetime, what: dict[str, Any]
+) -> Message:
+    fields = {"id": _text(headers, MESSAGE_ID), "sent_at": format_time(sent_at), **what}
+    return Message(message_type, event_type, _publishable(fields))
 
 
 def _event(message_id: str, content: dict[str, Any], sent_at: datetime, now: datetime) -> Event:

@@ -161,6 +161,11 @@ class Poster:
         """The postings that were started and are neither served nor gone nor given up."""
         return [*self._posted, *(posting for _, _, posting in self._later)]
 
+    def take_answers(self) -> None:
+        """Take the answers that have come while the caller did something else. Raises ForbiddenError."""
+        if self._posted:
+            self._take_answers(0.0)
+
     def deliver(self, postings: Sequence[Posting], until: float) -> int:
         """Start the postings, and continue those that are under way.
 
@@ -196,9 +201,7 @@ class Poster:
             if now >= max(began, self._served_at) + grace:
                 break
             self.wait(min(until, now + GRACE_SECONDS / 10))
-        if self._posted:
-            # Some may have come since the last look.
-            self._take_answers(0.0)
+        self.take_answers()
         self._give_up_all()
 
     def _awaits_first_answer(self) -> bool:

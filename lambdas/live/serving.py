@@ -176,6 +176,7 @@ class Serving:
 
         A connection with an earlier posting under way gets no other; the earlier one is ``overtaken``.
         """
+        self._poster.take_answers()
         under_way = {posting.connection.id: posting for posting in self._poster.under_way()}
         free = []
         for posting in postings:

@@ -11,6 +11,7 @@ from typing import Any
 from lambdas.common import dynamodb
 from lambdas.common.aws import Client
 from lambdas.common.dynamodb import Item
+from lambdas.common.sessions import SignIn
 from lambdas.subscriptions.model import Grant
 from lambdas.subscriptions.subscription_types import MODERATOR_SCOPES, SCOPES
 
@@ -71,23 +72,13 @@ class GrantsTable:
         return dynamodb.write_if(self._client, "UpdateItem", request)
 
 
-def grant_of(claims: Mapping[str, str], provider: str, streamer_id: str) -> Grant | None:
-    """What the token's owner has granted for the streamer's channel; None if they signed in as a viewer.
-
-    ``claims`` are those of Cognito's ID or access token, ``provider`` is the streamers' identity provider. A
-    federated user's name is ``<provider>_<sub>``, where ``sub`` is the Twitch user id: both tokens have it,
-    and API Gateway passes it on unchanged, unlike the ID token's list ``identities``.
-    https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-identity-federation.html
+def grant_of(sign_in: SignIn, streamer_id: str) -> Grant | None:
+    """What somebody has granted for the streamer's channel by signing in; None if nothing.
 
     For somebody else's channel only a moderator's scopes are worth trying.
     """
-    name = claims.get("cognito:username") or claims.get("username", "")
-    prefix, _, grantor_id = name.rpartition("_")
-    # Pools that ignore case keep names in lower case.
-    if prefix.lower() != provider.lower() or not grantor_id.isdecimal():
-        return None
-    scopes = SCOPES if grantor_id == streamer_id else MODERATOR_SCOPES
-    return Grant(grantor_id, int(claims["auth_time"]), scopes)
+    scopes = sign_in.scopes & (SCOPES if sign_in.viewer_id == streamer_id else MODERATOR_SCOPES)
+    return Grant(sign_in.viewer_id, sign_in.signed_in_at, scopes) if scopes else None
 
 
 def _grant(item: Item) -> Grant:

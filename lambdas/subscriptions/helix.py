@@ -205,6 +205,10 @@ class Helix:
         _raise_for_status(response, self._clock())
         return Subscription.from_dict(_parse(response)["data"][0])
 
+    def client_id(self) -> str:
+        """The application's id. Raises TransientError."""
+        return self._current_token().client_id
+
     def delete_subscription(self, subscription_id: str) -> None:
         """Delete a subscription; it is no error if there is none. Raises TransientError."""
         response = self._request("DELETE", "/eventsub/subscriptions", {"id": subscription_id})

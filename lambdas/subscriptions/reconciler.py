@@ -5,9 +5,10 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from lambdas.common.event import DISCONNECTED
 from lambdas.common.observability import logger
 from lambdas.subscriptions.channels import ChannelRecord, Resolution
-from lambdas.subscriptions.helix import RateLimitedError, TransientError
+from lambdas.subscriptions.helix import HelixError, RateLimitedError, TransientError
 from lambdas.subscriptions.model import Grant, Subscription
 from lambdas.subscriptions.plan import (
     LIMITED,
@@ -65,7 +66,8 @@ class Reconciler:
     is deleted when nobody is connected and nobody has watched it for ``grace_seconds``. Only subscriptions
     that lead to our webhook, or that the table knows, are changed: other stages may share the Twitch
     application. ``on_change`` is called with the states, by type key, that a watched channel had before and
-    has now. ``clock`` is in epoch seconds.
+    has now. ``clock`` is in epoch seconds. With ``tells_disconnections`` Twitch is to say when a user
+    disconnects the application.
     """
 
     subscriber: Subscriber
@@ -74,6 +76,7 @@ class Reconciler:
     on_change: Callable[[str, Mapping[str, SubscriptionState], Mapping[str, SubscriptionState]], None]
     clock: Callable[[], float]
     sleep: Callable[[float], None]
+    tells_disconnections: bool = False
 
     def run(self, deadline: float) -> Report:
         """Go through Twitch's list and the table once; ``deadline`` is when to stop, in epoch seconds.
@@ -111,6 +114,8 @@ class _Run:
         self._grants = self._subscriber.grants.by_channel()
         self._listed: dict[str, list[Subscription]] = {}
         unknown = self._group(listed)
+        if self._reconciler.tells_disconnections:
+            unknown = self._keep_disconnections(unknown)
         self._delete(unknown, "unknown_type")
 
         streamer_ids = self._listed.keys() | self._records.keys() | self._viewers.keys()
@@ -150,6 +155,21 @@ class _Run:
             else:
                 self._listed.setdefault(target.streamer_id, []).append(subscription)
         return unknown
+
+    def _keep_disconnections(self, unknown: list[Subscription]) -> list[Subscription]:
+        """Keep the one subscription that is the application's, not a channel's; return the others."""
+        secret = self._subscriber.load_secret()
+        callback = self._subscriber.callback(secret)
+        kept = [one for one in unknown if one.type == DISCONNECTED and one.live and one.callback == callback]
+        helix = self._subscriber.helix
+        if not kept:
+            try:
+                condition = {"client_id": helix.client_id()}
+                helix.create_subscription(DISCONNECTED, "1", condition, callback, secret.current)
+                self.report.created += 1
+            except HelixError:
+                logger.exception("Twitch does not tell who disconnects the application")
+        return [one for one in unknown if one not in kept[:1]]
 
     def _try(self, step: Callable[[str], bool], streamer_id: str) -> bool:
         """Do a step for one channel and return its answer; an error is logged, and the run goes on."""

@@ -80,6 +80,7 @@ class Control:
                     {"user_id": user_id, "login": self._login(user_id), "scopes": sorted(scopes)}
                     for user_id, scopes in state.grants.items()
                 ],
+                "user_tokens": sum(token.user_id is not None for token in state.tokens.values()),
                 "moderators": {
                     self._login(channel_id): sorted(map(self._login, moderators))
                     for channel_id, moderators in state.moderators.items()

@@ -14,6 +14,7 @@ from local.twitch.settings import Clock
 from local.twitch.state import State, Subscription
 from local.twitch.subscription_types import (
     BROADCASTER,
+    DISCONNECTION,
     MODERATOR,
     SUBSCRIPTION_TYPE_BY_NAME,
     SubscriptionType,
@@ -27,7 +28,8 @@ FILTERS = ("status", "type", "user_id", "subscription_id")
 class EventSub:
     """The application's webhook subscriptions. ``send`` is called with each message to a callback."""
 
-    def __init__(self, state: State, clock: Clock, send: Callable[[Message], None]) -> None:
+    def __init__(self, client_id: str, state: State, clock: Clock, send: Callable[[Message], None]) -> None:
+        self._client_id = client_id
         self._state = state
         self._clock = clock
         self._send = send
@@ -103,14 +105,18 @@ class EventSub:
                 return every.values()
 
     def _read_subscription_type(self, body: Mapping[str, Any]) -> tuple[SubscriptionType, dict[str, str]]:
-        subscription_type = SUBSCRIPTION_TYPE_BY_NAME.get(str(body.get("type")))
+        known = {**SUBSCRIPTION_TYPE_BY_NAME, DISCONNECTION.name: DISCONNECTION}
+        subscription_type = known.get(str(body.get("type")))
         if subscription_type is None or body.get("version") != subscription_type.version:
             raise RefusedError(400, "invalid subscription type and version")
         given = body.get("condition")
         condition = subscription_type.condition(given) if _is_strings(given) else None
         if condition is None:
             raise RefusedError(400, "invalid condition")
-        if any(value and self._state.users.by_id(value) is None for value in condition.values()):
+        if subscription_type is DISCONNECTION:
+            if condition["client_id"] != self._client_id:
+                raise RefusedError(403, "client_id must be that of the token")
+        elif any(value and self._state.users.by_id(value) is None for value in condition.values()):
             raise RefusedError(400, "invalid condition: no such user")
         return subscription_type, condition
 

@@ -41,6 +41,7 @@ class OidcProvider:
                 web.get("/authorize", self._authorize),
                 web.get("/userinfo", self._userinfo),
                 web.get("/validate", self._validate),
+                web.post("/revoke", self._revoke),
             ]
         )
         return app
@@ -116,6 +117,15 @@ class OidcProvider:
                 **({} if user is None else {"login": user.login, "user_id": user.id}),
             }
         )
+
+    async def _revoke(self, request: web.Request) -> web.Response:
+        """The user's grant stays: https://dev.twitch.tv/docs/authentication/revoke-tokens/"""
+        given = await request.post()
+        if given.get("client_id") != self._settings.client_id:
+            raise RefusedError(404, "client does not exist")
+        if not self._tokens.revoke(str(given.get("token"))):
+            raise RefusedError(400, "Invalid token")
+        return web.Response()
 
     def _token_of(self, request: web.Request) -> Token:
         """The token of a request. Raises RefusedError (401) if it is not valid."""

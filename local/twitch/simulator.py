@@ -57,7 +57,7 @@ class Simulator:
         self.state = State(settings.max_total_cost)
         self.tokens = Tokens(settings, self.state, clock)
         self._clock = clock
-        eventsub = EventSub(self.state, clock, self._send)
+        eventsub = EventSub(settings.client_id, self.state, clock, self._send)
         self._helix = Helix(settings, self.state.users, self.tokens, eventsub, clock)
         self._outbox: collections.deque[Message] = collections.deque()
         self._events_made = 0
@@ -155,10 +155,14 @@ class Simulator:
                 self._send(Message.revocation(subscription, self._clock()))
 
     def disconnect(self, user: User) -> None:
-        """The user disconnects the application: subscriptions that need the user's grant end.
+        """The user disconnects the application, which is told; subscriptions that need their grant end.
 
         https://dev.twitch.tv/docs/eventsub/handling-webhook-events/#revoking-your-subscription
         """
+        for subscription in self.state.of_user(self.settings.client_id):
+            if subscription.status == "enabled":
+                event = {"client_id": self.settings.client_id, **user.fields()}
+                self._send(Message.notification(subscription, event, self._clock()))
         self.state.withdraw_grant(user.id)
         granted = [entry for entry in self.state.of_user(user.id) if entry.granted_by == user.id]
         self.revoke(granted, AUTHORIZATION_REVOKED)

@@ -101,6 +101,16 @@ SUBSCRIPTION_TYPES = (
     SubscriptionType("channel.ad_break.begin", "1", events.ad_break, "channel:read:ads"),
 )
 
+
+def _disconnection(*_: object) -> events.Event:
+    raise NotImplementedError("only a user who disconnects the application causes it")
+
+
+# Not of a channel, but of the application.
+DISCONNECTION = SubscriptionType(
+    "user.authorization.revoke", "1", _disconnection, conditions=(("client_id",),)
+)
+
 SUBSCRIPTION_TYPE_BY_NAME = {
     subscription_type.name: subscription_type for subscription_type in SUBSCRIPTION_TYPES
 }

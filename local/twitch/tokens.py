@@ -86,6 +86,10 @@ class Tokens:
         token = self._state.tokens.get(value)
         return None if token is None or token.expires_at < self._now() else token
 
+    def revoke(self, value: str) -> bool:
+        """Forget the token with this value; returns whether there was one."""
+        return self._state.tokens.pop(value, None) is not None
+
     def claims(self, user: User) -> dict[str, Any]:
         """The claims that Twitch always sends; the app must not need others."""
         now = int(self._now())

@@ -183,7 +183,7 @@ def bad_tickets(laboratory: Laboratory) -> None:
 
 def bad_tokens(laboratory: Laboratory) -> None:
     """Tokens that are made up, changed, unsigned or for another purpose watch nothing."""
-    token = laboratory.viewer.access_token
+    token = laboratory.viewer.headers["Authorization"].partition(" ")[2]
     head, body, signature = token.split(".")
     none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0"
     tokens = (
@@ -250,12 +250,13 @@ def odd_requests(laboratory: Laboratory) -> None:
     paths += [
         f"api/leaderboard?{key}={value}" for key in ("days", "limit", "event_type") for value in ODD_VALUES
     ]
-    bearer = {"Authorization": f"Bearer {laboratory.viewer.access_token}"}
     for method, path in [("GET", path) for path in paths] + [
         ("POST", f"api/channels/{name}/watch") for name in ODD_NAMES
     ]:
         laboratory.tries += 1
-        answer = request(method, urljoin(laboratory.cloud.site, quote(path, "%/?=&")), headers=bearer)
+        answer = request(
+            method, urljoin(laboratory.cloud.site, quote(path, "%/?=&")), headers=laboratory.viewer.headers
+        )
         if answer.status >= 500:
             laboratory.problems.append(f"{answer.status} for {method} {path[:120]}")
 

@@ -154,7 +154,7 @@ class Cloud:
 
 
 def follow_sign_in(cloud: Cloud, location: str, login: str) -> str:
-    """Sign in at Twitch where Cognito's page leads; returns where the browser is sent at last."""
+    """Sign in at Twitch, where ``location`` leads; returns where the browser is sent at last."""
     (callback,) = parse_qs(urlsplit(location).query)["redirect_uri"]
     while not location.startswith(callback):
         if urlsplit(location).path.endswith("/oauth2/authorize") and location.startswith(cloud.twitch):
@@ -167,20 +167,31 @@ def follow_sign_in(cloud: Cloud, location: str, login: str) -> str:
 
 @dataclass(frozen=True)
 class Viewer:
-    """A viewer who is signed in through Cognito and the simulated Twitch."""
+    """A viewer who is signed in; ``headers`` are what their requests have."""
 
     cloud: Cloud
     login: str
-    access_token: str
+    headers: dict[str, str]
 
     @classmethod
     def sign_in(cls, cloud: Cloud, login: str) -> Self:
-        """Make the browser's requests: authorization code with PKCE at Cognito, which redirects to Twitch."""
-        config = cloud.get("config.json").json()
-        identity = config["identity"]
+        """Make the browser's requests, which redirect to the simulated Twitch."""
+        identity = cloud.get("config.json").json()["identity"]
         verifier = secrets.token_urlsafe(48)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         callback = urljoin(cloud.site, "callback")
+        if identity["kind"] == "twitch":
+            location = cloud.get("api/session").json()["url"] + f"&nonce={challenge}&state=state"
+            code = parse_qs(urlsplit(follow_sign_in(cloud, location, login)).query)["code"][0]
+            origin = {"Origin": cloud.site.rstrip("/")}
+            begun = request(
+                "POST",
+                urljoin(cloud.site, "api/session"),
+                json={"code": code, "redirect_uri": callback, "verifier": verifier},
+                headers=origin,
+            )
+            assert begun.status == 204, begun.data
+            return cls(cloud, login, {**origin, "Cookie": begun.headers["Set-Cookie"].partition(";")[0]})
         location = f"{identity['domain']}/oauth2/authorize?" + urlencode(
             {
                 "response_type": "code",
@@ -208,14 +219,14 @@ class Viewer:
             encode_multipart=False,
         )
         assert tokens.status == 200, tokens.data
-        return cls(cloud, login, tokens.json()["access_token"])
+        return cls(cloud, login, {"Authorization": f"Bearer {tokens.json()['access_token']}"})
 
     def watch(self, channel: str) -> Response:
         """POST …/watch through the site."""
         return request(
             "POST",
             urljoin(self.cloud.site, f"api/channels/{channel}/watch"),
-            headers={"Authorization": f"Bearer {self.access_token}"},
+            headers=self.headers,
         )
 
     def connect(self, channel: str) -> ClientConnection:

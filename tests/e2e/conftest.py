@@ -4,11 +4,12 @@ Set FANFARE_ENDPOINTS to the endpoints.json of a running `make run` to test that
 """
 
 import contextlib
+import functools
 import json
 import os
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,25 @@ ARTIFACTS = REPOSITORY / ".artifacts" / "e2e"
 expect.set_options(timeout=LIMIT * 1000)
 
 
+# Tests of what a viewer sees, once with each way to sign in.
+both_sign_ins = pytest.mark.parametrize("cloud", ["cognito", "twitch"], indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def local_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
-    """The local cloud that this run starts, with its processes."""
-    local_cloud = LocalCloud(tmp_path_factory.mktemp("cloud"), ARTIFACTS / "run.log")
+def start_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], LocalCloud]]:
+    """Starts the local cloud with this way to sign in, if this run has not started it yet."""
+    with contextlib.ExitStack() as running:
+
+        @functools.cache
+        def start(sign_in: str) -> LocalCloud:
+            state, log = tmp_path_factory.mktemp(sign_in), ARTIFACTS / f"run-{sign_in}.log"
+            return running.enter_context(_run(LocalCloud(state, log, sign_in)))
+
+        yield start
+
+
+@contextlib.contextmanager
+def _run(local_cloud: LocalCloud) -> Iterator[LocalCloud]:
     try:
         local_cloud.start()
         yield local_cloud
@@ -37,11 +53,22 @@ def local_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud
 
 
 @pytest.fixture(scope="session")
+def local_cloud(start_cloud: Callable[[str], LocalCloud]) -> LocalCloud:
+    """The local cloud that this run starts, with its processes."""
+    return start_cloud("cognito")
+
+
+@pytest.fixture(scope="session")
 def cloud(request: pytest.FixtureRequest) -> Cloud:
+    """The local cloud; with Cognito unless the test is marked ``both_sign_ins``."""
+    wanted: str | None = getattr(request, "param", None)
     if running := os.environ.get("FANFARE_ENDPOINTS"):
-        return Cloud.from_file(Path(running))
-    local_cloud: LocalCloud = request.getfixturevalue("local_cloud")
-    return Cloud.from_file(local_cloud.endpoints)
+        cloud = Cloud.from_file(Path(running))
+        if wanted not in (None, cloud.get("config.json").json()["identity"]["kind"]):
+            pytest.skip(f"the running local cloud has another sign-in than {wanted}")
+        return cloud
+    start: Callable[[str], LocalCloud] = request.getfixturevalue("start_cloud")
+    return Cloud.from_file(start(wanted or "cognito").endpoints)
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,19 @@ from tests.e2e.clients import Cloud
 
 @contextlib.contextmanager
 def without_grant(cloud: Cloud, function: str, action: str) -> Iterator[None]:
-    """Remove the statement that allows ``action`` from the function's role; put it back at the end."""
+    """Remove ``action`` from what the function's role allows; put it back at the end."""
     iam, functions = cloud.aws("iam"), cloud.aws("lambda")
     arn = functions.get_function_configuration(FunctionName=f"fanfare-local-{function}")["Role"]
     role = arn.rsplit("/", 1)[1]
     changed: list[tuple[str, Any]] = []
     for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
         document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-        kept = [s for s in document["Statement"] if action not in _actions(s)]
-        if len(kept) < len(document["Statement"]):
+        kept = [
+            {**statement, "Action": actions}
+            for statement in document["Statement"]
+            if (actions := [one for one in _actions(statement) if one != action])
+        ]
+        if any(action in _actions(statement) for statement in document["Statement"]):
             changed.append((name, document))
             iam.put_role_policy(
                 RoleName=role, PolicyName=name, PolicyDocument=json.dumps({**document, "Statement": kept})

@@ -15,10 +15,10 @@ START_SECONDS = 1200  # the first start also installs the emulator and the funct
 
 
 class LocalCloud:
-    """A ``python -m local run`` with a state folder of its own."""
+    """A ``python -m local run`` with a state folder of its own, and this way to sign in."""
 
-    def __init__(self, state: Path, log: Path) -> None:
-        self.state, self.log = state, log
+    def __init__(self, state: Path, log: Path, sign_in: str = "cognito") -> None:
+        self.state, self.log, self.sign_in = state, log, sign_in
         self.endpoints = state / "endpoints.json"
         self.runner: subprocess.Popen[bytes] | None = None
 
@@ -29,6 +29,7 @@ class LocalCloud:
             self.runner = subprocess.Popen(
                 [sys.executable, "-m", "local", "run", "--state-dir", str(self.state)],
                 cwd=ROOT,
+                env={**os.environ, "FANFARE_SIGN_IN": self.sign_in},
                 stdout=output,
                 stderr=output,
                 start_new_session=True,

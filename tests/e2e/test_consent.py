@@ -6,7 +6,7 @@ from urllib.parse import urljoin
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.clients import Cloud, eventually
-from tests.e2e.conftest import new_context
+from tests.e2e.conftest import both_sign_ins, new_context
 from tests.e2e.test_journey import screenshot, watch
 from tests.e2e.test_upkeep import CHANNELS, channel_item, invoke
 
@@ -47,6 +47,7 @@ def give_consent(page: Page, cloud: Cloud, channel: str) -> None:
     invoke(cloud, "reconciler")
 
 
+@both_sign_ins
 def test_a_streamers_consent_comes_and_goes_on_the_open_page(
     page: Page, browser: Browser, cloud: Cloud, channel: str
 ) -> None:

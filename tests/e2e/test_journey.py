@@ -6,11 +6,11 @@ from statistics import median
 from urllib.parse import urljoin
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
 
 from tests.e2e.access import OVERFLOW
 from tests.e2e.clients import Cloud, eventually, request
-from tests.e2e.conftest import ARTIFACTS, new_context
+from tests.e2e.conftest import ARTIFACTS, both_sign_ins, new_context
 
 EVENTS = "[data-testid=event]"
 # For `evaluate`: the page's content security policy forbids `wait_for_function`.
@@ -43,6 +43,7 @@ def shown(page: Page) -> list[str]:
     return ids
 
 
+@both_sign_ins
 def test_a_viewer_signs_in_and_sees_the_newest_ten_events_live(
     page: Page, context: BrowserContext, cloud: Cloud, channel: str
 ) -> None:
@@ -94,6 +95,34 @@ def test_a_viewer_signs_in_and_sees_the_newest_ten_events_live(
     page.goto(urljoin(cloud.site, f"watch/{channel}"))
     expect(page.get_by_test_id("signed-out")).to_be_visible()
     screenshot(page, "5-signed-out")
+
+
+@both_sign_ins
+def test_the_way_from_the_form_to_the_watch_page_is_short(
+    browser: Browser, cloud: Cloud, channel: str
+) -> None:
+    seconds = []
+    for number in range(7):
+        with new_context(browser) as context:
+            page, redirects = context.new_page(), 0
+
+            def count(response: Response) -> None:
+                nonlocal redirects
+                redirects += response.request.is_navigation_request() and response.status in (302, 303)
+
+            page.goto(cloud.site)
+            page.on("response", count)
+            page.get_by_test_id("channel-input").fill(channel)
+            started = time.monotonic()
+            page.get_by_test_id("channel-submit").click()
+            page.locator("#login").fill(f"vera_viewer_{number}")
+            page.locator("#sign-in").click()
+            page.wait_for_url(urljoin(cloud.site, f"watch/{channel}"))
+            seconds.append(time.monotonic() - started)
+    kind = cloud.get("config.json").json()["identity"]["kind"]
+    report = f"{kind}: {redirects} redirects, {median(seconds):.2f} s from the form to the watch page\n"
+    (ARTIFACTS / f"sign-in-{kind}.txt").write_text(report)
+    assert redirects == {"cognito": 3, "twitch": 1}[kind]
 
 
 def recorded(cloud: Cloud, channel: str) -> list[str]:

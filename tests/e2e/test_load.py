@@ -32,6 +32,8 @@ ABORTED = 100
 # Handshakes at the same time: each invokes two functions, one after the other.
 HANDSHAKES = 16
 JOIN_SECONDS = 60
+# How a frame ends that says that events are missing: they are in the record.
+MARK = '"missed":true}'
 # The site reads the record so long after a connection was opened.
 CATCH_UP_SECONDS = 15
 # Those who read beside one who does not. Some megabytes fill the buffers between it and the server.
@@ -40,7 +42,7 @@ LARGE_EVENTS, LARGE_PER_SECOND, MOST_SERIES = 20, 4, 30
 
 
 @functools.lru_cache(maxsize=256)
-def events(frame: str | bytes) -> list[tuple[str, float]]:
+def events(frame: str) -> list[tuple[str, float]]:
     """The ids of a frame's events, and when Twitch sent them (Unix time). All viewers get the same frames."""
     content = json.loads(frame)
     return [
@@ -56,17 +58,19 @@ class ViewerSocket:
         self.socket = socket
         self.seconds: dict[str, float] = {}
         """By event id, the seconds from Twitch's timestamp to the viewer."""
-        self.frames = self.copies = 0
+        self.frames = self.copies = self.marks = 0
         self.reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         with contextlib.suppress(ConnectionClosed):
             async for frame in self.socket:
+                assert isinstance(frame, str)
                 now = time.time()
                 for event_id, sent_at in events(frame):
                     self.copies += event_id in self.seconds
                     self.seconds.setdefault(event_id, now - sent_at)
                 self.frames += 1
+                self.marks += frame.endswith(MARK)
 
 
 class Crowd:
@@ -225,11 +229,11 @@ async def test_a_viewer_who_does_not_read_slows_nobody_and_is_dropped(cloud: Clo
     await asyncio.to_thread(cloud.until_subscribed, login)
     crowd = Crowd(cloud, answer.json()["websocket_url"])
     readers = await crowd.join(READERS, [streamer_id])
-    readers_ids = set(await asyncio.to_thread(cloud.connections, login))
 
     async def series() -> list[float]:
         """Send large events; returns how late each reader had each of those that came in a frame."""
         known = set(readers[0].seconds)
+        marks = [each.marks for each in readers]
         sent = await asyncio.to_thread(
             cloud.simulate,
             "channel.update",
@@ -239,21 +243,33 @@ async def test_a_viewer_who_does_not_read_slows_nobody_and_is_dropped(cloud: Clo
             per_second=LARGE_PER_SECOND,
         )
         last = sent[-1]["message_id"]
-        await until("all have the last", lambda: all(last in each.seconds for each in readers), 90)
+        # An overloaded machine is too slow for some, who are told to read the record.
+        await until(
+            "all have the last, or are told so",
+            lambda: all(
+                last in each.seconds or each.marks > earlier
+                for each, earlier in zip(readers, marks, strict=True)
+            ),
+            90,
+        )
         return [late for each in readers for id_, late in each.seconds.items() if id_ not in known]
 
     before = await series()
+    there = set(await asyncio.to_thread(cloud.connections, login))
     stalled = await crowd.stall(streamer_id)
+    stalled_id = set(await asyncio.to_thread(cloud.connections, login)) - there
+    assert len(stalled_id) == 1
     meanwhile: list[float] = []
     for _ in range(MOST_SERIES):
         meanwhile += await series()
-        if set(await asyncio.to_thread(cloud.connections, login)) == readers_ids:
+        if stalled_id.isdisjoint(await asyncio.to_thread(cloud.connections, login)):
             break
     else:
         pytest.fail("the viewer who does not read is still there")
     print(
         f"\n{READERS} readers: {percentiles(before)}; beside one who does not read and was dropped after "
-        f"{len(meanwhile) // len(before)} times as many events: {percentiles(meanwhile)}"
+        f"{len(meanwhile) // len(before)} times as many events: {percentiles(meanwhile)}; "
+        f"{sum(each.marks for each in readers)} times a reader was told to read the record"
     )
     # On a machine that does other things, too.
     assert percentile(meanwhile, 0.5) <= 2 * percentile(before, 0.5) + 1.0

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.e2e.clients import Cloud
-from tests.e2e.conftest import ARTIFACTS, new_context
+from tests.e2e.conftest import ARTIFACTS, both_sign_ins, new_context
 from tests.e2e.test_journey import watch
 
 
@@ -24,6 +24,7 @@ def obs(browser: Browser) -> Iterator[Page]:
         yield context.new_page()
 
 
+@both_sign_ins
 def test_an_overlay_shows_alerts_until_its_key_is_revoked(
     cloud: Cloud, streamer: BrowserContext, obs: Page, channel: str
 ) -> None:

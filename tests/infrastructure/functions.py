@@ -1,4 +1,4 @@
-"""What the tests know of each function: one table, whose keys are the modules of ``lambdas/handlers/``."""
+"""What the tests know of each function, by its module in ``lambdas/handlers/``."""
 
 import dataclasses
 from collections.abc import Set as AbstractSet
@@ -86,7 +86,9 @@ FUNCTIONS = {
         },
         behind_api=True,
     ),
-    "overlay": Function("Subscriptions/Overlay", CURL, {"OVERLAYS_TABLE"}, behind_api=True),
+    "overlay": Function(
+        "Subscriptions/Overlay", CURL, {"OVERLAYS_TABLE", "STREAMER_PROVIDER"}, behind_api=True
+    ),
     "reconciler": Function(
         "Subscriptions/Reconciler", TWITCH, CALLS_TWITCH | {"CONNECTIONS_TABLE", "GRACE_PERIOD_SECONDS"}
     ),
@@ -104,6 +106,21 @@ FUNCTIONS = {
     ),
     "postmigrator": Function("History/Postmigrator", PSYCOPG, sql={"functions", "migrations"}),
 }
+# What a stage has as well that does without Cognito (sign_in).
+SESSION = Function(
+    "Identity/Session",
+    CURL,
+    {
+        "SESSIONS_TABLE",
+        "SITE_URL",
+        "STREAMER_SCOPES",
+        "TWITCH_AUTH_URL",
+        "TWITCH_ISSUER",
+        "TWITCH_SECRET_ARN",
+    },
+    behind_api=True,
+)
+ALL_FUNCTIONS = FUNCTIONS | {"session": SESSION}
 DATABASE_FUNCTIONS = [name for name, function in FUNCTIONS.items() if function.in_database_network]
 # The same as construct paths.
 CONSTRUCTS = {function.construct for function in FUNCTIONS.values()}

@@ -17,7 +17,7 @@ from cdk.settings import load
 from cdk.stacks import build
 from local.deployment import settings as local_settings
 from local.ports import Ports
-from tests.infrastructure.functions import FUNCTIONS
+from tests.infrastructure.functions import ALL_FUNCTIONS
 
 # The application's comes last.
 STACKS = ("Data", "Edge", "App")
@@ -107,7 +107,7 @@ class Stage:
 
     def function(self, job: str) -> Properties:
         """The function of a job, e.g. ``webhook``."""
-        return self.resources[FUNCTIONS[job].construct].properties
+        return self.resources[ALL_FUNCTIONS[job].construct].properties
 
     def package(self, job: str) -> Path:
         """The directory that is uploaded as the function's package."""

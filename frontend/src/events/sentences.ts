@@ -142,7 +142,7 @@ function choose(choices: string, value: unknown): string {
   const words = choices.split("|");
   const other = words.pop() ?? "";
   // An object is none of the choices, and String() may throw for it.
-  const chosen = typeof value === "object" ? "" : String(value);
+  const chosen = typeof value === "object" ? "" : (value as string | number);
   const fitting = words.find((word) => word.startsWith(`${chosen}:`));
   return fitting === undefined ? other : fitting.slice(fitting.indexOf(":") + 1);
 }

@@ -2,6 +2,7 @@ import { onScopeDispose, ref, shallowRef, watch, type Ref } from "vue";
 
 import { worthTelling } from "../events/told";
 import type { FeedItem } from "../live/mergeEvents";
+import { serverNow } from "../serverTime";
 import { summarise } from "./bursts";
 
 /** Events that come together are announced together, so that a burst does not flood a screen reader. */
@@ -38,7 +39,7 @@ export function useArrivals(
 
   function announce(): void {
     announcing = false;
-    announcedAt = Date.now();
+    announcedAt = serverNow();
     announcement.value = summarise(unannounced);
     unannounced.clear();
   }
@@ -58,7 +59,7 @@ export function useArrivals(
     for (const { event_type } of news) unannounced.set(event_type, (unannounced.get(event_type) ?? 0) + 1);
     if (announcing) return;
     announcing = true;
-    later(Math.max(ANNOUNCE_AFTER, announcedAt + ANNOUNCE_EVERY - Date.now()), announce);
+    later(Math.max(ANNOUNCE_AFTER, announcedAt + ANNOUNCE_EVERY - serverNow()), announce);
   });
   onScopeDispose(() => {
     timers.forEach(clearTimeout);

@@ -153,15 +153,15 @@ export class LiveConnection {
     const attempt = this.#attempt;
     if (!this.#current) this.#change({ status: this.#state.channel ? "reconnecting" : "connecting", retryAt: null });
     try {
-      const token = await this.environment.accessToken();
+      const credentials = await this.environment.credentials();
       if (attempt !== this.#attempt) return;
-      if (token === null) {
+      if (credentials === null) {
         this.#end("signed-out", null);
         return;
       }
       // The events are shown without waiting for the socket.
       if (this.#state.record === "unread") void this.#catchUp();
-      const answer = await this.environment.watch(this.login, token);
+      const answer = await this.environment.watch(this.login, credentials);
       if (attempt !== this.#attempt) return;
       this.#change({ channel: answer.channel, message: null });
       this.#takeTopics(answer.topics, answer.topics_version);

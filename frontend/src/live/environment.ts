@@ -1,4 +1,5 @@
-import { watchChannel, type Watch } from "../api";
+import { watchChannel, type Credentials, type Watch } from "../api";
+import { serverNow } from "../serverTime";
 
 export interface Clock {
   now(): number;
@@ -12,9 +13,9 @@ export interface Environment {
   random: () => number;
   openWebSocket: (url: string) => WebSocket;
   /** Asks to follow a channel. */
-  watch: (login: string, token: string) => Promise<Watch>;
-  /** The token for `watch`, renewed if need be; null when there is none any more. */
-  accessToken: () => Promise<string | null>;
+  watch: (login: string, credentials: Credentials) => Promise<Watch>;
+  /** What `watch` needs, renewed if need be; null when the viewer is not signed in any more. */
+  credentials: () => Promise<Credentials | null>;
   /** What the device says about its network. Only a hint: a local server answers without one. */
   online: () => boolean;
   /** For how long (ms) a hidden page keeps its connection; null: for as long as it is open. */
@@ -22,7 +23,7 @@ export interface Environment {
 }
 
 export const browserClock: Clock = {
-  now: () => Date.now(),
+  now: serverNow,
   after(ms, run) {
     const timer = setTimeout(run, ms);
     return () => {
@@ -32,13 +33,13 @@ export const browserClock: Clock = {
 };
 
 /** The browser, for a viewer who is signed in. */
-export function browserEnvironment(accessToken: () => Promise<string | null>): Environment {
+export function browserEnvironment(credentials: Environment["credentials"]): Environment {
   return {
     clock: browserClock,
     random: Math.random,
     openWebSocket: (url) => new WebSocket(url),
     watch: watchChannel,
-    accessToken,
+    credentials,
     online: () => navigator.onLine,
     pauseAfter: 10 * 60_000,
   };

@@ -1,7 +1,8 @@
 import { onScopeDispose, ref, shallowRef, watch, type Ref } from "vue";
 
-import { readCounts, readMinutelyCounts } from "../api";
+import { readCounts, readDailyCounts, readMinutelyCounts } from "../api";
 import type { FeedItem } from "../live/mergeEvents";
+import { serverNow } from "../serverTime";
 import { addEvents, advanceTo, emptyNumbers, reconcile, type Numbers } from "./numbers";
 
 /** By then what arrived live is in every answer of the read routes: recording and the shared cache take up to 12 s. */
@@ -10,29 +11,35 @@ const READ_AT_LEAST_EVERY = 5 * 60_000;
 const CATCH_UP_AFTER = 2_000;
 const CLOCK = 5_000;
 
+/** How many days are told apart, today included. */
+export const DAYS = 30;
+
 /**
  * A channel's numbers: read from the record, moved at once by what arrives live, and read again when it is quiet.
- * `state` is whether they have been read; `rereads` grows whenever they have been read again.
+ * `state` is whether they have been read.
  */
 export function useNumbers(
   login: string,
   feed: () => readonly FeedItem[],
-): { numbers: Readonly<Ref<Numbers>>; state: Ref<"loading" | "read" | "failed">; rereads: Ref<number> } {
-  const numbers = shallowRef(emptyNumbers(Date.now()));
+): { numbers: Readonly<Ref<Numbers>>; state: Ref<"loading" | "read" | "failed"> } {
+  const numbers = shallowRef(emptyNumbers(serverNow()));
   const state = ref<"loading" | "read" | "failed">("loading");
-  const rereads = ref(0);
   let lastArrival = -Infinity;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let stopped = false;
 
   async function readAgain(): Promise<void> {
     clearTimeout(timer);
-    const asked = Date.now();
+    const asked = serverNow();
     try {
-      const [counts, minutes] = await Promise.all([readCounts(login), readMinutelyCounts(login)]);
+      const [counts, minutes, days] = await Promise.all([
+        readCounts(login),
+        readMinutelyCounts(login),
+        // The other numbers do without.
+        readDailyCounts(login, DAYS).catch(() => null),
+      ]);
       const isComplete = lastArrival < asked - COMPLETE_AFTER;
-      numbers.value = reconcile(numbers.value, { counts, minutes }, isComplete, Date.now());
-      if (state.value !== "loading") rereads.value += 1;
+      numbers.value = reconcile(numbers.value, { counts, minutes, days }, isComplete, serverNow());
       state.value = "read";
     } catch {
       // What is shown stays, and still moves with what arrives.
@@ -52,9 +59,11 @@ export function useNumbers(
     (items, before) => {
       const known = new Set(before.map((item) => item.event.id));
       const fresh = items.filter((item) => !known.has(item.event.id));
+      // What was recorded a moment ago may be missing in the answers.
+      for (const { event } of fresh) lastArrival = Math.max(lastArrival, Date.parse(event.created_at));
       const live = fresh.filter((item) => item.source === "live").map((item) => item.event);
       if (live.length > 0) {
-        lastArrival = Date.now();
+        lastArrival = serverNow();
         numbers.value = addEvents(numbers.value, live, lastArrival);
       }
       // What came only from the record was missed while there was no connection: the record has counted it.
@@ -63,7 +72,7 @@ export function useNumbers(
     { flush: "sync" },
   );
   const clock = setInterval(() => {
-    numbers.value = advanceTo(numbers.value, Date.now());
+    numbers.value = advanceTo(numbers.value, serverNow());
   }, CLOCK);
   onScopeDispose(() => {
     stopped = true;
@@ -71,5 +80,5 @@ export function useNumbers(
     clearInterval(clock);
   });
   void readAgain();
-  return { numbers, state, rereads };
+  return { numbers, state };
 }

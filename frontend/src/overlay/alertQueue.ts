@@ -8,7 +8,10 @@ import type { OverlayOptions } from "./overlayOptions";
 /** The pause (ms) between two alerts, so that a viewer sees that there are two. */
 const GAP = 400;
 
-/** If more wait, the oldest are dropped: what happened minutes ago is no alert any more. */
+/** What happened longer ago (ms) is no alert any more: a computer may wake after hours, or a queue be long. */
+const NEWS_FOR = 60_000;
+
+/** If more wait, the oldest are dropped. */
 const MOST_WAITING = 200;
 
 /** How many events are remembered as announced: more than the feed holds, so that none is announced twice. */
@@ -72,6 +75,8 @@ export class AlertQueue {
 
   #next(): void {
     this.#cancel = null;
+    const now = this.clock.now();
+    this.#waiting = this.#waiting.filter(({ occurred_at }) => now - Date.parse(occurred_at) <= NEWS_FOR);
     const rows = rowsOf(sortIntoBursts(this.#waiting));
     const alert = rows.pop();
     if (alert === undefined) return;

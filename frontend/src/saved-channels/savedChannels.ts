@@ -64,7 +64,7 @@ window.addEventListener("storage", (event) => {
 
 /** The channels of this device: the favourites first, each part with the channel that was watched last first. */
 export const savedChannels = computed(() =>
-  channels.value.toSorted((a, b) => Number(b.favourite) - Number(a.favourite)),
+  [...channels.value].sort((a, b) => Number(b.favourite) - Number(a.favourite)),
 );
 
 export function isFavourite(login: string): boolean {

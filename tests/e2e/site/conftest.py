@@ -13,7 +13,7 @@ from tests.e2e.site.stand_in import IDENTITY, StandIn
 
 OpenPage = Callable[..., Page]
 
-# What oidc-client-ts keeps of a sign-in.
+# What oidc-client-ts keeps of a sign-in, and what is kept without Cognito.
 _USER = json.dumps(
     {
         "access_token": "token",
@@ -31,9 +31,10 @@ _USER = json.dumps(
 )
 _KEY = f"oidc.user:{IDENTITY['authority']}:{IDENTITY['client_id']}"
 # Frames that could not be loaded have no storage.
-SIGN_IN = (
-    f"try {{ sessionStorage.setItem({json.dumps(_KEY)}, {json.dumps(_USER)}) }} catch {{ /* no page */ }}"
-)
+SIGN_IN = f"""try {{
+    sessionStorage.setItem({json.dumps(_KEY)}, {json.dumps(_USER)})
+    localStorage.setItem("fanfare.signed-in", "")
+}} catch {{ /* no page */ }}"""
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ CONSENTED: Final = (
     "channel.channel_points_custom_reward_redemption.add",
 )
 IDENTITY: Final = {
+    "kind": "cognito",
     "authority": "https://cognito.example/pool",
     "client_id": "site",
     "domain": "https://sign-in.example",
@@ -92,6 +93,8 @@ class StandIn:
         #: Recorded events of each login, newest first.
         self.recorded: dict[str, list[JSON]] = {}
         self.leaders: list[JSON] = []
+        #: How viewers sign in, as in ``config.json``.
+        self.identity: JSON = IDENTITY
         self.topics = [{"event_type": name, "status": "enabled", "reason": None} for name in OPEN]
         #: Statuses to answer instead, by the route's last word: ``watch``, ``events``, ``counts`` ...
         self.failing: dict[str, int] = {}
@@ -239,7 +242,7 @@ class StandIn:
 
     async def _config(self, _request: web.Request) -> web.Response:
         twitch = {"player_url": f"{self.url}/player", "chat_url": self.url}
-        return web.json_response({"stage": "test", "identity": IDENTITY, "twitch": twitch})
+        return web.json_response({"stage": "test", "identity": self.identity, "twitch": twitch})
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         if self.sockets_refused:

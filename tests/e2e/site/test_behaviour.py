@@ -91,6 +91,58 @@ def test_the_numbers_move_at_once_and_agree_with_the_record(watching: OpenPage, 
     expect(page.get_by_test_id("total")).to_have_text("3")
 
 
+@pytest.mark.parametrize("hours", [2, -2])
+def test_the_page_keeps_the_servers_time_where_the_devices_clock_is_off(
+    watching: OpenPage, stand_in: StandIn, hours: int
+) -> None:
+    stand_in.record([event("channel.raid", 60 * minutes) for minutes in (1, 10, 20, 50)])
+    ahead = f"const now = Date.now; Date.now = () => now() + {hours} * 3600000"
+    page = watching(storage=ahead)
+    expect(page.get_by_test_id("last-hour")).to_have_text("4")
+    expect(page.get_by_test_id("event").first).to_contain_text("1 min ago")
+    stand_in.happen(event("channel.cheer"))
+    expect(page.get_by_test_id("event").first).to_contain_text("just now")
+    expect(page.get_by_test_id("last-hour")).to_have_text("5")
+
+
+def test_on_a_channels_first_day_the_chart_has_what_the_total_has(
+    watching: OpenPage, stand_in: StandIn
+) -> None:
+    page = watching()
+    expect(page.get_by_test_id("daily-chart")).to_contain_text("Nothing in these days")
+    stand_in.held = {"counts", "daily", "minutely"}  # what moves now has arrived live
+    stand_in.happen(*(event("channel.cheer") for _ in range(16)))
+    expect(page.get_by_test_id("total")).to_have_text("16")
+    expect(page.get_by_test_id("daily-chart")).to_contain_text("16 events, most on")
+
+
+def test_another_key_in_an_overlays_address_connects_with_that_key(
+    open_page: OpenPage, stand_in: StandIn
+) -> None:
+    page = open_page("/overlay/marlowe#key=old.secret", signed_in=False)
+    expect(page.get_by_test_id("overlay")).to_have_attribute("data-status", "live")
+    for key in ("new.secret", "another.secret"):
+        with page.expect_request("**/api/overlays/marlowe/watch") as request:
+            page.goto(f"{stand_in.url}/overlay/marlowe#key={key}")  # the same document
+        assert request.value.headers["authorization"] == f"Bearer {key}"
+        expect(page.get_by_test_id("overlay")).to_have_attribute("data-status", "live")
+    stand_in.happen(event("channel.raid", viewers=42))
+    expect(page.get_by_test_id("alert")).to_have_count(1)
+
+
+def test_after_a_long_sleep_the_overlay_announces_only_what_has_just_happened(
+    open_page: OpenPage, stand_in: StandIn
+) -> None:
+    page = open_page("/overlay/marlowe?duration=30#key=viewer.secret", signed_in=False)
+    expect(page.get_by_test_id("overlay")).to_have_attribute("data-status", "live")
+    stand_in.break_off()
+    stand_in.record([event("channel.raid", 8 * 3600 + n, viewers=n) for n in range(12)])
+    stand_in.record([event("channel.cheer", 5, bits=77)])
+    page.evaluate("dispatchEvent(new Event('online'))")
+    expect(page.get_by_test_id("alert")).to_contain_text("77 bits")
+    expect(page.get_by_test_id("alert")).to_have_attribute("data-count", "1")
+
+
 def heap(page: Page) -> float:
     """The page's memory in MB, without what may be collected."""
     session = page.context.new_cdp_session(page)

@@ -118,6 +118,17 @@ def first_page_with_favourites(visit: Visit) -> None:
     expect(page.locator("[data-login=ottoline]")).to_contain_text("Ended")
 
 
+def first_page_without_cognito(visit: Visit) -> None:
+    visit.stand_in.identity = {"kind": "twitch"}
+    page = visit.open("/", signed_in=True)
+    expect(page.get_by_test_id("sign-out-everywhere")).to_be_visible()
+
+
+def watch_without_cognito(visit: Visit) -> None:
+    visit.stand_in.identity = {"kind": "twitch"}
+    visit.watch()
+
+
 def leaderboard(visit: Visit) -> None:
     lively(visit.stand_in)
     page = visit.open("/leaderboard")
@@ -422,6 +433,8 @@ STATES: tuple[State, ...] = (
     first_page,
     first_page_malformed,
     first_page_with_favourites,
+    first_page_without_cognito,
+    watch_without_cognito,
     leaderboard,
     leaderboard_empty,
     leaderboard_loading,

@@ -4,7 +4,7 @@ from tests.infrastructure.template import Stage
 
 
 def test_nobody_signs_up_by_themselves(prod: Stage) -> None:
-    pool = prod.resources["Users"].properties
+    pool = prod.resources["Identity/Users"].properties
     assert pool["AdminCreateUserConfig"] == {"AllowAdminCreateUserOnly": True}
     assert "Schema" not in pool
 

@@ -32,7 +32,7 @@ def test_what_anyone_may_call_comes_through_cloudfront_which_knows_a_secret(prod
     assert authorizer["EnableSimpleResponses"] is True
     distribution = prod.resources["Site/Distribution"].properties["DistributionConfig"]
     (header,) = distribution["Origins"][1]["OriginCustomHeaders"]
-    secret = "secretsmanager:{HttpApi/OriginSecret}:SecretString:::{OriginSecretVersion}"
+    secret = "secretsmanager:{HttpApi/OriginSecret}:SecretString:::{OriginHeaderVersion}"
     assert header == {"HeaderName": "x-origin-secret", "HeaderValue": f"{{{{resolve:{secret}}}}}"}
     assert "OriginCustomHeaders" not in distribution["Origins"][0]
 

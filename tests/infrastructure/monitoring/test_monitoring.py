@@ -100,6 +100,13 @@ def test_a_reconciler_that_does_not_run_is_an_alarm(prod: Stage) -> None:
     assert alarms(prod)["reconciler-failing"]["TreatMissingData"] == "breaching"
 
 
+def test_no_alarm_has_more_metrics_than_cloudwatch_takes(prod: Stage, twitch: Stage) -> None:
+    """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html"""
+    for stage in (prod, twitch):
+        for alarm in stage.of_type("AWS::CloudWatch::Alarm").values():
+            assert len([one for one in alarm.get("Metrics", ()) if "MetricStat" in one]) <= 10
+
+
 def test_metrics_are_of_this_stage_only(prod: Stage) -> None:
     for job in FUNCTIONS:
         variables = prod.function(job)["Environment"]["Variables"]

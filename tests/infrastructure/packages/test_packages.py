@@ -43,7 +43,7 @@ def test_every_module_in_a_package_is_imported_from_the_handler(prod: Stage, job
     }
 
 
-@pytest.mark.parametrize("job", ["watch", "reconciler", "notices"])
+@pytest.mark.parametrize("job", ["watch", "overlay", "reconciler", "notices"])
 def test_a_package_that_reads_the_subscription_types_holds_them(prod: Stage, job: str) -> None:
     table = Path("lambdas", "subscription_types.json")
     assert (prod.package(job) / table).read_bytes() == (packaging.ROOT / table).read_bytes()

@@ -1,6 +1,5 @@
 """What the workflows may do, which workflow may do it, and that they run make targets only."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,25 +12,12 @@ from cdk_nag import AwsSolutionsChecks
 from cdk.packaging import LAMBDA_PYTHON, ROOT
 from cdk.pipeline import PipelineStack, load
 from cdk.settings import SettingsError
+from tests.infrastructure.conftest import CONTEXT, REPOSITORY
 from tests.infrastructure.template import Stage
 
-CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
 GITHUB = "token.actions.githubusercontent.com"
-# The ids of owner and repository make the subject that no other repository can have.
-REPOSITORY = {"repository": "owner/fanfare", "owner-id": "12", "repository-id": "345"}
-SUBJECTS = ("repo:owner@12/fanfare@345", "repo:owner/fanfare")
+SUBJECTS = ("repo:owner@12/name@345", "repo:owner/name")
 WORKFLOWS = {path.stem: path for path in (ROOT / ".github" / "workflows").iterdir()}
-
-
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    """The pipeline's stack for the repository ``owner/fanfare``."""
-    directory = tmp_path_factory.mktemp("pipeline")
-    app = App(outdir=str(directory), context={"aws:cdk:enable-path-metadata": True})
-    PipelineStack(app, *load({**CONTEXT, **REPOSITORY}))
-    app.synth()
-    (directory / "Fanfare-Pipeline.template.json").rename(directory / "Fanfare-any-App.template.json")
-    return Stage(app, directory, "any")
 
 
 def test_a_role_is_for_one_repository_and_one_environment(pipeline: Stage) -> None:

@@ -22,8 +22,8 @@ PROD = {
     "Data/Database/Vpc": {"VPC7"},
     "Data/Database/Cluster/Secret": {"SMG4"},
     "Data/Exports": {"S1"},
-    "Data/Users": {"COG1", "COG2", "COG8"},
     "Data/WebhookSecret": {"SMG4"},
+    "App/Identity/Users": {"COG1", "COG2", "COG8"},
     "App/HttpApi/POST--webhooks--twitch": {"APIG4"},
     "App/HttpApi/OriginSecret": {"SMG4"},
     "App/Live/Api/$disconnect-Route": {"APIG4"},
@@ -113,6 +113,16 @@ def test_development_has_further_ones_because_it_may_lose_its_data(dev: Stage) -
         f"App/{UPLOADER}",
     }
     assert {path: acknowledged[path] for path in DEV} == DEV
+
+
+def test_without_cognito_there_are_the_function_and_its_table(prod: Stage, twitch: Stage) -> None:
+    assert _findings(twitch) == []
+    ours, theirs = _acknowledged(twitch), _acknowledged(prod)
+    assert theirs.keys() - ours.keys() == {"App/Identity/Users"}
+    assert {path: {*ours[path]} for path in ours.keys() - theirs.keys()} == {
+        "App/Identity/Sessions": {"DDB3"},
+        "App/Identity/Session/Rollout/ServiceRole": {*theirs["App/Subscriptions/Watch/Rollout/ServiceRole"]},
+    }
 
 
 def test_every_optional_resource_is_checked_too(tmp_path: Path) -> None:

@@ -167,7 +167,8 @@ def test_the_page_learns_its_configuration_from_config_json(prod: Stage) -> None
     assert configuration == {
         "stage": "prod",
         "identity": {
-            "authority": "https://cognito-idp.{Region}.amazonaws.com/{Users}",
+            "kind": "cognito",
+            "authority": "https://cognito-idp.{Region}.amazonaws.com/{Identity/Users}",
             "client_id": "{Identity/Site}",
             "domain": "https://fanfare-prod-{AccountId}.auth.{Region}.amazoncognito.com",
             "provider": "Twitch",

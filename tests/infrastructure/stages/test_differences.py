@@ -110,10 +110,8 @@ ADDRESSES: dict[str, dict[str, object]] = {
     # config.json
     "Site/Pages/CustomResource/Default": {
         "SourceObjectKeys": (["<asset>", "<asset>"], ["<asset>", "<asset>"]),
-        "SourceMarkers[1].<<marker:0xbaba:2>>": (
-            f'"{AWS_IDENTITY}"',
-            None,
-        ),
+        "SourceMarkers[1].<<marker:0xbaba:1>>": (f'"{AWS_IDENTITY}"', '"{Identity/Site}"'),
+        "SourceMarkers[1].<<marker:0xbaba:2>>": ('"{Identity/Site}"', None),
     },
 }
 ADDRESSES["Subscriptions/Watch"]["Environment.Variables.WEBSOCKET_URL"] = (
@@ -194,8 +192,6 @@ def test_local_and_prod_differ_further_in_these_settings_only(
         "AWS::DynamoDB::Table DeletionProtectionEnabled": tables,
         "AWS::DynamoDB::Table PointInTimeRecoverySpecification.PointInTimeRecoveryEnabled": tables,
         "AWS::S3::Bucket DeletionPolicy": {"Exports"},
-        "AWS::Cognito::UserPool DeletionPolicy": {"Users"},
-        "AWS::Cognito::UserPool DeletionProtection": {"Users"},
         # log_level, log_retention_days
         "AWS::Lambda::Function Environment.Variables.LOG_LEVEL": CONSTRUCTS,
         "AWS::Logs::LogGroup RetentionInDays": {

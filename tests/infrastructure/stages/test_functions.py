@@ -3,7 +3,7 @@
 import pytest
 
 from tests.handlers import HANDLERS
-from tests.infrastructure.functions import CONSTRUCTS, DATABASE_FUNCTIONS, FUNCTIONS
+from tests.infrastructure.functions import ALL_FUNCTIONS, CONSTRUCTS, DATABASE_FUNCTIONS, FUNCTIONS
 from tests.infrastructure.template import Stage
 
 COMMON = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "LOG_LEVEL"}
@@ -14,22 +14,22 @@ def test_the_functions_are_the_modules_of_the_handlers_folder(prod: Stage) -> No
     found = prod.of_type("AWS::Lambda::Function")
     ours = {path: function for path, function in found.items() if function["Handler"].startswith("lambdas.")}
     assert {(function["FunctionName"], function["Handler"]) for function in ours.values()} == {
-        (f"fanfare-prod-{job}", f"lambdas.handlers.{job}.handler") for job in HANDLERS
+        (f"fanfare-prod-{job}", f"lambdas.handlers.{job}.handler") for job in FUNCTIONS
     }
     assert ours.keys() == CONSTRUCTS
 
 
 def test_every_function_has_its_row_in_the_table() -> None:
-    assert sorted(FUNCTIONS) == [*HANDLERS]
+    assert sorted(ALL_FUNCTIONS) == [*HANDLERS]
 
 
-@pytest.mark.parametrize("job", HANDLERS)
+@pytest.mark.parametrize("job", FUNCTIONS)
 def test_a_function_runs_on_arm_with_python_3_14(prod: Stage, job: str) -> None:
     function = prod.function(job)
     assert (function["Architectures"], function["Runtime"]) == (["arm64"], "python3.14")
 
 
-@pytest.mark.parametrize("job", HANDLERS)
+@pytest.mark.parametrize("job", FUNCTIONS)
 def test_a_functions_environment_is_what_it_uses(prod: Stage, local: Stage, job: str) -> None:
     history = FUNCTIONS[job].in_database_network
     expected = FUNCTIONS[job].environment | COMMON | (DATABASE if history else set())
@@ -39,7 +39,7 @@ def test_a_functions_environment_is_what_it_uses(prod: Stage, local: Stage, job:
         assert variables["POWERTOOLS_SERVICE_NAME"] == job
 
 
-@pytest.mark.parametrize("job", HANDLERS)
+@pytest.mark.parametrize("job", FUNCTIONS)
 def test_a_function_logs_into_its_own_group_which_expires(prod: Stage, job: str) -> None:
     path = prod.function(job)["LoggingConfig"]["LogGroup"].strip("{}")
     group = prod.resources[path].properties

@@ -103,13 +103,13 @@ NETWORK = [
 ]
 
 
-def _logs(function: str) -> list[str]:
+def logging_of(function: str) -> list[str]:
     return [f"logs:{action} on {{{function}Logs.Arn}}" for action in ("CreateLogStream", "PutLogEvents")]
 
 
 @pytest.mark.parametrize("function", sorted(GRANTS))
 def test_a_function_may_do_exactly_this(local: Stage, function: str) -> None:
-    assert local.grants(f"{function}Role") == sorted([*GRANTS[function], *_logs(function)])
+    assert local.grants(f"{function}Role") == sorted([*GRANTS[function], *logging_of(function)])
 
 
 @pytest.mark.parametrize("job", ["Archiver", "Migrator", "Postmigrator", "Query"])
@@ -120,7 +120,7 @@ def test_in_aws_a_database_function_signs_in_with_its_role_instead(prod: Stage, 
     )
     function = f"History/{job}"
     others = EXPORT if job == "Archiver" else []
-    assert prod.grants(f"{function}Role") == sorted([sign_in, *others, *NETWORK, *_logs(function)])
+    assert prod.grants(f"{function}Role") == sorted([sign_in, *others, *NETWORK, *logging_of(function)])
 
 
 def test_a_role_belongs_to_one_function_and_has_no_managed_policy(prod: Stage) -> None:

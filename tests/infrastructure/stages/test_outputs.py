@@ -11,7 +11,7 @@ def test_outputs_say_where_everything_is(prod: Stage) -> None:
         "OriginSecretArn": "{HttpApi/OriginSecret}",
         "WebSocketUrl": "wss://{Live/Api}.execute-api.{Region}.amazonaws.com/live",
         "WebhookUrl": f"{api}/webhooks/twitch",
-        "UserPoolId": "{Users}",
+        "UserPoolId": "{Identity/Users}",
         "UserPoolClientId": "{Identity/Site}",
         "IdentityDomain": "https://fanfare-prod-{AccountId}.auth.{Region}.amazoncognito.com",
         "DistributionId": "{Site/Distribution}",

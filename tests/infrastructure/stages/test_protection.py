@@ -5,7 +5,6 @@ import json
 from tests.infrastructure.template import Stage
 
 KEPT = {
-    "AWS::Cognito::UserPool": ("DeletionProtection", "ACTIVE"),
     "AWS::DynamoDB::Table": ("DeletionProtectionEnabled", True),
     "AWS::RDS::DBCluster": ("DeletionProtection", True),
 }

@@ -14,7 +14,7 @@ def test_watching_needs_a_token_of_the_pool(prod: Stage) -> None:
     assert authorizer["IdentitySource"] == ["$request.header.Authorization"]
     assert authorizer["JwtConfiguration"] == {
         "Audience": ["{Identity/Site}"],
-        "Issuer": "https://cognito-idp.{Region}.amazonaws.com/{Users}",
+        "Issuer": "https://cognito-idp.{Region}.amazonaws.com/{Identity/Users}",
     }
 
 

@@ -22,15 +22,15 @@ def account(**versions: str) -> FakeAccount:
     return FakeAccount({"DescribeSecret": describe, "DescribeStacks": DEPLOYED})
 
 
-def command(of: FakeAccount) -> tuple[str, ...]:
-    """The arguments with which the CDK is run."""
+def command(of: FakeAccount, **changes: object) -> tuple[str, ...]:
+    """The arguments with which the CDK is run, for dev with these settings changed."""
     found: list[tuple[str, ...]] = []
 
     def run(*arguments: str) -> int:
         found.append(arguments)
         return 0
 
-    assert deploy(of, settings_of("dev"), "cdk.out/dev", run) == 0
+    assert deploy(of, settings_of("dev").model_copy(update=changes), "cdk.out/dev", run) == 0
     return found[0]
 
 
@@ -44,14 +44,19 @@ def test_the_present_versions_of_both_secrets_are_passed_on() -> None:
         assert command(account(twitch=twitch, origin=origin)) == (
             *("deploy", "--all", "--app", "cdk.out/dev"),
             *("--parameters", f"Fanfare-dev-App:TwitchCredentialsVersion={twitch}"),
-            *("--parameters", f"Fanfare-dev-App:OriginSecretVersion={origin}"),
+            *("--parameters", f"Fanfare-dev-App:OriginHeaderVersion={origin}"),
         )
+
+
+def test_without_cognito_no_template_refers_to_the_twitch_secret() -> None:
+    arguments = command(account(twitch="t1", origin="o1"), sign_in="twitch")
+    assert [value for value in arguments if "Version=" in value] == ["Fanfare-dev-App:OriginSecretVersion=o1"]
 
 
 def test_the_first_deployment_makes_the_origin_secret() -> None:
     empty = account(twitch="t1")
     empty.answers["DescribeStacks"] = "ValidationError"
-    assert not any("OriginSecretVersion" in argument for argument in command(empty))
+    assert not any("OriginHeaderVersion" in argument for argument in command(empty))
 
 
 def test_a_workflow_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

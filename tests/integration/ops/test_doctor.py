@@ -25,7 +25,7 @@ CERTIFICATE = f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/1"
 
 def stacks(name: str) -> Any:
     outputs = {
-        "Fanfare-prod-App": {"UserPoolId": "pool_1"},
+        "Fanfare-prod-App": {"UserPoolId": "pool_1", "SiteUrl": "https://fanfare.example.com"},
         "Fanfare-Pipeline": {"ProdRoleArn": f"arn:aws:iam::{ACCOUNT}:role/Fanfare-Pipeline-Prod-1"},
     }[name]
     listed = [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()]
@@ -251,6 +251,18 @@ def test_a_first_deployment_has_nothing_to_compare(
     assert failures == 0, output
     assert "✓ Twitch at Cognito: not deployed yet" in output
     assert "`make pipeline` makes the roles" in output
+
+
+def test_without_cognito_twitch_leads_back_to_the_site(
+    doctor: Callable[..., Doctor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failures, output = findings(doctor({"sign_in": "twitch"}), capsys)
+    assert failures == 0, output
+    assert "the application at Twitch must list https://fanfare.example.com/callback" in output
+    assert "Cognito" not in output
+    assert "sign-ins" not in output
+    first = doctor({"sign_in": "twitch"}, DescribeStacks="ValidationError")
+    assert "must list <SiteUrl>/callback" in findings(first, capsys)[1]
 
 
 def test_with_a_token_githubs_ids_are_compared(

@@ -1,4 +1,4 @@
-"""`make smoke` waits for a database that was paused, and not for one that is away."""
+"""`make smoke` waits for a database that was paused, not for one that is away; and tries both sign-ins."""
 
 from http import HTTPStatus
 from typing import Any
@@ -59,3 +59,39 @@ def test_it_does_not_wait_for_other_failures(serve: Serve) -> None:
     with pytest.raises(Failure, match="answers 503"):
         run.reads()
     assert clock.now == 0
+
+
+AUTHORIZE = "https://id.twitch.tv/oauth2/authorize?client_id=client"
+
+
+@pytest.mark.parametrize("kind", ["cognito", "twitch"])
+@pytest.mark.parametrize(
+    ("leads_to", "watched", "finding"),
+    [
+        (AUTHORIZE, 401, None),
+        ("https://fanfare.example/error", 401, "does not lead to Twitch"),
+        (AUTHORIZE, 200, "answered 200 instead of 401"),
+        (AUTHORIZE, 500, "answered 500 instead of 401"),
+    ],
+)
+def test_a_sign_in_leads_to_twitch_and_is_needed(
+    serve: Serve, kind: str, leads_to: str, watched: int, finding: str | None
+) -> None:
+    def answer(method: str, path: str, asked: dict[str, str]) -> Answer:
+        if path == "/config.json":
+            domain = f"http://{asked['Host']}"
+            cognito = {"domain": domain, "client_id": "site", "provider": "Twitch"}
+            return 200, {}, {"identity": {"kind": kind, **cognito}}
+        if path.startswith("/oauth2/authorize"):
+            return 302, {"Location": leads_to}, {}
+        if path == "/api/session":
+            return 200, {}, {"url": leads_to}
+        return watched, {}, {}
+
+    session: Any = None
+    run = Smoke(DeployedStage("dev", {"SiteUrl": serve(answer)}, session))
+    if finding is None:
+        assert run.sign_in() == "leads to id.twitch.tv"
+    else:
+        with pytest.raises(Failure, match=finding):
+            run.sign_in()

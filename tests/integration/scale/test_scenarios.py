@@ -21,7 +21,7 @@ SHORT: list[tuple[str, dict[str, float]]] = [
     ("invocations_die", {"size": 0.1, "seconds": 20.0}),
     ("dynamodb_silent", {"size": 0.05, "seconds": 60.0}),
     ("posts_forbidden", {"size": 0.05, "seconds": 60.0}),
-    ("bursts", {"seconds": 20.0}),
+    ("bursts", {"seconds": 30.0}),
 ]
 
 

@@ -18,6 +18,7 @@ KEYS = {
     "overlays": ["overlay_id"],
     "connections": ["streamer_id", "connection_id"],
     "viewers": ["viewer_id", "entry"],
+    "sessions": ["viewer_id", "token_hash"],
 }
 
 

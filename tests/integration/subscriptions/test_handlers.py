@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from lambdas.common import tickets
 from lambdas.common.aws import Client
 from lambdas.common.event import format_time, parse_time
 from lambdas.common.observability import logger
+from lambdas.common.sessions import COOKIE, SessionsTable, SignIn
 from lambdas.common.settings import SettingsError
 from lambdas.subscriptions.channels import ChannelsTable
 from lambdas.subscriptions.subscription_types import SCOPES
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 WEBHOOK_SECRET = "the-webhook-secret-that-nobody-knows"
+SITE = "https://fanfare.example"
 WEBSOCKET_URL = "wss://abc123.execute-api.eu-west-1.amazonaws.com/live"
 EVENT_TYPES = ["stream.online", "stream.offline", "channel.update", "channel.raid", "user.update"]
 
@@ -119,13 +122,14 @@ def watch(load: Load) -> "Watch":
     module = load("watch")
 
     def ask(login: str, **claims: str) -> dict[str, Any]:
+        claims = {"username": "Twitch_42", "auth_time": "1800000000", **claims}
         event = {
             "version": "2.0",
             "routeKey": "POST /api/channels/{login}/watch",
             "rawPath": f"/api/channels/{login}/watch",
             "pathParameters": {"login": login},
             "requestContext": {
-                "authorizer": {"jwt": {"claims": {"sub": "viewer-42", **claims}, "scopes": None}}
+                "authorizer": {"jwt": {"claims": {"sub": "a-uuid", **claims}, "scopes": None}}
             },
         }
         answer: dict[str, Any] = module.handler(event, Context())
@@ -225,7 +229,7 @@ class TestWatch:
         assert answer["headers"]["Retry-After"] == "60"
         assert len(list(channels.scan())) == 3
         twitch.heal()
-        assert watch("dave", sub="another-viewer")["statusCode"] == 200
+        assert watch("dave", username="Twitch_43")["statusCode"] == 200
 
     def test_a_channel_that_does_not_exist_is_not_followed(self, watch: Watch) -> None:
         assert [watch(f"nosuch_{number}")["statusCode"] for number in range(5)] == [404] * 5
@@ -236,7 +240,7 @@ class TestWatch:
     ) -> None:
         body = watch("ninja")["json"]
         claim = tickets.redeem(Client("dynamodb"), "tickets", body["ticket"], datetime.now(UTC))
-        assert claim == tickets.Claim("viewer-42", body["channel"]["id"], "ninja")
+        assert claim == tickets.Claim("42", body["channel"]["id"], "ninja")
 
     def test_twitch_signs_with_the_webhooks_secret(
         self, watch: Watch, webhook: Server, twitch: Twitch
@@ -304,7 +308,7 @@ class TestWatch:
         verify(load, twitch)
         empty_queue()
         twitch.grant("ninja", SCOPES)
-        body = watch("ninja", username=f"twitchstreamer_{streamer_id}", auth_time="1800000000")["json"]
+        body = watch("ninja", username=f"twitchstreamer_{streamer_id}")["json"]
         assert {topic["status"] for topic in body["topics"]} == {"enabled", "pending"}
         (frame,) = sent_frames()
         assert frame == {
@@ -317,8 +321,14 @@ class TestWatch:
     def test_a_viewers_token_grants_nothing(self, watch: Watch, twitch: Twitch) -> None:
         streamer_id = watch("ninja")["json"]["channel"]["id"]
         twitch.grant("ninja", SCOPES)
-        watch("ninja", username=f"Twitch_{streamer_id}", auth_time="1800000000")
+        watch("ninja", username=f"Twitch_{streamer_id}")
         assert len(twitch.subscriptions()) == len(FREE)
+
+    def test_who_signs_in_as_the_streamer_is_the_viewer_that_they_were(self, watch: Watch) -> None:
+        """Cognito has two users for them, one for each identity provider."""
+        for login, provider in (("alice", "Twitch"), ("bob", "TwitchStreamer"), ("carol", "Twitch")):
+            assert watch(login, username=f"{provider}_42")["statusCode"] == 200
+        assert watch("dave", username="TwitchStreamer_42")["statusCode"] == 429
 
     def test_an_unexpected_error_is_logged_once_and_not_shown(
         self, watch: Watch, dynamodb: "DynamoDBClient", log: io.StringIO
@@ -501,12 +511,13 @@ class TestOverlay:
         """Make or end the key of a viewer's overlay."""
         module = load("overlay")
 
-        def ask(method: str, login: str = "alice", viewer: str = "viewer-42") -> dict[str, Any]:
+        def ask(method: str, login: str = "alice", viewer: str = "42") -> dict[str, Any]:
+            claims = {"username": f"Twitch_{viewer}", "auth_time": "1800000000"}
             event = {
                 "pathParameters": {"login": login},
                 "requestContext": {
                     "http": {"method": method},
-                    "authorizer": {"jwt": {"claims": {"sub": viewer}, "scopes": None}},
+                    "authorizer": {"jwt": {"claims": claims, "scopes": None}},
                 },
             }
             answer: dict[str, Any] = module.handler(event, Context())
@@ -521,6 +532,7 @@ class TestOverlay:
 
         def ask(key: str, login: str = "alice") -> dict[str, Any]:
             event = {
+                "routeKey": "POST /api/overlays/{login}/watch",
                 "headers": {"authorization": f"Bearer {key}"},
                 "pathParameters": {"login": login},
                 # API Gateway's, of an authorizer that admits without a context.
@@ -563,7 +575,7 @@ class TestOverlay:
     ) -> None:
         key = json.loads(order("POST")["body"])["key"]
         assert show(key, "bob")["statusCode"] == 401
-        order("DELETE", viewer="viewer-43")
+        order("DELETE", viewer="43")
         assert show(key)["statusCode"] == 200
 
     @pytest.mark.parametrize("key", ["", ".", "made.up", "\ud800.x", "x" * 3000])
@@ -581,3 +593,84 @@ class TestOverlay:
 
     def test_a_malformed_login_is_refused(self, order: Callable[..., dict[str, Any]]) -> None:
         assert order("POST", login="not a name")["statusCode"] == 400
+
+
+class TestSessions:
+    """Without Cognito a viewer has a session's cookie instead of a token."""
+
+    @pytest.fixture
+    def sessions(self, dynamodb: "DynamoDBClient", monkeypatch: pytest.MonkeyPatch) -> SessionsTable:
+        monkeypatch.setenv("SESSIONS_TABLE", "sessions")
+        monkeypatch.setenv("SITE_URL", SITE)
+        return SessionsTable(Client("dynamodb"), "sessions")
+
+    @pytest.fixture
+    def send(self, load: Load, sessions: SessionsTable) -> Callable[..., dict[str, Any]]:
+        """Watch ninja, or make or end the key of its overlay."""
+
+        def send(
+            function: str, method: str, token: str | None, origin: str | None = SITE, **headers: str
+        ) -> dict[str, Any]:
+            event = {
+                "routeKey": f"{method} /api/channels/{{login}}/watch",
+                "pathParameters": {"login": "ninja"},
+                "requestContext": {"http": {"method": method}},
+                "headers": {**headers, **({} if origin is None else {"origin": origin})},
+                "cookies": [] if token is None else [f"{COOKIE}={token}"],
+            }
+            answer: dict[str, Any] = load(function).handler(event, Context())
+            return answer
+
+        return send
+
+    @pytest.mark.parametrize(
+        ("function", "method", "status"),
+        [("watch", "POST", 200), ("overlay", "POST", 200), ("overlay", "DELETE", 204)],
+    )
+    def test_open_what_a_token_opens_but_for_another_sites_page(
+        self,
+        send: Callable[..., dict[str, Any]],
+        sessions: SessionsTable,
+        function: str,
+        method: str,
+        status: int,
+    ) -> None:
+        token = sessions.begin(SignIn("42", int(time.time())))
+        assert send(function, method, token)["statusCode"] == status
+        for origin in (None, "null", "https://evil.example"):
+            answer = send(function, method, token, origin)
+            assert (answer["statusCode"], json.loads(answer["body"])["error"]["code"]) == (401, "signed_out")
+
+    def test_end_when_their_viewer_disconnects_the_application(
+        self, load: Load, sessions: SessionsTable
+    ) -> None:
+        theirs = [sessions.begin(SignIn("42", int(time.time()))) for _ in range(2)]
+        others = sessions.begin(SignIn("43", int(time.time())))
+        message = json.dumps({"id": "m", "sent_at": format_time(datetime.now(UTC)), "user_id": "42"})
+        load("notices").handler({"Records": [{"Sns": {"Message": message}}]}, Context())
+        assert [sessions.find(token, int(time.time())) for token in theirs] == [None, None]
+        assert sessions.find(others, int(time.time())) is not None
+
+    @pytest.mark.parametrize("function", ["watch", "overlay"])
+    def test_are_needed(
+        self, send: Callable[..., dict[str, Any]], sessions: SessionsTable, function: str
+    ) -> None:
+        ended = sessions.begin(SignIn("42", int(time.time())))
+        sessions.end(ended)
+        old = sessions.begin(SignIn("42", int(time.time()) - 90 * 86_400))
+        for token in (None, "", ended, old, f"43.{old.partition('.')[2]}"):
+            assert send(function, "POST", token)["statusCode"] == 401
+        assert send(function, "POST", None, authorization=f"Bearer {old}")["statusCode"] == 401
+
+    def test_of_a_streamer_unlock_what_they_granted(
+        self, send: Callable[..., dict[str, Any]], sessions: SessionsTable, twitch: Twitch
+    ) -> None:
+        viewer = sessions.begin(SignIn("42", int(time.time())))
+        streamer_id = json.loads(send("watch", "POST", viewer)["body"])["channel"]["id"]
+        twitch.grant("ninja", SCOPES)
+        granted = frozenset({"channel:read:polls"})
+        streamer = sessions.begin(SignIn(streamer_id, int(time.time()), granted))
+        topics = json.loads(send("watch", "POST", streamer)["body"])["topics"]
+        waiting = {topic["event_type"] for topic in topics if topic["reason"] == "consent_required"}
+        assert len(topics) - len(waiting) == len(EVENT_TYPES) + 2
+        assert waiting.isdisjoint({"channel.poll.begin", "channel.poll.end"})

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lambdas.common.event import DISCONNECTED
 from lambdas.subscriptions.helix import TwitchUnavailableError
 from lambdas.subscriptions.reconciler import Report
 from lambdas.subscriptions.subscription_types import (
@@ -12,7 +13,7 @@ from local.twitch.events import stream_online
 from local.twitch.state import Fault, Subscription
 from local.twitch.subscription_types import SubscriptionType
 from tests.integration.subscriptions.servers import FREE
-from tests.integration.subscriptions.world import GRACE, LIFETIME, PERIOD, Crash, World
+from tests.integration.subscriptions.world import GRACE, LIFETIME, PERIOD, WEBHOOK_URL, Crash, World
 
 FREE_KEYS = {row.key for row in FREE}
 DELIVERED = {key: ["enabled"] for key in FREE_KEYS}
@@ -402,3 +403,49 @@ class TestBudget:
         world.reconcile()
         left = {key for login in ("ninja", "shroud") for key in world.delivered(login)}
         assert left == {"stream.online", "stream.offline"}
+
+
+class TestDisconnections:
+    """Without Cognito Twitch is asked to say when a user disconnects the application."""
+
+    @pytest.fixture(autouse=True)
+    def _wanted(self, world: World) -> None:
+        world.tells_disconnections = True
+
+    def kept(self, world: World) -> list[tuple[str, str]]:
+        return [(one.callback, one.status) for one in world.listed() if one.type == DISCONNECTED]
+
+    def test_one_subscription_is_made_and_kept(self, world: World) -> None:
+        assert world.reconcile().created == 1
+        assert self.kept(world) == [(WEBHOOK_URL, "webhook_callback_verification_pending")]
+        world.deliver()
+        for _ in range(2):
+            report = world.reconcile()
+            assert (report.created, report.deleted) == (0, 0)
+        assert self.kept(world) == [(WEBHOOK_URL, "enabled")]
+
+    def test_it_is_made_again_when_twitch_has_ended_it(self, world: World) -> None:
+        world.reconcile()
+        world.deliver()
+        world.twitch.revoke(list(world.twitch.state.subscriptions.values()), "notification_failures_exceeded")
+        world.reconcile()
+        world.deliver()
+        assert self.kept(world) == [(WEBHOOK_URL, "enabled")]
+
+    def test_it_is_replaced_when_the_secret_was_renewed(self, world: World) -> None:
+        world.reconcile()
+        world.deliver()
+        world.rotate_secret()
+        world.reconcile()
+        assert [callback for callback, _ in self.kept(world)] == [f"{WEBHOOK_URL}?secret=v2"]
+
+    def test_it_is_deleted_with_cognito(self, world: World) -> None:
+        world.reconcile()
+        world.tells_disconnections = False
+        assert world.reconcile().deleted == 1
+        assert self.kept(world) == []
+
+    def test_channels_are_reconciled_although_twitch_refuses_it(self, world: World) -> None:
+        world.twitch.state.max_total_cost = 0
+        world.reconcile()
+        assert self.kept(world) == []

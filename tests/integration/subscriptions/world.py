@@ -95,6 +95,7 @@ class World:
         self.after_each_call: Callable[[], object] = lambda: None
         self.after_call: tuple[str, Callable[[], object]] | None = None
         self.frames: list[tuple[str, list[EventTypeStatus]]] = []
+        self.tells_disconnections = False
         settings = Settings(BASE_URL, CLIENT_ID, CLIENT_SECRET, cognito_callback_base=BASE_URL, **limits)  # type: ignore[arg-type]
         self.twitch = Simulator(settings, clock=lambda: int(self.now * 10**9))
         self.pool = CrashingPool(self.twitch, self.crash_point, self._answered)
@@ -232,6 +233,7 @@ class World:
             self._on_change,
             clock=lambda: self.now,
             sleep=self._sleep,
+            tells_disconnections=self.tells_disconnections,
         )
         return reconciler.run(self.now + 220)
 

@@ -242,6 +242,22 @@ async def test_a_user_who_disconnects_ends_the_subscriptions_that_need_the_grant
     assert (await twitch.request("GET", "/oauth2/userinfo", headers=authorization)).status == 401
 
 
+async def test_the_application_is_told_who_disconnects_it(twitch: Twitch, webhook: Webhook) -> None:
+    type_ = "user.authorization.revoke"
+    assert (await twitch.subscribe(webhook.url, type_, condition={"client_id": "another"})).status == 403
+    made = await twitch.subscribe(webhook.url, type_, condition={"client_id": CLIENT_ID})
+    await twitch.until_verified(made.json["data"][0]["id"])
+    await twitch.authorize("alice", "openid")
+    await twitch.control("/disconnect", login="alice")
+    [told] = webhook.of_type("notification")
+    assert told.json["event"] == {
+        "client_id": CLIENT_ID,
+        "user_id": await twitch.user_id("alice"),
+        "user_login": "alice",
+        "user_name": "Alice",
+    }
+
+
 async def test_a_user_who_is_renamed_keeps_the_id_and_causes_an_event(
     twitch: Twitch, webhook: Webhook
 ) -> None:

@@ -91,6 +91,19 @@ async def test_a_token_can_be_validated(twitch: Twitch) -> None:
     assert (await validate("unknown")).status == 401
 
 
+async def test_a_token_can_be_given_up_and_the_grant_stays(twitch: Twitch) -> None:
+    async def revoke(token: str, client_id: str = CLIENT_ID) -> Answer:
+        return await twitch.request("POST", "/oauth2/revoke", data={"client_id": client_id, "token": token})
+
+    token = (await signed_in(twitch, "alice", "openid bits:read")).json["access_token"]
+    assert (await revoke(token, "nobody")).status == 404
+    assert [(await revoke(token)).status for _ in range(2)] == [200, 400]
+    answer = await twitch.request("GET", "/oauth2/userinfo", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status == 401
+    (grant,) = (await twitch.request("GET", "/simulator/state")).json["grants"]
+    assert sorted(grant["scopes"]) == ["bits:read", "openid"]
+
+
 async def test_userinfo_needs_a_users_token(twitch: Twitch) -> None:
     for token in (twitch.token, "unknown"):
         headers = {"Authorization": f"Bearer {token}"}

@@ -145,6 +145,27 @@ def test_a_challenge_is_published_with_its_subscription() -> None:
     assert "kappa" not in challenge.notice.body
 
 
+DISCONNECTION = {"type": "user.authorization.revoke", "condition": {"client_id": "ours"}}
+
+
+def test_a_user_who_disconnects_the_application_is_published_and_is_no_event() -> None:
+    user = {"client_id": "ours", "user_id": "1234", "user_login": None, "user_name": None}
+    message = deliver({"subscription": DISCONNECTION, "event": user}, "notification")
+    assert isinstance(message, Message)
+    assert (message.message_type, message.event_type) == ("disconnection", "user.authorization.revoke")
+    assert json.loads(message.body) == {
+        "id": "an-id",
+        "sent_at": "2026-01-31T11:59:58.123456Z",
+        "user_id": "1234",
+    }
+
+
+@pytest.mark.parametrize("event", [None, {}, {"user_id": None}, {"user_id": 7}, {"user_id": ""}])
+def test_a_disconnection_of_nobody_is_refused(event: object) -> None:
+    with pytest.raises(RefusedError):
+        deliver({"subscription": DISCONNECTION, "event": event}, "notification")
+
+
 def test_a_revocation_is_published_with_its_subscription() -> None:
     subscription = {"id": "s", "type": "user.update", "status": "user_removed", "condition": {"user_id": "1"}}
     message = deliver({"subscription": subscription}, "revocation")

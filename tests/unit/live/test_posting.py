@@ -174,6 +174,13 @@ def test_answers_that_have_come_count_although_the_time_is_up(poster: Poster, wo
     assert poster.take_unserved() == ([], [])
 
 
+def test_who_has_answered_while_the_caller_was_busy_is_not_under_way(poster: Poster, world: World) -> None:
+    poster.deliver(postings(5), world.now + 60)
+    world.now += 1.0
+    poster.take_answers()
+    assert (poster.under_way(), poster.outcome.posted) == ([], 5)
+
+
 def test_a_connection_that_is_closed_counts_as_gone(poster: Poster, world: World) -> None:
     run(poster, world, [Posting("1337", Connection("1", OLD), [CLOSE])])
     gone, _ = poster.take_unserved()

@@ -32,6 +32,11 @@ def test_the_settings_contain_names_of_secrets_only(settings: dict[str, Any]) ->
     assert "password" not in str(settings)
 
 
+def test_viewers_may_sign_in_without_cognito(settings: dict[str, Any]) -> None:
+    assert "sign_in" not in settings
+    assert deployment.settings(PORTS, {"FANFARE_SIGN_IN": "twitch"}) == {**settings, "sign_in": "twitch"}
+
+
 def test_partitions_may_be_shorter_than_the_apps(settings: dict[str, Any]) -> None:
     assert "partition_seconds" not in settings
     environ = {"FANFARE_PARTITION_SECONDS": "60", "FANFARE_RETENTION_SECONDS": ""}

@@ -1,4 +1,4 @@
-"""What the routes of this capability answer (HTTP API, payload 2.0)."""
+"""What the routes for viewers answer (HTTP API, payload 2.0)."""
 
 import json
 from collections.abc import Mapping
@@ -28,3 +28,4 @@ INVALID_LOGIN = error_answer(
     "invalid_login",
     "A channel name has 1 to 25 letters, digits or underscores, the first not an underscore.",
 )
+SIGNED_OUT = error_answer(401, "signed_out", "You are not signed in any more: sign in again.")
