@@ -38,6 +38,8 @@ STREAMERS: Final = {
     "3": [f"cy_{number}" for number in range(1000)],  # renames
     ERASED: ["gone"],
 }
+#: When to give up if something does not happen.
+MOST_SECONDS: Final = 300
 WAYS: Final = ("at once", "hold open", "come late", "lose the answer")
 WEIGHTS: Final = (12, 4, 6, 1)
 
@@ -87,7 +89,9 @@ class Worker:
     def running(self) -> subprocess.Popen[str]:
         """The process; a new one if the last has ended."""
         if self._process is None or self._process.poll() is not None:
-            self.deaths += self._process is not None
+            if self._process is not None:
+                self.deaths += 1
+                self._close_pipes(self._process)
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
@@ -104,12 +108,23 @@ class Worker:
         if self._process is not None:
             self._process.kill()
 
-    def output(self) -> list[str]:
-        """What an archiver has complained about, once it is killed."""
+    def end(self) -> list[str]:
+        """End the process for good; return what it has written and nobody has read."""
         if self._process is None or self._process.stdout is None:
             return []
+        self._process.kill()
         self._process.wait()
-        return self._process.stdout.read().splitlines()
+        rest = self._process.stdout.read().splitlines()
+        self._close_pipes(self._process)
+        return rest
+
+    @staticmethod
+    def _close_pipes(process: subprocess.Popen[str]) -> None:
+        for pipe in (process.stdin, process.stdout):
+            # What was not written is of no use any more.
+            with contextlib.suppress(BrokenPipeError):
+                if pipe is not None:
+                    pipe.close()
 
 
 @dataclasses.dataclass
@@ -161,19 +176,31 @@ class Stress:
                 pool.submit(self._make_faults),
                 pool.submit(self._keep_archivers_running),
             ]
-            self._stop_sending.wait(seconds / 2)
-            erasing = pool.submit(self._erase)
-            self._stop_sending.wait(seconds / 2)
-            erasing.result()
-            self._stop_sending.set()
-            for future in sending:
-                future.result()
-            self._stop.set()
+            try:
+                self._until_under_way()
+                self._stop_sending.wait(seconds / 2)
+                erasing = pool.submit(self._erase)
+                self._stop_sending.wait(seconds / 2)
+                erasing.result()
+                self._stop_sending.set()
+                for future in sending:
+                    future.result()
+            finally:
+                self._stop_sending.set()
+                self._stop.set()
             for future in others:
                 future.result()
         self._settle()
         self._compare()
         return self.findings
+
+    def _until_under_way(self) -> None:
+        """Wait until something was recorded and read: processes start slowly on a busy machine."""
+        deadline = time.monotonic() + MOST_SECONDS
+        while not (self.oracle.acknowledged and self.findings.reads):
+            if time.monotonic() > deadline:
+                raise TimeoutError("nothing is recorded or read")
+            time.sleep(0.1)
 
     # -- what goes on at once --------------------------------------------------------------------------------
 
@@ -245,8 +272,8 @@ class Stress:
     def _erase(self) -> None:
         began = time.time()
         while not (answer := self._eraser.ask({"streamer_id": ERASED})) or "error" in answer:
-            if self._stop.is_set():
-                return
+            if time.time() > began + MOST_SECONDS:
+                raise TimeoutError(f"the streamer is not erased: {answer}")
         self._erased = began, time.time()
 
     # -- the end ---------------------------------------------------------------------------------------------
@@ -256,22 +283,21 @@ class Stress:
         workers = [*self.recorders, *self.readers, *self.archivers, self._eraser]
         self.findings.killed_processes = sum(worker.deaths for worker in workers)
         for worker in workers:
-            worker.kill()
-        for worker in self.archivers:
-            self.findings.wrong += worker.output()
+            complaints = worker.end()
+            if worker in self.archivers:
+                self.findings.wrong += complaints
         archiver = Worker("archiver", self._server, self._exports)
         archiver.running()
         try:
             with self._connect() as connection:
                 self._until_archived(connection)
         finally:
-            archiver.kill()
-            self.findings.wrong += archiver.output()
+            self.findings.wrong += archiver.end()
 
     @staticmethod
     def _until_archived(connection: psycopg.Connection[Any]) -> None:
         """Wait until the watermark is later than every event."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + MOST_SECONDS
         lag = (
             "select coalesce(max(created_at), '-infinity') < (select archived_until from watermark) "
             "from events"
@@ -352,7 +378,7 @@ class Stress:
                             board.get(streamer_id, 0),
                             _count(by_streamer, streamer_id, event_type),
                         )
-        reader.kill()
+        reader.end()
 
     def _expect(self, what: str, found: Any, expected: Any) -> None:
         if found != expected:
