@@ -7,7 +7,7 @@ from cdk.settings import Settings
 from tests.infrastructure.template import Stage
 
 
-def test_anyone_may_read(prod: Stage) -> None:
+def test_anyone_may_read_by_way_of_cloudfront(prod: Stage) -> None:
     reads = {
         route["RouteKey"]: route
         for route in prod.of_type("AWS::ApiGatewayV2::Route").values()
@@ -27,7 +27,7 @@ def test_anyone_may_read(prod: Stage) -> None:
         )
     }
     for route in reads.values():
-        assert route["AuthorizationType"] == "NONE"
+        assert route["AuthorizerId"] == "{HttpApi/ThroughCloudFront}"
         integration = prod.resources[route["Target"].removeprefix("integrations/").strip("{}")]
         assert integration.properties["IntegrationUri"] == "{History/Query/Live}"
         assert integration.properties["PayloadFormatVersion"] == "2.0"
