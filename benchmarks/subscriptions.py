@@ -15,7 +15,7 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from benchmarks.result import Result, limit
-from lambdas.common.aws import Client
+from lambdas.common.aws import AwsError, Client
 from lambdas.common.observability import logger
 from lambdas.common.rotated_secret import RotatedSecret
 from lambdas.subscriptions.channels import WATCHED_SECONDS, ChannelRecord, ChannelsTable, Resolution
@@ -140,6 +140,7 @@ class Memory(Client):
         self._clock = clock
         self._numbers = itertools.count()
         self._items: dict[str, Any] = {}
+        self._empty_at = 0
 
     def call(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         if action == "SendMessage" and parameters["QueueUrl"] == "broadcast":
@@ -147,12 +148,24 @@ class Memory(Client):
         elif action == "SendMessage":
             due = self._clock() + parameters["DelaySeconds"]
             heapq.heappush(self.requests, (due, next(self._numbers), parameters["MessageBody"]))
+        elif action == "UpdateItem":
+            self._take_point(
+                {name: int(value["N"]) for name, value in parameters["ExpressionAttributeValues"].items()}
+            )
         elif action == "PutItem":
             self._items[parameters["Item"]["name"]["S"]] = parameters["Item"]
         else:
             item = self._items.get(parameters["Key"]["name"]["S"])
             return {"Item": item} if item else {}
         return {}
+
+    def _take_point(self, values: Mapping[str, int]) -> None:
+        """The two conditional updates of ``points``."""
+        at = self._empty_at
+        adds = ":latest" in values
+        if not (values[":now"] <= at <= values[":latest"] if adds else at < values[":now"]):
+            raise AwsError("dynamodb:UpdateItem", "ConditionalCheckFailedException", "the condition is false")
+        self._empty_at = at + values[":point"] if adds else values[":then"]
 
 
 class AtOnce(Executor):

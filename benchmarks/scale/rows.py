@@ -12,6 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+# What every scenario of the subscriptions says.
+CALLS = "calls in a minute"
 RESULT = Path(__file__).parents[1] / "results" / "scale.json"
 
 
@@ -67,7 +69,10 @@ def show(rows: Sequence[Row]) -> None:
     ):
         table.add_column(heading, justify="right")
     table.add_column("", overflow="fold")
+    subscriptions = [row for row in rows if CALLS in row.figures]
     for row in rows:
+        if row in subscriptions:
+            continue
         known = row.figures
         table.add_row(
             row.name,
@@ -79,7 +84,19 @@ def show(rows: Sequence[Row]) -> None:
             f"{known.get('reads a second of a key', 0):,.0f}",
             "ok" if row.ok else "; ".join(row.problems),
         )
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    if not subscriptions:
+        return
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("scenario", "wait p99", "calls to Twitch", "in a minute", "writes of a channel", ""):
+        table.add_column(heading, overflow="fold")
+    for row in subscriptions:
+        known = row.figures
+        figures = (f"{known[name]:,.0f}" for name in ("calls to Twitch", CALLS, "most writes of a channel"))
+        problems = "ok" if row.ok else "; ".join(row.problems)
+        table.add_row(row.name, _seconds(known["wait for Twitch, p99"]), *figures, problems)
+    console.print(table)
 
 
 def _seconds(figure: float | None) -> str:

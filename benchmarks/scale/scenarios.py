@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks.scale import constants
+from benchmarks.scale import constants, subscriptions
 from benchmarks.scale.model import Model
 from benchmarks.scale.rows import Row, percentile
 from benchmarks.scale.viewers import Channel, Page
@@ -212,6 +212,7 @@ SCENARIOS = (
     dynamodb_silent,
     posts_forbidden,
     bursts,
+    *subscriptions.SCENARIOS,
 )
 BY_NAME = {scenario.__name__: scenario for scenario in SCENARIOS}
 

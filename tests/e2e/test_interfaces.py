@@ -257,6 +257,7 @@ def test_a_large_event_in_another_script_reaches_viewers_and_the_record(cloud: C
 
 def test_watching_twice_makes_no_second_subscription(cloud: Cloud, viewer: Viewer) -> None:
     viewer.watch("twice_channel")
+    cloud.until_subscribed("twice_channel")
     viewer.watch("twice_channel")
     assert len(cloud.subscriptions("twice_channel")) == 6
 

@@ -41,6 +41,7 @@ IDENTITY_PROVIDER: dict[str, object] = {
     ),
     "ProviderDetails.jwks_uri": ("https://id.twitch.tv/oauth2/keys", f"{TWITCH}/oauth2/keys"),
 }
+CONNECTIONS_ENDPOINT = f"https://{AWS_SOCKET}", f"{EMULATOR}/_aws/execute-api/{{Live/Api}}/live"
 # Resource -> property -> (in AWS, locally); None: not there.
 ADDRESSES: dict[str, dict[str, object]] = {
     # Twitch is simulated.
@@ -50,21 +51,12 @@ ADDRESSES: dict[str, dict[str, object]] = {
         f"Subscriptions/{function}": {
             "Environment.Variables.TWITCH_API_URL": ("https://api.twitch.tv/helix", f"{TWITCH}/helix"),
             "Environment.Variables.TWITCH_AUTH_URL": ("https://id.twitch.tv/oauth2", f"{TWITCH}/oauth2"),
-            "Environment.Variables.WEBHOOK_URL": (
-                f"https://{AWS_API}/webhooks/twitch",
-                f"{EMULATOR}{LOCAL_API}/webhooks/twitch",
-            ),
         }
-        for function in ("Watch", "Reconciler")
+        for function in ("Watch", "Overlay", "Subscriber", "Reconciler")
     },
     # AWS's services are the emulator's, at one address, without TLS.
     **{
-        f"Live/{function}": {
-            "Environment.Variables.CONNECTIONS_ENDPOINT": (
-                f"https://{AWS_SOCKET}",
-                f"{EMULATOR}/_aws/execute-api/{{Live/Api}}/live",
-            ),
-        }
+        f"Live/{function}": {"Environment.Variables.CONNECTIONS_ENDPOINT": CONNECTIONS_ENDPOINT}
         for function in ("Broadcaster", "Connection")
     },
     "Identity/Site": {
@@ -114,6 +106,12 @@ ADDRESSES: dict[str, dict[str, object]] = {
         "SourceMarkers[1].<<marker:0xbaba:2>>": ('"{Identity/Site}"', None),
     },
 }
+ADDRESSES["Subscriptions/Overlay"]["Environment.Variables.CONNECTIONS_ENDPOINT"] = CONNECTIONS_ENDPOINT
+for _function in ("Subscriber", "Reconciler"):
+    ADDRESSES[f"Subscriptions/{_function}"]["Environment.Variables.WEBHOOK_URL"] = (
+        f"https://{AWS_API}/webhooks/twitch",
+        f"{EMULATOR}{LOCAL_API}/webhooks/twitch",
+    )
 ADDRESSES["Subscriptions/Watch"]["Environment.Variables.WEBSOCKET_URL"] = (
     f"wss://{AWS_SOCKET}",
     LOCAL_SOCKET,
@@ -159,7 +157,7 @@ def test_local_and_prod_differ_further_in_these_settings_only(
         path, _, type_ = resource.rpartition(" ")
         if (resource, name) not in by_addresses and not re.search(r"Tags\b.*Stage", name):
             found.setdefault(f"{type_} {name}", set()).add(path)
-    tables = {"Channels", "Connections", "Grants", "Inboxes", "Overlays", "Tickets", "Viewers"}
+    tables = {"Channels", "Connections", "Grants", "Inboxes", "Overlays", "Tickets", "Twitch", "Viewers"}
     network = (
         "ec2:AssignPrivateIpAddresses+ec2:CreateNetworkInterface+ec2:DeleteNetworkInterface"
         "+ec2:DescribeNetworkInterfaces+ec2:DescribeSubnets+ec2:UnassignPrivateIpAddresses"
@@ -221,6 +219,7 @@ def test_local_and_prod_differ_further_in_these_settings_only(
             "Monitoring/DeliveriesRefused",
             "Monitoring/DeliverySlow",
             "Monitoring/Partitions",
+            "Monitoring/ReconcilerFailing",
         },
         "AWS::CloudWatch::Dashboard DashboardBody": {"Monitoring/Dashboard"},
         "AWS::Logs::MetricFilter MetricTransformations[0].MetricNamespace": {

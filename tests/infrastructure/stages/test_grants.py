@@ -19,6 +19,27 @@ EXPORT = [
     for action in ("AbortMultipartUpload", "GetObject", "PutObject")
 ]
 
+# To find the channel of a login, at Twitch if need be.
+LOGINS = [
+    "dynamodb:GetItem on {Channels.Arn}",
+    "dynamodb:Query on {Channels.Arn}/index/login",
+    "dynamodb:UpdateItem on {Channels.Arn}",
+    "dynamodb:GetItem on {Twitch.Arn}",
+    "dynamodb:PutItem on {Twitch.Arn}",
+    "dynamodb:UpdateItem on {Twitch.Arn}",
+    f"secretsmanager:GetSecretValue on {SECRET}/local/twitch-??????",
+]
+# To change a channel's subscriptions.
+SUBSCRIBE = [
+    "dynamodb:GetItem on {Channels.Arn}",
+    "dynamodb:UpdateItem on {Channels.Arn}",
+    "dynamodb:UpdateItem on {Twitch.Arn}",
+    "sqs:SendMessage on {Live/Feed/Queue.Arn}",
+    "sqs:SendMessage on {Subscriptions/Requests/Queue.Arn}",
+    f"secretsmanager:GetSecretValue on {SECRET}/local/twitch-??????",
+    "secretsmanager:GetSecretValue on {WebhookSecret}",
+]
+
 GRANTS = {
     "Ingest/Webhook": ["secretsmanager:GetSecretValue on {WebhookSecret}", "sns:Publish on {Ingest/Events}"],
     "HttpApi/Cloudfront": ["secretsmanager:GetSecretValue on {HttpApi/OriginSecret}"],
@@ -26,6 +47,7 @@ GRANTS = {
     "Live/Connection": [
         "dynamodb:DeleteItem on {Connections.Arn}",
         "dynamodb:PutItem on {Connections.Arn}",
+        "dynamodb:GetItem on {Overlays.Arn}",
         "dynamodb:DeleteItem on {Viewers.Arn}",
         "dynamodb:PutItem on {Viewers.Arn}",
         "dynamodb:Query on {Viewers.Arn}",
@@ -45,10 +67,7 @@ GRANTS = {
         *(f"{action} on {{Live/{queue}/Queue.Arn}}" for action in CONSUME for queue in ("Feed", "FanOut")),
     ],
     "Subscriptions/Watch": [
-        "dynamodb:DeleteItem on {Channels.Arn}",
-        "dynamodb:GetItem on {Channels.Arn}",
-        "dynamodb:Query on {Channels.Arn}/index/login",
-        "dynamodb:UpdateItem on {Channels.Arn}",
+        *LOGINS,
         "dynamodb:Query on {Grants.Arn}",
         "dynamodb:UpdateItem on {Grants.Arn}",
         "dynamodb:GetItem on {Overlays.Arn}",
@@ -56,29 +75,38 @@ GRANTS = {
         "dynamodb:DeleteItem on {Viewers.Arn}",
         "dynamodb:PutItem on {Viewers.Arn}",
         "dynamodb:Query on {Viewers.Arn}",
-        "sqs:SendMessage on {Live/Feed/Queue.Arn}",
-        f"secretsmanager:GetSecretValue on {SECRET}/local/twitch-??????",
-        "secretsmanager:GetSecretValue on {WebhookSecret}",
+        "sqs:SendMessage on {Subscriptions/Requests/Queue.Arn}",
     ],
     "Subscriptions/Overlay": [
+        *LOGINS,
+        "dynamodb:DeleteItem on {Connections.Arn}",
         "dynamodb:DeleteItem on {Overlays.Arn}",
         "dynamodb:PutItem on {Overlays.Arn}",
+        "dynamodb:DeleteItem on {Viewers.Arn}",
+        "dynamodb:Query on {Viewers.Arn}",
+        f"execute-api:ManageConnections on {CONNECTIONS_API}/DELETE/@connections/*",
+        f"execute-api:ManageConnections on {CONNECTIONS_API}/POST/@connections/*",
+    ],
+    "Subscriptions/Subscriber": [
+        *SUBSCRIBE,
+        "dynamodb:DeleteItem on {Grants.Arn}",
+        "dynamodb:Query on {Grants.Arn}",
+        "dynamodb:UpdateItem on {Grants.Arn}",
+        *(f"{action} on {{Subscriptions/Requests/Queue.Arn}}" for action in CONSUME),
     ],
     "Subscriptions/Reconciler": [
+        *SUBSCRIBE,
         "dynamodb:DeleteItem on {Channels.Arn}",
-        "dynamodb:GetItem on {Channels.Arn}",
         "dynamodb:Scan on {Channels.Arn}",
-        "dynamodb:UpdateItem on {Channels.Arn}",
         "dynamodb:Scan on {Connections.Arn}",
-        "dynamodb:Scan on {Grants.Arn}",
-        "dynamodb:UpdateItem on {Grants.Arn}",
-        "sqs:SendMessage on {Live/Feed/Queue.Arn}",
-        f"secretsmanager:GetSecretValue on {SECRET}/local/twitch-??????",
-        "secretsmanager:GetSecretValue on {WebhookSecret}",
+        "dynamodb:Query on {Grants.Arn}",
+        "dynamodb:GetItem on {Twitch.Arn}",
+        "dynamodb:PutItem on {Twitch.Arn}",
     ],
     "Subscriptions/Notices": [
         "dynamodb:GetItem on {Channels.Arn}",
         "dynamodb:UpdateItem on {Channels.Arn}",
+        "dynamodb:DeleteItem on {Grants.Arn}",
         "dynamodb:Query on {Grants.Arn}",
         "dynamodb:UpdateItem on {Grants.Arn}",
         "sqs:SendMessage on {Live/Feed/Queue.Arn}",

@@ -9,6 +9,8 @@ from benchmarks.scale import scenarios
 from lambdas.live import unserved
 from lambdas.live.inboxes import Inboxes
 from lambdas.live.serving import Serving
+from lambdas.subscriptions import plan
+from lambdas.subscriptions.points import Points
 
 SHORT: list[tuple[str, dict[str, float]]] = [
     ("ten_thousand", {"seconds": 10.0}),
@@ -22,6 +24,10 @@ SHORT: list[tuple[str, dict[str, float]]] = [
     ("dynamodb_silent", {"size": 0.05, "seconds": 60.0}),
     ("posts_forbidden", {"size": 0.05, "seconds": 60.0}),
     ("bursts", {"seconds": 30.0}),
+    ("one_new_channel", {"size": 0.05}),
+    ("many_new_channels", {"size": 0.05}),
+    ("an_hour_with_faults", {"size": 0.01, "seconds": 1200.0}),
+    ("hostile_account", {"size": 0.02}),
 ]
 
 
@@ -39,6 +45,22 @@ def test_a_run_depends_on_the_seed_alone() -> None:
     first, again, other = (scenarios.invocations_die(seed, size=0.05, seconds=10.0) for seed in (3, 3, 4))
     assert dataclasses.asdict(first) == dataclasses.asdict(again)
     assert first.figures != other.figures
+
+
+def test_without_a_shared_count_twitchs_limit_is_exceeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Points, "take", lambda *_: True)
+    row = scenarios.BY_NAME["many_new_channels"](size=0.2)
+    assert not row.ok
+    assert row.figures["calls in a minute"] > 800
+
+
+def test_without_a_longer_wait_each_time_one_failing_type_uses_up_the_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    form: dict[str, Any] = {"size": 0.01, "seconds": 1200.0}
+    before = scenarios.BY_NAME["an_hour_with_faults"](**form).figures["calls to Twitch"]
+    monkeypatch.setattr(plan, "TRANSIENT_RETRY_SECONDS", (5, 5))
+    assert scenarios.BY_NAME["an_hour_with_faults"](**form).figures["calls to Twitch"] > 2 * before
 
 
 def test_without_leases_the_budget_is_exceeded(monkeypatch: pytest.MonkeyPatch) -> None:
