@@ -15,7 +15,7 @@ const LONGEST = { user: 36, name: 100, quote: 500 };
 
 /** What people wrote, as a piece of a sentence; the end of what is too long is left out. */
 export function written(text: string, kind: keyof typeof LONGEST): Part {
-  const characters = [...text];
+  const characters = Array.from(text);
   const shown = characters.length > LONGEST[kind] ? `${characters.slice(0, LONGEST[kind]).join("")}…` : text;
   return { written: shown, as: kind === "quote" ? "quote" : "name" };
 }

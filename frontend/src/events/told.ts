@@ -17,8 +17,9 @@ const UPDATED = { title: "title", category_name: "category", language: "language
  * events; so does whatever else has an id of its own. Only steps of progress have the same id and are told each.
  */
 export function thingOf({ id, event_type, payload }: ChannelEvent): string {
-  const named = typeof payload.id === "string" && payload.id !== "" && !event_type.endsWith(".progress");
-  return named ? `${event_type} ${payload.id}` : id;
+  const { id: thing } = payload;
+  const named = typeof thing === "string" && thing !== "" && !event_type.endsWith(".progress");
+  return named ? `${event_type} ${thing}` : id;
 }
 
 /** Whether an event is the subscription of somebody who was given it: the gift has an event of its own. */

@@ -79,8 +79,8 @@ def test_without_a_look_after_the_release_events_are_left_alone(monkeypatch: pyt
             self._hand_over(token)
 
     monkeypatch.setattr(Serving, "serve", serve)
-    row = scenarios.bursts(seconds=20.0)
-    assert not row.ok
+    row = scenarios.bursts(seconds=30.0)
+    assert any(problem.startswith("latest") for problem in row.problems)
 
 
 def test_a_viewer_who_never_reads_stays_if_nobody_drops_it(monkeypatch: pytest.MonkeyPatch) -> None:
