@@ -37,13 +37,17 @@ def test_each_event_is_recorded_and_shown_once_while_connections_fail(
     for _ in range(10):
         send(1)
 
-    def counts() -> int:
-        total: int = cloud.get(f"api/channels/{channel}/counts").json()["counts"].get("channel.raid", 0)
-        return total
+    # Twitch does not count an event whose connection was cut before it knew that the relay had read it.
+    def recorded() -> list[str]:
+        ids: list[str] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            found = cloud.get(f"api/channels/{channel}/events?limit=100{cursor}").json()
+            ids += [each["id"] for each in found["events"] if each["event_type"] == "channel.raid"]
+            cursor = f"&before={found['next']}" if found["next"] else None
+        return ids
 
-    eventually("all are recorded", lambda: counts() == len(delivered))
-    recorded = cloud.get(f"api/channels/{channel}/events?limit=100").json()["events"]
-    assert {each["id"] for each in recorded} <= delivered
-    eventually("the newest are shown", lambda: set(shown(page)) <= delivered and len(shown(page)) >= 10)
+    eventually("all are recorded", lambda: delivered <= set(recorded()))
+    assert len(recorded()) == len(set(recorded()))
+    eventually("the newest are shown", lambda: len(shown(page)) >= 10 and set(shown(page)) <= set(recorded()))
     assert len(shown(page)) == len(set(shown(page)))
-    assert counts() == len(delivered)
