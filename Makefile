@@ -82,7 +82,7 @@ test: $(VENV) $(TOOLS) $(SITE) ## Run every check: lint, unit, integration, infr
 	@echo "All of lint, unit, integration, infrastructure and e2e passed."
 
 .PHONY: lint
-lint: $(VENV) $(SITE) ## Check format, rules, types, layering, SQL, workflows, the site's code and its types of the API
+lint: $(VENV) $(SITE) ## Check format, rules, types, layering, SQL, workflows, licences, the site's code and its types of the API
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
@@ -90,6 +90,7 @@ lint: $(VENV) $(SITE) ## Check format, rules, types, layering, SQL, workflows, t
 	$(BIN)/mypy
 	$(BIN)/actionlint
 	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/python -m ops.licences
 	cd frontend && npm run --silent typecheck && npm run --silent lint
 	@$(OPENAPI) | (cd frontend && npm run --silent api-types -- --check >/dev/null) || { echo "frontend/src/api.types.ts is not what the API's description says: run make api-types"; exit 1; }
 
@@ -107,12 +108,16 @@ integration: $(VENV) $(TOOLS) ## Test against a real PostgreSQL, simulated AWS c
 	$(PYTEST) tests/integration
 
 .PHONY: stress
-stress: $(VENV) ## Record, archive, read and drop at once for a minute, while connections are killed
-	FANFARE_STRESS_SECONDS=$${FANFARE_STRESS_SECONDS:-60} $(PYTEST) -s tests/integration/history/test_concurrency.py
+stress: $(VENV) ## Do everything to the event store at once for a minute (FANFARE_STRESS_SECONDS), amid kills and crashes
+	@$(BIN)/python -m tests.stress
 
 .PHONY: soak
 soak: $(VENV) $(TOOLS) $(SITE) ## Start and stop the local cloud 40 times (ROUNDS), under load (.artifacts/soak.json)
 	@$(BIN)/python -m tests.soak
+
+.PHONY: chaos
+chaos: $(VENV) $(TOOLS) $(SITE) ## Make faults and attacks on a local cloud of its own, and check each guarantee (.artifacts/chaos.json)
+	@$(BIN)/python -m tests.chaos
 
 .PHONY: rollover
 rollover: $(VENV) $(TOOLS) $(SITE) ## Test the deployed local cloud over the ends of some one-minute partitions
@@ -198,6 +203,10 @@ prove-sign-in: $(VENV) ## Prove with a user pool of its own that Cognito takes T
 smoke: $(VENV) ## Check that the deployed STAGE (dev; local: the running `make run`) does what it is for
 	@$(ON_STAGE) $(BIN)/python -m ops.smoke $(STAGE)
 
+.PHONY: redrive
+redrive: $(VENV) ## Say what moving the dead letters of QUEUE (record, broadcast, fan-out) back does, and do it once confirmed
+	@$(ON_STAGE) $(BIN)/python -m ops.redrive $(STAGE) $(QUEUE)
+
 .PHONY: destroy
 destroy: $(VENV) $(TOOLS) ## Say what deleting STAGE (dev) deletes and keeps, and delete it once confirmed
 	@$(ON_STAGE) $(BIN)/python -m ops.destroy $(STAGE)
@@ -211,6 +220,24 @@ lock: $(VENV) ## Pin the Python requirements anew (add UPGRADE=--upgrade for new
 	$(BIN)/$(LOCK) $(UPGRADE) lambdas/requirements.in -o lambdas/requirements.txt
 	$(BIN)/$(LOCK) $(UPGRADE) requirements/emulator.in -o requirements/emulator.txt
 	$(BIN)/$(LOCK) $(UPGRADE) requirements/dev.in -o requirements/dev.txt
+	$(BIN)/$(LOCK) $(UPGRADE) requirements/audit.in -o requirements/audit.txt
+
+AUDIT := $(BIN)/uv run --quiet --no-project --isolated --python $(BIN)/python --with-requirements requirements/audit.txt
+.PHONY: audit
+audit: $(VENV) $(SITE) ## Ask for known vulnerabilities of every package, of those that ship and of the tools
+	$(AUDIT) pip-audit --require-hashes --disable-pip $(foreach file,lambdas/requirements.txt requirements/dev.txt requirements/emulator.txt,-r $(file))
+	npm audit
+	npm audit --prefix frontend
+
+.PHONY: sbom
+sbom: $(VENV) $(SITE) ## Write the bills of materials of what ships, functions and site (.artifacts/sbom, CycloneDX)
+	@mkdir -p .artifacts/sbom
+	$(AUDIT) cyclonedx-py requirements lambdas/requirements.txt --output-reproducible --output-file .artifacts/sbom/functions.json
+	cd frontend && npm sbom --sbom-format cyclonedx --omit dev > ../.artifacts/sbom/site.json
+
+.PHONY: roles
+roles: $(VENV) $(TOOLS) $(SITE) ## Write docs/roles.md, the table of every role and what it may do
+	@$(BIN)/python -m ops.roles
 
 .PHONY: clean
 clean: ## Remove everything that the targets made, the local cloud's data included

@@ -13,7 +13,7 @@ import time
 
 from benchmarks import result
 
-BENCHMARKS = ("broadcast", "counts", "recorder", "sealing", "subscriptions", "webhook")
+BENCHMARKS = ("broadcast", "counts", "recorder", "subscriptions", "upkeep", "webhook")
 
 
 def main(names: list[str]) -> None:

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from benchmarks import database
 from benchmarks.result import Result, limit
 from lambdas.history import reads
-from lambdas.history.archived_counts import roll_up_archived_counts, seal_partitions
+from lambdas.history.archived_counts import move_windows, roll_up_archived_counts, seal_partitions
 from lambdas.history.database import Connection, Database
 from local.postgres import Postgres
 
@@ -24,6 +24,11 @@ LIVE_EVENTS: Final = 200_000
 #: Of the live ones, those that are not counted yet: six seconds of 86 million events a day.
 NEWEST_EVENTS: Final = 6_000
 SEALED_DAYS: Final = 90
+#: The login of a streamer with few events.
+QUIET: Final = "quiet"
+#: The type and the days of the leaderboards that are measured.
+EVENT_TYPE: Final = "channel.cheer"
+WINDOWS: Final = (1, 7, 30, 90)
 OLDER_DAYS: Final = 810
 
 COUNT_BY_TYPE = """
@@ -44,11 +49,13 @@ COUNT_LEADERS = """
 
 def measure() -> list[Result]:
     """Medians, in milliseconds, of the query function's statements on a connection like its own."""
-    with database.store() as server, database.connect(server) as connection:
+    with database.store() as server, database.connect(server.url()) as connection:
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         _step("ten million events", lambda: _fill(server, connection, today))
         _step("vacuum", lambda: connection.execute("vacuum (analyze, freeze)"))
+        _add_quiet(connection, today)
         _step("sealing 90 days", lambda: seal_partitions(connection))
+        _step("sums of the last days", lambda: move_windows(connection))
         _step("rolling counts up", lambda: roll_up_archived_counts(connection))
         before_newest = datetime.now(UTC)
         database.add_newest(connection, NEWEST_EVENTS)
@@ -58,21 +65,28 @@ def measure() -> list[Result]:
         leaders_by_count, leaders = _median_ms(reader, _count_leaders, 1)
         late_counts_ms, late_counts = _median_ms(reader, _read_counts, 300)
         late_leaders_ms, late_leaders = _median_ms(reader, _read_leaders, 20)
-        _step("archiving the counts of today", lambda: _archive(connection, today, before_newest))
+        _step("archiving the counts of today", lambda: _archive(connection, before_newest))
         counts_ms, read_counts = _median_ms(reader, _read_counts, 300)
         leaders_ms, read_leaders = _median_ms(reader, _read_leaders, 300)
         _require_same((read_counts, read_leaders), (counts, leaders))
         _require_same((late_counts, late_leaders), (counts, leaders))
         newest_ms, _ = _median_ms(reader, _read_newest, 300)
+        type_ms, _ = _median_ms(reader, _read_leaders_of_a_type, 100)
+        windows_ms = {
+            (days, event_type): _median_ms(reader, _window_reader(days, event_type), 30)[0]
+            for days in WINDOWS
+            for event_type in (None, EVENT_TYPE)
+        }
 
         _step("810 older days", lambda: _add_older_days(connection, today))
         _step("rolling counts up", lambda: roll_up_archived_counts(connection))
         _step(
             "vacuum",
-            lambda: connection.execute("vacuum (analyze) archived_events, archived_totals, archived_leaders"),
+            lambda: connection.execute("vacuum (analyze) archived_events, archived_totals"),
         )
         counts_900_ms, _ = _median_ms(reader, _read_counts, 300)
         newest_900_ms, _ = _median_ms(reader, _read_newest, 300)
+        quiet_900_ms, _ = _median_ms(reader, _read_newest_of_quiet, 300)
         reader.close()
 
     busiest = "counts of the busiest streamer"
@@ -97,7 +111,31 @@ def measure() -> list[Result]:
         ),
         limit("newest 10 of the busiest streamer, 93 partitions", "ms", newest_ms, 1, "lower"),
         limit("newest 10 of the busiest streamer, 903 partitions", "ms", newest_900_ms, 1, "lower"),
+        limit("newest 10 of a quiet streamer, 903 partitions", "ms", quiet_900_ms, 5, "lower"),
+        limit("leaderboard of one type, of all time", "ms", type_ms, 20, "lower"),
+        *(
+            limit(
+                f"leaderboard of {'one type' if event_type else 'all types'}, {days} days",
+                "ms",
+                took,
+                50,
+                "lower",
+            )
+            for (days, event_type), took in windows_ms.items()
+        ),
     ]
+
+
+def _add_quiet(connection: Connection, today: datetime) -> None:
+    """Add a streamer with one event on every seventh day."""
+    connection.execute("insert into streamers values ('1', %s, now())", [QUIET])
+    for days in range(7, SEALED_DAYS, 7):
+        end = today - timedelta(days=days - 1)
+        connection.execute(
+            f"insert into events_{int(end.timestamp())} "  # noqa: S608 -- a number
+            "values (gen_random_uuid()::text, '1', %s, 'channel.raid', %s, %s, '{}')",
+            [QUIET, end - timedelta(hours=9), end - timedelta(hours=9)],
+        )
 
 
 def _fill(server: Postgres, connection: Connection, today: datetime) -> None:
@@ -112,7 +150,7 @@ def _fill(server: Postgres, connection: Connection, today: datetime) -> None:
 
     def fill(day: tuple[datetime, int]) -> None:
         lower, count = day
-        with database.connect(server) as own:
+        with database.connect(server.url()) as own:
             # Only for the preparation: the measured commits wait for the disk.
             own.execute("set synchronous_commit = off")
             database.fill_partition(own, lower, lower + timedelta(days=1), count)
@@ -122,9 +160,10 @@ def _fill(server: Postgres, connection: Connection, today: datetime) -> None:
             pass
 
 
-def _archive(connection: Connection, today: datetime, until: datetime) -> None:
+def _archive(connection: Connection, until: datetime) -> None:
     """Count as recorders do every few seconds, but only events up to a time, so that some are left."""
-    connection.execute("select archive_counts(%s, %s)", [today + timedelta(days=1), until])
+    connection.execute("update watermark set archiving_until = %s", [until])
+    connection.execute("select archive_counts(%s)", [until])
 
 
 def _add_older_days(connection: Connection, today: datetime) -> None:
@@ -144,14 +183,11 @@ def _add_older_days(connection: Connection, today: datetime) -> None:
             for day in range(first, first + 90):
                 _add_older_day(connection, oldest - timedelta(days=day))
     connection.execute(
-        "update archived_totals set event_count = counted.event_count from (select streamer_id, event_type, "
-        "sum(event_count) as event_count from archived_events group by streamer_id, event_type) as counted "
+        "update archived_totals set event_count = counted.event_count from ("
+        "select streamer_id, coalesce(event_type, '') as event_type, sum(event_count) as event_count "
+        "from archived_events group by grouping sets ((streamer_id, event_type), (streamer_id))) as counted "
         "where archived_totals.streamer_id = counted.streamer_id "
         "and archived_totals.event_type = counted.event_type"
-    )
-    connection.execute(
-        "update archived_leaders set event_count = (select sum(event_count) from archived_totals "
-        "where archived_totals.streamer_id = archived_leaders.streamer_id)"
     )
 
 
@@ -171,12 +207,25 @@ def _read_counts(connection: Connection) -> dict[str, int]:
 
 
 def _read_leaders(connection: Connection) -> list[reads.Leader]:
-    return reads.leaderboard(connection, None, None, 10)
+    return reads.leaderboard(connection, None, None, datetime.now(UTC).date(), 10)
 
 
 def _read_newest(connection: Connection) -> None:
     if len(reads.newest_events(connection, database.BUSIEST, 10).events) != 10:
         raise RuntimeError("the busiest streamer has no ten events")
+
+
+def _read_newest_of_quiet(connection: Connection) -> None:
+    if len(reads.newest_events(connection, QUIET, 10).events) != 10:
+        raise RuntimeError("the quiet streamer has no ten events")
+
+
+def _read_leaders_of_a_type(connection: Connection) -> list[reads.Leader]:
+    return reads.leaderboard(connection, EVENT_TYPE, None, datetime.now(UTC).date(), 10)
+
+
+def _window_reader(days: int, event_type: str | None) -> Callable[[Connection], list[reads.Leader]]:
+    return lambda connection: reads.leaderboard(connection, event_type, days, datetime.now(UTC).date(), 10)
 
 
 def _count_by_type(connection: Connection) -> dict[str, int]:

@@ -41,7 +41,7 @@ def store() -> Iterator[postgres.Postgres]:
     with (
         tempfile.TemporaryDirectory(prefix="fanfare-bench-") as directory,
         postgres.run_blocking(Path(directory), settings=SERVER) as server,
-        connect(server) as connection,
+        connect(server.url()) as connection,
     ):
         show_settings(connection)
         migrate(connection)
@@ -58,9 +58,9 @@ def show_settings(connection: Connection) -> None:
     print(f"{version}:", ", ".join(f"{row['name']} {row['value']}" for row in rows), flush=True)
 
 
-def connect(server: postgres.Postgres) -> Connection:
+def connect(url: str) -> Connection:
     """A connection like the functions' connections, without time limits."""
-    return psycopg.connect(server.url(), autocommit=True, row_factory=dict_row)
+    return psycopg.connect(url, autocommit=True, row_factory=dict_row)
 
 
 def reader(server: postgres.Postgres) -> Database:

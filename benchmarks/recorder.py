@@ -8,7 +8,7 @@ from psycopg.errors import DeadlockDetected
 from benchmarks import database, writers
 from benchmarks.result import Result, limit
 from lambdas.common.event import Event
-from lambdas.history.archived_counts import ARCHIVE_EVERY_SECONDS, archive_recent_counts
+from lambdas.history.archived_counts import ARCHIVE_EVERY_SECONDS, archive_counts
 from lambdas.history.database import Connection
 from lambdas.history.recording import record, storable_json
 from local.postgres import Postgres
@@ -45,7 +45,7 @@ TRIGGER = """
 
 def measure() -> list[Result]:
     """With deduplication among half a million ids; every commit is flushed to disk."""
-    with database.store() as server, database.connect(server) as connection:
+    with database.store() as server, database.connect(server.url()) as connection:
         database.insert_streamers(connection)
         connection.execute(
             "insert into seen_events_before select gen_random_uuid()::text from generate_series(1, %s)",
@@ -87,7 +87,7 @@ def record_and_archive(connection: Connection, events: list[Event]) -> None:
     record(connection, events)
     if time.monotonic() >= _next_archiving:
         _next_archiving = time.monotonic() + ARCHIVE_EVERY_SECONDS
-        archive_recent_counts(connection)
+        archive_counts(connection, 1)
 
 
 def record_row_by_row(connection: Connection, events: list[Event]) -> None:
@@ -120,4 +120,4 @@ def record_despite_deadlocks(connection: Connection, events: list[Event]) -> Non
 
 
 def _measure(server: Postgres, recording: writers.Record, batches: int, size: int) -> float:
-    return writers.events_per_second(writers.run(server, recording, batches=batches, size=size), size)
+    return writers.events_per_second(writers.run(server.url(), recording, batches=batches, size=size), size)

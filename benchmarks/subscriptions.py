@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.result import Result, limit
 from lambdas.common.observability import logger
-from lambdas.common.webhook_secret import WebhookSecret
+from lambdas.common.rotated_secret import RotatedSecret
 from lambdas.subscriptions.channels import ChannelRecord, ChannelsTable, Resolution
 from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.helix import Credentials, Helix
@@ -119,7 +119,7 @@ def _measure(channels: int, executor: ThreadPoolExecutor) -> list[Result]:
     credentials = Credentials("id", "secret")
     helix = Helix(pool, lambda: credentials, f"{base_url}/helix", f"{base_url}/oauth2", lambda: now)
     table = Channels()
-    secret = WebhookSecret("the-webhook-secret", None, "1")
+    secret = RotatedSecret("the-webhook-secret", None, "1")
     subscriber = Subscriber(
         helix,
         StatusUpdater(table, lambda _status: None),

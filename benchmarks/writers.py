@@ -9,12 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
 from multiprocessing.synchronize import Event as Flag
+from threading import BrokenBarrierError
 from typing import Any
 
 from benchmarks import database
 from lambdas.common.event import Event
 from lambdas.history.database import Connection
-from local.postgres import Postgres
 
 WRITERS = 4
 #: Afterwards the statements are prepared and the new partition has its first pages.
@@ -38,7 +38,7 @@ class Batch:
 
 
 def run(
-    server: Postgres,
+    url: str,
     record: Record,
     *,
     batches: int,
@@ -52,8 +52,14 @@ def run(
     processes = multiprocessing.get_context("spawn")
     barrier, done = processes.Barrier(WRITERS + 1), processes.Event()
     with ProcessPoolExecutor(WRITERS, processes, initializer=_share, initargs=(barrier, done)) as pool:
-        writing = [pool.submit(_write, server, record, batches, size, seed) for seed in range(WRITERS)]
-        barrier.wait(START_TIMEOUT_SECONDS)
+        writing = [pool.submit(_write, url, record, batches, size, seed) for seed in range(WRITERS)]
+        for writer in writing:
+            writer.add_done_callback(lambda ended: barrier.abort() if ended.exception() else None)
+        try:
+            barrier.wait(START_TIMEOUT_SECONDS)
+        except BrokenBarrierError:
+            errors = [error for writer in writing if isinstance(error := writer.exception(), Exception)]
+            raise ExceptionGroup("not all writers could begin", errors) from None
         meanwhile()
         done.set()
         return [batch for writer in writing for batch in writer.result()]
@@ -78,14 +84,14 @@ def _share(barrier: Barrier, done: Flag) -> None:
     _shared.update(barrier=barrier, done=done)
 
 
-def _write(server: Postgres, record: Record, batches: int, size: int, seed: int) -> list[Batch]:
+def _write(url: str, record: Record, batches: int, size: int, seed: int) -> list[Batch]:
     chance = random.Random(time.time_ns() + seed)
 
     def make_batch() -> list[Event]:
         return [database.make_event(chance) for _ in range(size)]
 
     recorded = []
-    with database.connect(server) as connection:
+    with database.connect(url) as connection:
         for _ in range(WARM_UP_BATCHES):
             record(connection, make_batch())
         prepared = [make_batch() for _ in range(batches)]

@@ -10,5 +10,11 @@ begin
     alter role fanfare set timezone = 'UTC';
     grant connect, create, temporary on database fanfare to fanfare;
     grant usage, create on schema public to fanfare;
+    -- To see for how long others' transactions are open. Not to be allowed to grant it is no reason to fail.
+    begin
+        grant pg_monitor to fanfare;
+    exception when insufficient_privilege then
+        raise notice 'pg_monitor was not granted';
+    end;
 end
 $$

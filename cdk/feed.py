@@ -23,10 +23,17 @@ class Feed(Queue):
         name: str,
         timeout: Duration,
         max_receive_count: int,
+        visibility_timeout: Duration | None = None,
     ) -> None:
-        """``timeout`` is the consumer's; after ``max_receive_count`` attempts a message is a dead letter."""
+        """As for ``Queue``."""
         super().__init__(
-            scope, id_, settings, name=name, timeout=timeout, max_receive_count=max_receive_count
+            scope,
+            id_,
+            settings,
+            name=name,
+            timeout=timeout,
+            max_receive_count=max_receive_count,
+            visibility_timeout=visibility_timeout,
         )
         output(self, f"{name.capitalize()}QueueUrl", self.queue.queue_url)
         output(self, f"{name.capitalize()}DeadLetterQueueUrl", self.dead_letters.queue_url)

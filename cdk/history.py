@@ -13,7 +13,7 @@ from cdk.feed import Feed
 from cdk.function import Function
 from cdk.http_api import HttpApi
 from cdk.output import output
-from cdk.packaging import sql_files
+from cdk.packaging import Files, api_routes_file, sql_files
 from cdk.settings import RECORD_CONCURRENCY, Settings
 
 READ_ROUTES = (
@@ -49,7 +49,7 @@ class History(Construct):
         output(self, "ExportsBucketName", data.exports.bucket_name)
         partitions = {"PARTITION_SECONDS": str(settings.partition_seconds)}
 
-        timeout = Duration.seconds(30)
+        timeout = Duration.seconds(15)
         self.feed = Feed(
             self,
             "Feed",
@@ -57,8 +57,11 @@ class History(Construct):
             topic=topic,
             name="record",
             timeout=timeout,
-            # One attempt every three minutes: a database may be away for a day.
-            max_receive_count=480,
+            # A batch that failed comes again this long after it came. The function could not shorten it: it
+            # reaches nothing but the database. While batches fail, Lambda itself takes fewer at once.
+            visibility_timeout=Duration.seconds(30),
+            # The most there are: eight hours.
+            max_receive_count=1000,
         )
         recorder = self._function("Recorder", shared=True, timeout=timeout, memory_mb=512)
         # Many events in a transaction, for which an event waits a second at most.
@@ -78,11 +81,14 @@ class History(Construct):
             concurrency=settings.read_concurrency,
             timeout=Duration.seconds(10),
             memory_mb=1024,
+            files=api_routes_file(),
         )
         api.route_to(
             query,
-            dict.fromkeys(f"{method} {path}" for path in READ_ROUTES for method in READ_METHODS),
-            open_because="Anyone may read; CloudFront's cache answers most requests.",
+            dict.fromkeys(
+                (f"{method} {path}" for path in READ_ROUTES for method in READ_METHODS),
+                api.through_cloudfront,
+            ),
         )
 
         archiver = self._archiver(data.exports, partitions)
@@ -127,6 +133,8 @@ class History(Construct):
             "Archiver",
             concurrency=1,
             timeout=Duration.minutes(15),
+            # Two virtual CPUs: two parts of an export at once.
+            memory_mb=3538,
             environment={
                 **partitions,
                 "RETENTION_SECONDS": str(self._settings.retention_seconds),
@@ -141,7 +149,7 @@ class History(Construct):
             "s3:GetObject",
             "s3:PutObject",
             on=f"{bucket_arn}/events/*",
-            any_because="One object for each partition, named after it.",
+            any_because="Some objects for each partition, named after it.",
         )
         archiver.run_every(Duration.minutes(self._settings.upkeep_minutes), retry_attempts=2)
         return archiver
@@ -157,8 +165,9 @@ class History(Construct):
         sql: tuple[str, ...] = ("queries",),
         concurrency: int | None = None,
         shared: bool = False,
+        files: Files | None = None,
     ) -> Function:
-        """A function that connects to the database, with the SQL of these folders in its package.
+        """A function that connects to the database; its package has the SQL of these folders, and ``files``.
 
         With ``shared`` it connects through the proxy, if there is one. Without ``concurrency`` its event
         source limits how many run at once.
@@ -171,7 +180,7 @@ class History(Construct):
                 **(self._database.shared_environment if shared else self._database.environment),
                 **(environment or {}),
             },
-            files={**self._database.files, **sql_files(*sql)},
+            files={**self._database.files, **sql_files(*sql), **(files or {})},
             network=network or self._database.network,
             timeout=timeout,
             memory_mb=memory_mb,

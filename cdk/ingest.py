@@ -12,6 +12,7 @@ from cdk.output import output
 from cdk.settings import Settings
 
 WEBHOOK_PATH = "/webhooks/twitch"
+WEBHOOK_ROUTE = f"POST {WEBHOOK_PATH}"
 
 
 class Ingest(Construct):
@@ -48,6 +49,7 @@ class Ingest(Construct):
         webhook.allow_reading(data.webhook_secret)
         api.route_to(
             webhook,
-            {f"POST {WEBHOOK_PATH}": None},
+            {WEBHOOK_ROUTE: None},
             open_because="Twitch signs its deliveries; the function checks the signature.",
+            throttle=settings.webhook_throttle,
         )

@@ -15,9 +15,12 @@ from cdk.feed import Feed
 from cdk.function import Function
 from cdk.output import output
 from cdk.queue import Queue
-from cdk.settings import Settings
+from cdk.route_throttle import throttle_route
+from cdk.settings import Settings, Throttle
 
 STAGE = "live"
+# Of the account's API Gateway requests, broadcasting makes at most this part.
+BROADCAST_SHARE = 0.95
 
 
 class Live(Construct):
@@ -59,10 +62,14 @@ class Live(Construct):
         self.url = settings.addresses.websocket.format(**names)
         output(self, "WebSocketUrl", self.url)
         endpoint = settings.addresses.connections.format(**names)
-        self._add_routes(settings, data, endpoint)
+        ping = self._add_routes(settings, data, endpoint)
+        throttle = settings.websocket_throttle
+        # Who has connected at that rate pings at the same rate later, beside those who were there before.
+        throttle_route(stage, ping, "ping", Throttle(rate=2 * throttle.rate, burst=2 * throttle.burst))
         self._add_broadcaster(settings, topic, data.connections, data.inboxes, endpoint)
 
-    def _add_routes(self, settings: Settings, data: DataStack, endpoint: str) -> None:
+    def _add_routes(self, settings: Settings, data: DataStack, endpoint: str) -> apigateway.WebSocketRoute:
+        """The four routes with their functions; returns that of pings."""
         authorizer = Function(
             self,
             "Authorizer",
@@ -99,13 +106,15 @@ class Live(Construct):
                 "TicketAuthorizer", authorizer.entry(), identity_source=["route.request.querystring.ticket"]
             ),
         )
+        added = {}
         for key, name in (("$disconnect", "Disconnect"), ("ping", "Ping"), ("$default", "UnknownAction")):
-            route = self.api.add_route(
+            added[key] = route = self.api.add_route(
                 key,
                 integration=integrations.WebSocketLambdaIntegration(name, routes),
                 return_response=key != "$disconnect",
             )
             acknowledge(route, "APIG4", because="A WebSocket API authorizes once, on $connect.")
+        return added["ping"]
 
     def _add_broadcaster(
         self,
@@ -117,10 +126,20 @@ class Live(Construct):
     ) -> None:
         """The broadcaster and its two queues (docs/live.md)."""
         timeout = Duration.seconds(15)
-        # A message that failed comes again after 2 to 16 seconds: ten times are two minutes of an outage.
-        tries = 10
+        # A message that failed comes again after 2 to 8 seconds: so often are two minutes of an outage.
+        tries = 18
+        # The message of an invocation that died comes again when it has certainly ended, and its lease, too
+        # (lambdas/live/inboxes.py). The function's concurrency is reserved, so nobody is throttled.
+        visibility_timeout = Duration.seconds(20)
         self.feed = Feed(
-            self, "Feed", settings, topic=topic, name="broadcast", timeout=timeout, max_receive_count=tries
+            self,
+            "Feed",
+            settings,
+            topic=topic,
+            name="broadcast",
+            timeout=timeout,
+            max_receive_count=tries,
+            visibility_timeout=visibility_timeout,
         )
         self.fan_out = Queue(
             self,
@@ -129,9 +148,7 @@ class Live(Construct):
             name="fan-out",
             timeout=timeout,
             max_receive_count=tries,
-            # Who dies is replaced when the lease has ended (lambdas/live/inboxes.py); its concurrency is
-            # reserved, so nobody is throttled.
-            visibility_timeout=Duration.seconds(30),
+            visibility_timeout=visibility_timeout,
         )
         broadcaster = Function(
             self,
@@ -143,6 +160,8 @@ class Live(Construct):
                 "CONNECTIONS_ENDPOINT": endpoint,
                 "BROADCAST_QUEUE_URL": self.feed.queue.queue_url,
                 "FAN_OUT_QUEUE_URL": self.fan_out.queue.queue_url,
+                # The rest is for deliveries, viewers who come, and pings.
+                "POSTS_PER_SECOND": str(round(BROADCAST_SHARE * settings.api_requests)),
             },
             timeout=timeout,
             # A whole CPU: signing and encrypting is what takes its time.

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from aws_cdk import Duration
 from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_rds as rds
 from constructs import Construct
 
 from cdk.data import DataStack
 from cdk.function import Function, metrics_namespace
+from cdk.http_api import HttpApi
+from cdk.ingest import WEBHOOK_ROUTE
 from cdk.settings import Settings
 
 RUNBOOK = "docs/runbook.md"
@@ -44,7 +47,7 @@ class Monitoring(Construct):
         id_: str,
         settings: Settings,
         *,
-        http_api: apigateway.HttpApi,
+        http_api: HttpApi,
         websocket_api: apigateway.WebSocketApi,
         data: DataStack,
     ) -> None:
@@ -78,6 +81,14 @@ class Monitoring(Construct):
             "websocket-failing",
             "The functions behind the WebSocket API fail: viewers cannot connect, or get no events.",
             self._websocket("IntegrationError"),
+            above=10,
+            periods=3,
+        )
+        self._alarm(
+            "deliveries-failing",
+            "Deliveries are answered 429 or 5xx: Twitch sends them again, so events are late, and revokes a "
+            "subscription whose deliveries fail for long.",
+            self._failed_deliveries(),
             above=10,
             periods=3,
         )
@@ -141,6 +152,7 @@ class Monitoring(Construct):
             # If the archiver does not run, no partitions are made.
             missing=cloudwatch.TreatMissingData.BREACHING,
         )
+        self._add_store_alarms(interval)
         self._alarm(
             "twitch-budget",
             "Nine tenths of the cost that Twitch allows are used: at the limit, subscriptions are deleted.",
@@ -164,6 +176,51 @@ class Monitoring(Construct):
                 above=90,
                 periods=3,
             )
+
+    def _add_store_alarms(self, interval: Duration) -> None:
+        """What makes the event store slow or wrong; ``interval`` is that of its upkeep."""
+        self._alarm(
+            "events-unrecordable",
+            "Messages can never be recorded; they are kept with the reason.",
+            self._own("EventsUnrecordable", "recorder", "Sum"),
+            above=0,
+            periods=1,
+        )
+        self._alarm(
+            "watermark-lagging",
+            "Events recorded more than a minute ago are not in the archived counts: counts become slow.",
+            self._own("WatermarkLag", "recorder", "Maximum"),
+            above=60,
+            periods=5,
+        )
+        self._alarm(
+            "transaction-open",
+            "A transaction has been open for an hour: old tables are not dropped, dead rows stay.",
+            self._own("OldestTransaction", "recorder", "Maximum", _FIVE_MINUTES),
+            above=3600,
+            periods=3,
+        )
+        self._alarm(
+            "exports-behind",
+            "Partitions that are too old are not exported as fast as new ones come.",
+            self._own("ExportsBehind", "archiver", "Minimum", interval),
+            above=2,
+            periods=2,
+        )
+        self._alarm(
+            "totals-bloated",
+            "The totals have three times as many dead rows as live ones: vacuum does not keep up.",
+            self._own("DeadTotals", "archiver", "Minimum", interval),
+            above=300,
+            periods=2,
+        )
+        self._alarm(
+            "totals-wrong",
+            "Totals differ from the archived counts that they are the sums of: counts are shown wrong.",
+            self._own("TotalsWrong", "archiver", "Maximum", interval),
+            above=0,
+            periods=1,
+        )
 
     def _alarm(
         self,
@@ -240,7 +297,16 @@ class Monitoring(Construct):
             ),
         )
         dashboard.add_widgets(
-            _graph("Partitions ahead", self._own("PartitionsAhead", "archiver", "Minimum")),
+            _graph(
+                "Event store: partitions ahead, exports behind",
+                self._own("PartitionsAhead", "archiver", "Minimum"),
+                self._own("ExportsBehind", "archiver", "Maximum"),
+            ),
+            _graph(
+                "Event store: seconds of the watermark's lag and of the oldest transaction",
+                self._own("WatermarkLag", "recorder", "Maximum"),
+                self._own("OldestTransaction", "recorder", "Maximum"),
+            ),
             _graph(
                 "Frames: retried, throttled, failed; connections gone",
                 *(
@@ -274,6 +340,25 @@ class Monitoring(Construct):
         )
 
     # -- metrics ---------------------------------------------------------------------------------------------
+
+    def _failed_deliveries(self) -> cloudwatch.Metric:
+        """Deliveries answered 429 or 5xx, of the access log: API Gateway's own metrics know no 429.
+
+        Of very many 429 it may log a part only.
+        https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html
+        """
+
+        def is_(field: str, value: str) -> logs.JsonPattern:
+            return logs.FilterPattern.string_value(f"$.{field}", "=", value)
+
+        failed = logs.FilterPattern.any(is_("status", "429"), is_("status", "5*"))
+        counted = self._http_api.access_logs.add_metric_filter(
+            "FailedDeliveries",
+            filter_pattern=logs.FilterPattern.all(is_("routeKey", WEBHOOK_ROUTE), failed),
+            metric_namespace=metrics_namespace(self._settings),
+            metric_name="DeliveriesFailed",
+        )
+        return counted.metric(statistic="Sum", period=_MINUTE)
 
     def _own(
         self, name: str, job: str, statistic: str, period: Duration = _MINUTE, **dimensions: str

@@ -1,9 +1,9 @@
 """Function packages and the site, built without Docker, and again only when what they are built from changes.
 
 A function's package holds the modules of ``lambdas/`` that its handler module imports, directly or not, and
-the distributions of ``lambdas/requirements.txt`` that those import, in the wheels of the target. It is built
-into ``.build/packages/<function>-<target>-<digest of everything that goes into it>``: a directory that exists
-is up to date, and the digest is the asset's hash for CDK.
+the distributions of ``lambdas/requirements.txt`` that those import, in the wheels of the target, compiled. It
+is built into ``.build/packages/<function>-<target>-<digest of everything that goes into it>``: a directory
+that exists is up to date, and the digest is the asset's hash for CDK.
 """
 
 import ast
@@ -31,6 +31,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".build"
 REQUIREMENTS = ROOT / "lambdas" / "requirements.txt"
+API_ROUTES = ROOT / "lambdas" / "api_routes.json"
 SUBSCRIPTION_TYPES = ROOT / "lambdas" / "subscription_types.json"
 
 Target = Literal["lambda", "host"]
@@ -69,13 +70,17 @@ def function_package(handler: str, target: Target, files: Files | None = None) -
     contents = {str(path.relative_to(ROOT)): path.read_bytes() for path in sources} | dict(files or {})
     install = _install_arguments(target)
     platform = sysconfig.get_platform() if target == "host" else LAMBDA_PLATFORM
-    digest = _digest({**contents, "": "\n".join([platform, *install, *requirements]).encode()})
+    compiler = _compiler(target)
+    built_with = [platform, compiler.version if compiler else "no bytecode", *install, *requirements]
+    digest = _digest({**contents, "": "\n".join(built_with).encode()})
     name = module.rpartition(".")[2]
 
     def build(directory: Path) -> None:
         _write(directory, contents)
         if requirements:
             _install(requirements, install, directory)
+        if compiler:
+            _compile(directory, compiler.path)
 
     return _built(BUILD / "packages" / f"{name}-{target}-{digest[:16]}", digest, build)
 
@@ -216,6 +221,44 @@ def _install(requirements: list[str], arguments: list[str], directory: Path) -> 
     (directory / ".lock").unlink(missing_ok=True)
 
 
+@dataclasses.dataclass(frozen=True)
+class Compiler:
+    """A Python interpreter, and what it says of its version."""
+
+    path: str
+    version: str
+
+
+@functools.cache
+def _compiler(target: Target) -> Compiler | None:
+    """The interpreter whose bytecode the target's Python loads; None, with a message, if it is not here."""
+    if target == "host":
+        return Compiler(sys.executable, sys.version)
+    name = f"python{LAMBDA_PYTHON}"
+    found = shutil.which(name)
+    # What is on the PATH may be a shim that starts nothing.
+    asked = found and subprocess.run(
+        [found, "-c", "import sys; print(sys.version)"], capture_output=True, text=True, check=False
+    )
+    if not found or not asked or asked.returncode != 0:
+        print(
+            f"no {name} on the PATH: the packages have no bytecode, functions start slower", file=sys.stderr
+        )
+        return None
+    return Compiler(found, asked.stdout)
+
+
+def _compile(directory: Path, python: str) -> None:
+    """Compile every module into bytecode that is loaded without a look at its source's time, which zips lose.
+
+    https://docs.python.org/3/reference/import.html#pyc-invalidation
+    """
+    command = [python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    # Neither the temporary folder nor the order of sets may make two builds differ.
+    environment = {"PATH": os.environ["PATH"], "PYTHONHASHSEED": "0"}
+    _run([*command, "-s", str(directory), "-p", "/var/task", str(directory)], ROOT, environment)
+
+
 def site() -> Asset:
     """Build ``frontend/`` with npm.
 
@@ -273,6 +316,11 @@ def subscription_types_file() -> dict[str, bytes]:
     return {str(SUBSCRIPTION_TYPES.relative_to(ROOT)): SUBSCRIPTION_TYPES.read_bytes()}
 
 
+def api_routes_file() -> dict[str, bytes]:
+    """The description of the API's routes that are not in the query function, by its path in a package."""
+    return {str(API_ROUTES.relative_to(ROOT)): API_ROUTES.read_bytes()}
+
+
 def _built(path: Path, digest: str, build: Callable[[Path], None]) -> Asset:
     """Build into ``path`` unless it exists; it appears there whole or not at all, also if others build."""
     with _locked():
@@ -320,9 +368,16 @@ def _digest(contents: Files) -> str:
     return digest.hexdigest()
 
 
-def _run(command: list[str], directory: Path) -> None:
+def _run(command: list[str], directory: Path, environment: Mapping[str, str] = os.environ) -> None:
     try:
-        subprocess.run(command, cwd=directory, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        subprocess.run(
+            command,
+            cwd=directory,
+            env=environment,
+            check=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
     except FileNotFoundError:
         raise PackagingError(f"{command[0]} is not installed") from None
     except subprocess.CalledProcessError as error:

@@ -103,6 +103,7 @@ class PipelineStack(Stack):
         name = f"fanfare-{stage.stage}"
         stack = arn("cloudformation", f"stack/Fanfare-{stage.stage}-App/*")
         secret = arn("secretsmanager", "secret:WebhookSecret*")
+        origin = arn("secretsmanager", "secret:HttpApiOriginSecret*")
         twitch = arn("secretsmanager", f"secret:{stage.twitch_secret_name}-??????")
         of_the_stage = {"StringEquals": {"secretsmanager:ResourceTag/Stage": stage.stage}}
         for actions, resource, conditions in (
@@ -111,6 +112,7 @@ class PipelineStack(Stack):
             (["lambda:InvokeFunction"], arn("lambda", f"function:{name}-archiver"), None),
             (["lambda:GetFunctionConfiguration"], arn("lambda", f"function:{name}-webhook"), None),
             (["secretsmanager:DescribeSecret"], twitch, None),
+            (["secretsmanager:DescribeSecret"], origin, of_the_stage),
             (["secretsmanager:GetSecretValue"], secret, of_the_stage),
             (["sns:ListSubscriptionsByTopic"], arn("sns", f"{name}-events"), None),
             *(
@@ -126,7 +128,8 @@ class PipelineStack(Stack):
             role,
             wildcard_on(role, stack),
             wildcard_on(role, secret),
-            because="CloudFormation ends both names; a condition allows the stage's secret only.",
+            wildcard_on(role, origin),
+            because="CloudFormation ends the names; a condition allows the stage's secrets only.",
         )
 
 

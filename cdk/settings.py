@@ -33,6 +33,15 @@ RECORD_CONCURRENCY: Final = 4
 TWITCH_SECRET_VERSION: Final = "TwitchCredentialsVersion"  # noqa: S105 -- a parameter
 """The parameter of the app stack with which a deployment passes a renewed Twitch secret on."""
 
+ORIGIN_HEADER_VERSION: Final = "OriginHeaderVersion"
+"""The parameter of the app stack with which a deployment passes a renewed origin secret on to CloudFront."""
+
+MOST_PARTITIONS: Final = 1000
+"""Partitions of ``events`` that the database's table of locks and its planner bear (docs/history.md)."""
+
+MOST_RECENT_PARTITIONS: Final = 60
+"""Partitions that one read of counts by the minute may span, which are those of the last three hours."""
+
 DATABASE_VERSION: Final = "18.4"
 """Aurora PostgreSQL's. Nothing but a deployment changes it: automatic upgrades are off."""
 
@@ -299,10 +308,15 @@ class Settings(_Settings):
     """Patterns of addresses; AWS's by default."""
     domain: Domain | None = None
     """A domain of one's own for the site; CloudFront's without it."""
+    api_requests: PositiveInt = 10_000
+    """API Gateway requests a second that the account may make in the Region (its quota L-8A5B8E43), for HTTP,
+    WebSockets and frames to viewers together. Frames to one audience are at most 95 % of them."""
     http_throttle: Throttle = Throttle(rate=500, burst=1000)
-    """Requests to the HTTP API, deliveries by Twitch included."""
+    """Requests to each route of the HTTP API but the webhook's."""
+    webhook_throttle: Throttle = Throttle(rate=2000, burst=2000)
+    """Deliveries by Twitch. Above, they are answered 429, and Twitch sends them again."""
     websocket_throttle: Throttle = Throttle(rate=500, burst=500)
-    """New connections and messages of viewers."""
+    """New connections of viewers, and messages other than pings, of which there may be twice as many."""
     broadcast_concurrency: int = Field(default=100, ge=2, le=1000)
     """Batches of events that are broadcast at once, reserved in the account's concurrency."""
     fan_out_concurrency: int = Field(default=100, ge=2, le=1000)
@@ -334,13 +348,28 @@ class Settings(_Settings):
             # Twice: a release's new functions connect before the old ones are gone. Twenty are for the server
             # itself, Aurora's agents and an administrator.
             accepted = (self.database.max_connections - 20) // 2
-            needed = self.read_concurrency + RECORD_CONCURRENCY + 3
+            needed = self.read_concurrency + RECORD_CONCURRENCY + 4
             if needed > accepted:
                 raise ValueError(
                     f"read_concurrency: all functions may open {needed} connections, but a database with "
                     f"max_capacity {self.database.max_capacity:g} has room for {accepted}: raise it, or turn "
                     "database.proxy on"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _partitions(self) -> Self:
+        kept = self.retention_seconds // self.partition_seconds
+        if kept > MOST_PARTITIONS:
+            raise ValueError(
+                f"retention_seconds: {kept} partitions would be kept, of at most {MOST_PARTITIONS}: "
+                "raise partition_seconds"
+            )
+        if min(kept, 3 * 3600 // self.partition_seconds) > MOST_RECENT_PARTITIONS:
+            raise ValueError(
+                "partition_seconds: the counts of the last three hours would span more than "
+                f"{MOST_RECENT_PARTITIONS} partitions: raise it to {3 * 3600 // MOST_RECENT_PARTITIONS}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,11 +1,11 @@
 """Site: the single-page app in a private bucket behind CloudFront, which also caches ``/api/*``."""
 
+import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from aws_cdk import Duration, Fn, RemovalPolicy, Stack
-from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_cloudfront_origins as origins
@@ -19,10 +19,12 @@ from constructs import Construct
 from cdk import packaging
 from cdk.acknowledge import BASIC_EXECUTION, acknowledge, wildcard_on
 from cdk.edge import EdgeStack, hosted_zone
+from cdk.http_api import HttpApi
 from cdk.output import output
 from cdk.settings import HostedZone, Settings
 
 ROUTES = Path(__file__).with_name("site_routes.js")
+CONFIGURATION = "config.json"
 IMMUTABLE = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
 # By default CloudFront caches these answers for 10 seconds, `no-store` or not: longer than a read.
@@ -39,7 +41,7 @@ class Site(Construct):
         id_: str,
         settings: Settings,
         *,
-        api: apigateway.HttpApi,
+        api: HttpApi,
         edge: EdgeStack | None,
         connects_to: list[str],
     ) -> None:
@@ -49,6 +51,7 @@ class Site(Construct):
         """
         super().__init__(scope, id_)
         self._settings = settings
+        self._built = packaging.site()
         self.bucket = s3.Bucket(
             self,
             "Bucket",
@@ -97,7 +100,7 @@ class Site(Construct):
                         function=cloudfront.Function(
                             self,
                             "Routes",
-                            code=cloudfront.FunctionCode.from_file(file_path=str(ROUTES)),
+                            code=cloudfront.FunctionCode.from_inline(self._routes()),
                             runtime=cloudfront.FunctionRuntime.JS_2_0,
                         ),
                     )
@@ -144,8 +147,7 @@ class Site(Construct):
             "identity": identity,
             "twitch": {"player_url": twitch.player_url, "chat_url": twitch.chat_url},
         }
-        built = packaging.site()
-        page = deployment.Source.asset(str(built.path), asset_hash=built.digest)
+        page = deployment.Source.asset(str(self._built.path), asset_hash=self._built.digest)
         # A file with a digest in its name never changes; open pages may still load former ones.
         assets = deployment.BucketDeployment(
             self,
@@ -167,15 +169,20 @@ class Site(Construct):
         pages = deployment.BucketDeployment(
             self,
             "Pages",
-            sources=[page, deployment.Source.json_data("config.json", configuration)],
+            sources=[page, deployment.Source.json_data(CONFIGURATION, configuration)],
             destination_bucket=self.bucket,
             exclude=["assets/*"],
             cache_control=[deployment.CacheControl.from_string(REVALIDATE)],
             distribution=self.distribution,
-            distribution_paths=["/", "/index.html", "/config.json"],
+            distribution_paths=["/", "/index.html", f"/{CONFIGURATION}"],
         )
         pages.node.add_dependency(assets)
         self._acknowledge_uploader(assets)
+
+    def _routes(self) -> str:
+        """The function that tells the page's addresses from the files that are published beside it."""
+        names = [CONFIGURATION, *(path.name for path in self._built.path.iterdir() if path.is_file())]
+        return f"var FILES = {json.dumps(sorted(f'/{name}' for name in names))};\n{ROUTES.read_text()}"
 
     def _acknowledge_distribution(self) -> None:
         acknowledge(self.distribution, "CFR1", because="Streamers and viewers are everywhere.")
@@ -226,7 +233,7 @@ class Site(Construct):
         route53.ARecord(self, "Ipv4", zone=found, record_name=f"{name}.", target=target)
         route53.AaaaRecord(self, "Ipv6", zone=found, record_name=f"{name}.", target=target)
 
-    def _api_origin(self, api: apigateway.HttpApi) -> origins.HttpOrigin:
+    def _api_origin(self, api: HttpApi) -> origins.HttpOrigin:
         origin = self._settings.addresses.api_origin
         names = {"api_id": api.api_id, "region": Stack.of(self).region}
         https, policies = origin.scheme == "https", cloudfront.OriginProtocolPolicy
@@ -236,6 +243,7 @@ class Site(Construct):
             https_port=origin.port if https else None,
             http_port=None if https else origin.port,
             origin_path=origin.path.format(**names) or None,
+            custom_headers=api.origin_headers(),
         )
 
     def _reads_policy(self) -> cloudfront.CachePolicy:

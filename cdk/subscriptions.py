@@ -73,8 +73,11 @@ class Subscriptions(Construct):
         watch.allow("dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:Query", on=data.viewers.table_arn)
         api.route_to(
             watch,
-            {"POST /api/channels/{login}/watch": viewers, "POST /api/overlays/{login}/watch": None},
-            open_because="Nobody can sign in inside OBS: the function checks a key.",
+            {
+                "POST /api/channels/{login}/watch": viewers,
+                # Nobody can sign in inside OBS: the function checks a key.
+                "POST /api/overlays/{login}/watch": api.through_cloudfront,
+            },
         )
 
     def _add_overlay(self, api: HttpApi, viewers: apigateway.IHttpRouteAuthorizer) -> None:

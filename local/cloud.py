@@ -173,9 +173,12 @@ async def _task_group() -> AsyncIterator[asyncio.TaskGroup]:
 
 
 def _endpoints(ports: Ports, database_url: str, outputs: dict[str, str]) -> Endpoints:
+    site = urlsplit(outputs["SiteUrl"])
+    label = str(site.hostname).partition(".")[0]
     return Endpoints(
         site=outputs["SiteUrl"].rstrip("/") + "/",
-        api=outputs["HttpApiUrl"],
+        # By way of CloudFront, without which reads are refused, but at an address that needs no resolver.
+        api=f"{emulator.endpoint(ports.emulator)}/_aws/cloudfront/{label}",
         websocket=outputs["WebSocketUrl"],
         webhook=outputs["WebhookUrl"],
         twitch=f"http://{HOST}:{ports.twitch}",

@@ -12,6 +12,7 @@ import io
 import json
 import mimetypes
 import os
+import re
 import shutil
 import string
 import uuid
@@ -22,7 +23,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import boto3
-from ministack.app import main
+from ministack import app
 from ministack.core import iam_evaluator, lambda_runtime
 from ministack.services import apigateway, cloudfront, cognito, secretsmanager
 from ministack.services.cloudformation import provisioners
@@ -302,6 +303,19 @@ def condition_value(key: str, context: Any) -> Any:
     return "true" if key.lower() == "aws:securetransport" else _condition_value(key, context)
 
 
+_action_matches = iam_evaluator._action_matches
+
+
+def action_matches(action: str, *given: Any) -> bool:
+    """Whether an action is among those of a statement: a batch of SQS calls needs the permission for one.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
+    """
+    if action.startswith("sqs:"):
+        action = action.removesuffix("Batch")
+    return bool(_action_matches(action, *given))
+
+
 _token = cognito._oauth2_token
 
 
@@ -361,6 +375,51 @@ async def viewer_request(
     return status, {**kept, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}, compressed
 
 
+_connections_api = apigateway.handle_connections_api
+
+# So many frames may wait for a client that does not read, beside those in its socket's buffers.
+MOST_UNSENT_FRAMES = 16
+
+
+async def connections_api(
+    method: str, api_id: str, stage: str, connection_id: str, *request: Any
+) -> tuple[int, dict[str, str], bytes]:
+    """The emulator's answer; as in AWS a post is refused while the client's buffer is full.
+
+    https://docs.aws.amazon.com/apigatewaymanagementapi/latest/APIReference/API_PostToConnection.html
+    """
+    connection = apigateway._ws_connections.get(connection_id)
+    if method == "POST" and connection and connection["outbox"].qsize() >= MOST_UNSENT_FRAMES:
+        headers = {"Content-Type": "application/json", "x-amzn-ErrorType": "LimitExceededException"}
+        return 429, headers, b'{"message": "The client does not read."}'
+    answer: tuple[int, dict[str, str], bytes] = await _connections_api(
+        method, api_id, stage, connection_id, *request
+    )
+    return answer
+
+
+# The path-based form that the emulator has for APIs, for clients that do not resolve *.localhost.
+_DISTRIBUTION_PATH = re.compile(r"/_aws/cloudfront/(\w+)(?=/)")
+
+
+def with_distributions_by_path(serve: Callable[..., Any]) -> Callable[..., Any]:
+    """The emulator's application, in which ``/_aws/cloudfront/<label>/…`` is the distribution's ``/…``."""
+
+    async def application(scope: dict[str, Any], *channels: Any) -> None:
+        if found := _DISTRIBUTION_PATH.match(scope.get("path", "")):
+            headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+            host = f"{found[1]}.cloudfront.localhost:{os.environ['GATEWAY_PORT']}"
+            scope = {
+                **scope,
+                "path": scope["path"][found.end() :],
+                "raw_path": scope["raw_path"][found.end() :],
+                "headers": [*headers, (b"host", host.encode())],
+            }
+        await serve(scope, *channels)
+
+    return application
+
+
 class SharedArchive(zipfile.ZipFile):
     """A function's package that is unpacked once; the emulator would unpack it for each process.
 
@@ -393,5 +452,8 @@ if __name__ == "__main__":
     cloudfront.handle_viewer_request = viewer_request
     provisioners._RESOURCE_HANDLERS.update(HANDLERS)
     iam_evaluator._resolve_condition_key = condition_value
+    iam_evaluator._action_matches = action_matches
     cognito._oauth2_token = token
-    main()
+    apigateway.handle_connections_api = connections_api
+    app.app = with_distributions_by_path(app.app)
+    app.main()

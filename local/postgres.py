@@ -160,7 +160,7 @@ async def _ensure_database(server: Postgres) -> None:
         found = await connection.execute("select from pg_roles where rolname = %s", [USER])
         if await found.fetchone() is None:
             await connection.execute(
-                sql.SQL("create role {} login password {}").format(user, server.password)
+                sql.SQL("create role {} login password {} in role pg_monitor").format(user, server.password)
             )
         found = await connection.execute("select from pg_database where datname = %s", [DATABASE])
         if await found.fetchone() is None:

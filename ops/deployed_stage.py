@@ -3,8 +3,7 @@
 import dataclasses
 from typing import Any, Self
 
-from botocore.exceptions import ClientError
-
+from ops.account import Account
 from ops.checks import Failure
 from ops.stage_settings import region_of, session
 
@@ -22,14 +21,11 @@ class DeployedStage:
         """Read the outputs of stage ``name``. Raises Failure if it is not in the account and Region."""
         own = session(region_of(name))
         stack = f"Fanfare-{name}-App"
-        try:
-            (description,) = own.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-        except ClientError as error:
+        outputs = Account(own).outputs(stack)
+        if outputs is None:
             raise Failure(
-                f"there is no stack {stack} in {own.region_name} ({error}). "
-                f"Deploy it first: make deploy STAGE={name}"
-            ) from None
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in description["Outputs"]}
+                f"there is no stack {stack} in {own.region_name}. Deploy it first: make deploy STAGE={name}"
+            )
         return cls(name, outputs, own)
 
     def function(self, job: str) -> str:

@@ -201,20 +201,20 @@ class Doctor:
         return found
 
     def api_requests(self) -> str:
-        """Whether the account's rate limit in the Region is above the throttles of the stage's two APIs.
+        """Whether the account's rate limit in the Region is what the stage's settings say.
 
         HTTP requests, WebSocket messages and @connections calls share it.
         https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
         """
         budget = self._account.client("apigateway").get_account()["throttleSettings"]["rateLimit"]
-        wanted = self._settings.http_throttle.rate + self._settings.websocket_throttle.rate
+        wanted = self._settings.api_requests
         if budget < wanted:
             raise Failure(
-                f"API Gateway admits {budget:.0f} requests a second here; the stage's throttles allow "
-                f"{wanted}. Lower `http_throttle` and `websocket_throttle` in cdk.json, or ask AWS for more "
-                "(service-quotas, apigateway, L-8A5B8E43)."
+                f"API Gateway admits {budget:.0f} requests a second here; `api_requests` in cdk.json says "
+                f"{wanted}: frames to viewers would use up what deliveries need. Set it to {budget:.0f}, or "
+                "ask AWS for more (service-quotas, apigateway, L-8A5B8E43)."
             )
-        return f"{budget:.0f} a second, of which the stage lets clients use {wanted}"
+        return f"{budget:.0f} a second; the stage counts on {wanted}"
 
     def sign_ins(self) -> str:
         """How many viewers may sign in a second: of all limits it is reached first (docs/scaling.md)."""
@@ -227,8 +227,8 @@ class Doctor:
         )
 
     def publishes(self) -> str:
-        """Whether as many deliveries may be published as the stage's throttle admits."""
-        return self._enough(PUBLISHES, self._settings.http_throttle.rate, "lower `http_throttle`")
+        """Whether as many deliveries may be published as their throttle admits."""
+        return self._enough(PUBLISHES, self._settings.webhook_throttle.rate, "lower `webhook_throttle`")
 
     def _enough(self, quota: Quota, least: int, otherwise: str) -> str:
         client = self._account.client("service-quotas")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import urllib3
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -112,6 +112,7 @@ class Smoke:
         yield Check("site", self.site)
         yield Check("security headers", self.security_headers)
         yield Check("reads", self.reads)
+        yield Check("around CloudFront", self.around_cloudfront)
         yield Check("challenge", self.challenge)
         yield Check("forgeries", self.forgeries)
         yield Check("WebSocket", self.open_websocket)
@@ -157,6 +158,14 @@ class Smoke:
                     f"{answer.data[:200].decode(errors='replace')}. See {self._log('query')}."
                 )
         return f"answered through the site after {self._clock.monotonic() - started:.1f} s"
+
+    def around_cloudfront(self) -> str:
+        """The API's own URL, which has neither firewall nor cache before it, does not answer reads."""
+        url = f"{self.stage.outputs['HttpApiUrl']}/api/leaderboard"
+        answer = request("GET", url)
+        if answer.status != 401:
+            raise Failure(f"{url} answers {answer.status} instead of 401. See {self._log('cloudfront')}.")
+        return "reads at the API's own URL are refused"
 
     # -- what Twitch sends -----------------------------------------------------------------------------------
 
@@ -253,9 +262,8 @@ class Smoke:
     def redelivery_counts_once(self) -> str:
         """A delivery that Twitch repeats is still one event."""
         self._send_event()
-        path = f"/api/channels/{self.channel.login}/counts"
         for _ in range(3):
-            total = request("GET", self.stage.outputs["HttpApiUrl"] + path).json()["total"]
+            total = self._read("counts").json()["total"]
             if total != 1:
                 raise Failure(f"an event that was delivered twice is counted {total} times.")
             time.sleep(1)
@@ -284,6 +292,10 @@ class Smoke:
 
     def _get(self, path: str) -> Response:
         return request("GET", self._url(path))
+
+    def _read(self, what: str) -> Response:
+        """A read of the test channel that CloudFront has not kept: the query is a part of what it keeps."""
+        return self._get(f"api/channels/{self.channel.login}/{what}?uncached={secrets.token_hex(8)}")
 
     def _get_when_resumed(self, path: str) -> Response:
         """The answer to a read, asked for again while the database that it needs is resuming."""
@@ -340,8 +352,7 @@ class Smoke:
         return connect(url, proxy=None, open_timeout=29)
 
     def _recorded(self) -> list[str]:
-        path = f"/api/channels/{self.channel.login}/events"
-        answer = request("GET", self.stage.outputs["HttpApiUrl"] + path)
+        answer = self._read("events")
         return [event["id"] for event in answer.json()["events"]] if answer.status == 200 else []
 
     def _where_it_stopped(self, queue: str, function: str) -> str:
@@ -384,7 +395,7 @@ def main(arguments: list[str]) -> int:
     """Check the stage; returns the number of failures, as the exit code."""
     try:
         smoke = Smoke(DeployedStage.find(arguments[0] if arguments else DEFAULT_STAGE))
-    except (Failure, BotoCoreError) as error:
+    except (Failure, BotoCoreError, ClientError) as error:
         print(f"✗ {error}")
         return 1
     return smoke.run()

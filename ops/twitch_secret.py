@@ -21,11 +21,16 @@ def twitch_secret(account: Account, settings: Settings) -> dict[str, str]:
 
 def twitch_secret_version(account: Account, settings: Settings) -> str:
     """The id of the secret's current version. Raises Failure if there is no such secret."""
-    name, manager = settings.twitch_secret_name, account.client("secretsmanager")
+    name = settings.twitch_secret_name
     try:
-        versions = manager.describe_secret(SecretId=name)["VersionIdsToStages"]
-    except manager.exceptions.ResourceNotFoundException:
+        return current_version(account, name)
+    except account.client("secretsmanager").exceptions.ResourceNotFoundException:
         raise _missing(name) from None
+
+
+def current_version(account: Account, secret: str) -> str:
+    """The id of a secret's current version, by its name or ARN."""
+    versions = account.client("secretsmanager").describe_secret(SecretId=secret)["VersionIdsToStages"]
     return next(str(version) for version, labels in versions.items() if "AWSCURRENT" in labels)
 
 

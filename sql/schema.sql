@@ -3,15 +3,15 @@
 
 -- Events ------------------------------------------------------------------------------------------------
 
--- Every event of every streamer. created_at is this database's clock at insertion, so a new event always
--- belongs to the present partition. A partition is named after its upper bound in Unix seconds, events_<upper
--- bound>, and created ahead. There is no default partition: adding a partition would scan it under an
--- exclusive lock.
+-- Every event of every streamer. created_at is this database's clock at insertion (present_stamp), so a new
+-- event always belongs to the present partition. A partition is named after its upper bound in Unix seconds,
+-- events_<upper bound>, and created ahead. There is no default partition: adding a partition would scan it
+-- under an exclusive lock. Texts are limited so that they fit into every index.
 create table events (
-    id text not null,
-    streamer_id text not null,
-    streamer_name text not null,
-    event_type text not null,
+    id varchar(255) not null,
+    streamer_id varchar(100) not null,
+    streamer_name varchar(100) not null,
+    event_type varchar(100) not null,
     occurred_at timestamptz not null,
     created_at timestamptz not null,
     payload jsonb not null
@@ -27,16 +27,19 @@ create index events_counts on events (streamer_id, event_type, created_at);
 -- small index is enough.
 create index events_recent on events using brin (created_at) with (pages_per_range = 16, autosummarize = on);
 
+\ir functions/time_in_name.sql
+
 -- The partitions of events. "materialized", so that no other table's name is taken apart.
 create view events_partitions as
 with partitions as materialized (
-    select to_timestamp(split_part(inhrelid::regclass::text, '_', 2)::bigint) as upper_bound
+    select inhrelid as partition_id
     from pg_inherits
     where inhparent = 'events'::regclass
 )
 
-select upper_bound from partitions;
+select time_in_name(partition_id::regclass) as upper_bound from partitions;
 
+\ir functions/stop_autovacuum.sql
 \ir functions/create_events_partition.sql
 \ir functions/drop_events_partition.sql
 
@@ -61,21 +64,43 @@ insert into seen_events_since (since) values (now());
 
 \ir functions/forget_seen_events.sql
 
--- Archived counts ---------------------------------------------------------------------------------------
-
--- Events before archived_until are counted in the tables below; the others are only in events. One row, which
--- only ever rises, and which is locked first by whoever changes archived counts. Why counts are right:
--- docs/history.md.
-create table watermark (
-    single boolean primary key default true check (single),
-    archived_until timestamptz not null
+-- Messages that cannot be recorded, byte by byte, and why.
+create table dead_letters (
+    message_id text primary key,
+    body bytea not null,
+    reason text not null,
+    refused_at timestamptz not null default now()
 );
 
-insert into watermark (archived_until) values ('epoch');
+-- Archived counts ---------------------------------------------------------------------------------------
+
+-- Events before archived_until are counted in the tables below; the others are only in events. New events
+-- come at or after archiving_until, the time until which events are counted next. One row, which only ever
+-- rises, and which is locked first by whoever changes archived counts. Why counts are right: docs/history.md.
+create table watermark (
+    single boolean primary key default true check (single),
+    archived_until timestamptz not null,
+    archiving_until timestamptz not null check (archiving_until >= archived_until)
+);
+
+insert into watermark (archived_until, archiving_until) values ('epoch', 'epoch');
+
+-- The batches since archiving_until for which the clock was behind it.
+create sequence stamps_ahead;
+
+\ir functions/present_stamp.sql
+\ir functions/announce_archiving.sql
+\ir functions/wait_for_writers.sql
+\ir functions/refuse_before_watermark.sql
+
+create trigger refuse_before_watermark after insert on events
+referencing new table as inserted
+for each statement execute function refuse_before_watermark();
 
 -- Counts by the streamer's name at the time and by UTC day. Those of a partition are in a table of their own,
--- archived_events_<upper bound of the partition>; they are complete once it is sealed. Older tables are
--- rolled up into the last one of their hour, day, month and at last year, which has no days any more.
+-- archived_events_<upper bound of the partition>; they are complete once it is sealed, that is, once the
+-- watermark is at its end. Older tables are rolled up into the last one of their hour, day, month and at last
+-- year, which has no days any more.
 create table archived_events (
     streamer_id text not null,
     streamer_name text not null,
@@ -89,56 +114,102 @@ create table archived_events (
 create unique index archived_events_keys
 on archived_events (streamer_id, utc_day, event_type, streamer_name, max_timestamp);
 
--- The sums of archived_events: counts of all time take the same time however old the store is.
+-- The sums of archived_events by event type, and of all types with the type '': counts and leaderboards of
+-- all time take the same time however old the store is. An index on event_count would make each update slow,
+-- since PostgreSQL then writes into all indexes; magnitude changes only when a count has grown by a sixth.
 create table archived_totals (
     streamer_id text not null,
     event_type text not null,
     event_count bigint not null,
+    magnitude smallint generated always as (floor(6 * ln(event_count::float8))) stored,
     primary key (streamer_id, event_type)
-) with (fillfactor = 50);
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
--- The sums of archived_totals, for the leaderboard. An index on event_count makes updates slow: here that is
--- one row for each streamer, there it would be one for each event type.
-create table archived_leaders (
-    streamer_id text primary key,
-    event_count bigint not null
+create index archived_totals_first on archived_totals (event_type, magnitude desc);
+
+-- In which partitions a streamer has archived events of a type, and since when: newest events are looked for
+-- there only.
+create table streamer_partitions (
+    streamer_id text not null,
+    event_type text not null,
+    upper_bound timestamptz not null,
+    first_at timestamptz not null,
+    primary key (streamer_id, upper_bound, event_type)
 );
 
-create index archived_leaders_first on archived_leaders (event_count desc, streamer_id);
+-- For forgetting dropped partitions.
+create index streamer_partitions_ends on streamer_partitions (upper_bound);
+
+-- The sums of archived_events of so many days, as archived_totals has those of all time. Today is one of the
+-- days, and is not in the sums.
+create table archived_windows (
+    day_count smallint not null,
+    event_type text not null,
+    streamer_id text not null,
+    event_count bigint not null,
+    primary key (day_count, event_type, streamer_id)
+) with (fillfactor = 50);
+
+-- Which days are in the sums: from first_day until end_day, which is not.
+create table archived_window_spans (
+    day_count smallint primary key,
+    first_day date not null,
+    end_day date not null
+);
+
+insert into archived_window_spans (day_count, first_day, end_day)
+values (7, 'epoch', 'epoch'), (30, 'epoch', 'epoch'), (90, 'epoch', 'epoch');
 
 \ir functions/create_archived_counts.sql
 \ir functions/archive_counts.sql
 
--- While a partition is the present one:
-\ir functions/archive_recent_counts.sql
+-- When a day is over:
+\ir functions/move_windows.sql
 
--- When it has ended:
-\ir functions/close_events_partition.sql
-\ir functions/refuse_closed_partition.sql
-\ir functions/seal_events_partition.sql
-
--- When its hour, day, month or year is over:
+-- When an hour, day, month or year is over:
 \ir functions/roll_up_archived_counts.sql
 
-\ir functions/refuse_before_watermark.sql
+-- Until which streamer totals and windows have been compared with archived_events. One row.
+create table totals_checked (
+    single boolean primary key default true check (single),
+    streamer_id text not null
+);
 
-create trigger refuse_before_watermark after insert on events
-referencing new table as inserted
-for each statement execute function refuse_before_watermark();
+insert into totals_checked (streamer_id) values ('');
+
+-- The parts of a partition that are in S3, before all of it is: pages from first_page on.
+create table exported_parts (
+    upper_bound timestamptz not null,
+    first_page bigint not null,
+    event_count bigint not null,
+    sha256 text not null,
+    primary key (upper_bound, first_page)
+);
 
 -- Streamers ---------------------------------------------------------------------------------------------
 
--- The newest name of every streamer. Names change and are reused by others, IDs do not: a name belongs to the
--- streamer who was seen with it last. named_at is when the first event with this name occurred.
+-- The name of every streamer. Names change and are reused by others, IDs do not: a name belongs to the
+-- streamer who was seen with it last. named_at is when the first event with this name occurred, or the first
+-- since another streamer had it. Another name is the next_name until events have told it for an hour, so that
+-- a wrong event renames nobody.
 create table streamers (
     streamer_id text primary key,
     streamer_name text not null,
-    named_at timestamptz not null
+    named_at timestamptz not null,
+    next_name text,
+    next_named_at timestamptz
 );
 
 create index streamers_names on streamers (streamer_name, named_at desc);
 
-\ir functions/erase_streamer.sql
+-- Streamers who were erased: what occurred until then is not recorded again. 'infinity' while it goes on.
+create table erased_streamers (
+    streamer_id text primary key,
+    erased_until timestamptz not null
+);
+
+\ir functions/erase_events.sql
+\ir functions/finish_erasing.sql
 
 -- Migrations --------------------------------------------------------------------------------------------
 

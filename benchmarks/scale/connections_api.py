@@ -10,7 +10,7 @@ from benchmarks.scale import constants
 from benchmarks.scale.clock import Bucket, Clock
 from benchmarks.scale.viewers import Channel, Frame, Page
 
-OK, GONE, TOO_MANY_REQUESTS, NO_CONTENT = 200, 410, 429, 204
+OK, NO_CONTENT, FORBIDDEN, GONE, TOO_MANY_REQUESTS = 200, 204, 403, 410, 429
 # Frames that are remembered as read: pages of one frame come one after the other.
 _REMEMBERED = 1_000
 # An answer that never comes.
@@ -36,6 +36,8 @@ class ConnectionsApi:
         self._latency = itertools.cycle(latencies).__next__
         self.pages: dict[str, Page] = {}
         self._frames: OrderedDict[tuple[Channel, bytes], Frame] = OrderedDict()
+        # When nobody may post.
+        self.forbidden_from = self.forbidden_until = math.inf
         # What a buffer that is full is answered with: 429, or silence.
         self.is_silent_when_full = False
         # Called with a page whose connection was deleted.
@@ -90,6 +92,8 @@ class ConnectionsApi:
             self.throttled[int(now)] += 1
             return TOO_MANY_REQUESTS, latency
         self.posts[int(now)] += 1
+        if self.forbidden_from <= now < self.forbidden_until:
+            return FORBIDDEN, latency
         page = self.pages.get(connection_id)
         if page is None or now < page.opens_at:
             return GONE, latency

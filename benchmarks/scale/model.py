@@ -39,7 +39,7 @@ class Model:
         quota: float = 1.0,
         deaths_every: int = 0,
     ) -> None:
-        """API Gateway's budget is ``quota`` times the usual one.
+        """API Gateway's budget is ``quota`` times the usual one, and so is the stage's ``api_requests``.
 
         One of ``deaths_every`` invocations of the broadcaster dies, none if that is 0.
         """
@@ -50,9 +50,18 @@ class Model:
         self.tables = {name: Table(clock, *keys) for name, keys in deployment.TABLES.items()}
         self.queues = {name: Queue(clock, name, **settings) for name, settings in deployment.QUEUES.items()}
         self.services = Services(clock, self.rng, DynamoDB(self.tables), SQS(self.queues, self.rng), self.api)
-        self._world = World(self.services, {**deployment.ENVIRONMENT, "TICKETS_TABLE": "tickets"})
+        posts_per_second = round(int(deployment.ENVIRONMENT["POSTS_PER_SECOND"]) * quota)
+        self._world = World(
+            self.services,
+            {
+                **deployment.ENVIRONMENT,
+                "TICKETS_TABLE": "tickets",
+                "POSTS_PER_SECOND": str(posts_per_second),
+            },
+        )
         self.account = Account()
-        self.pings_allowed = Bucket(clock, *deployment.ROUTE_THROTTLE)
+        self.watches_allowed = Bucket(clock, *deployment.WATCH_THROTTLE)
+        self.pings_allowed = Bucket(clock, *deployment.PING_THROTTLE)
         self.deaths = Deaths(deaths_every, self.rng) if deaths_every else None
         self.broadcaster = self._function(
             "broadcaster", deployment.TIMEOUT_SECONDS, deployment.RESERVED_CONCURRENCY, self.deaths
@@ -65,7 +74,8 @@ class Model:
         self._connections = 0
         self._events = 0
         self.joined: list[float] = []
-        self.refused_connections = 0
+        self.refused_watches = self.refused_connections = 0
+        self.refused_pings = 0
         self.failed_attempts = 0
 
     def run(self, until: float) -> None:
@@ -104,6 +114,10 @@ class Model:
     def silence_dynamodb(self, begin: float, end: float) -> None:
         """DynamoDB does not answer in that time."""
         self.services.dynamodb_silent_from, self.services.dynamodb_silent_until = begin, end
+
+    def forbid_posts(self, begin: float, end: float) -> None:
+        """The functions may not post in that time."""
+        self.api.forbidden_from, self.api.forbidden_until = begin, end
 
     def leave(self, page: Page, at: float, *, says_so: bool) -> None:
         """The viewer leaves; API Gateway may say so or not."""
@@ -147,8 +161,12 @@ class Model:
         self.clock.at(now + constants.TOPIC_SECONDS, self.queues["broadcast"].send, body)
 
     def _ping(self, page: Page) -> None:
-        if math.isinf(page.closed_at) and self.api.request() and self.pings_allowed.take():
+        if not math.isinf(page.closed_at):
+            return
+        if self.api.request() and self.pings_allowed.take():
             self._connection.invoke(self._request(page, "MESSAGE", "ping"), lambda answer: None)
+        else:
+            self.refused_pings += 1
 
     def _disconnected(self, page: Page) -> None:
         self._connection.invoke(self._request(page, "DISCONNECT", "$disconnect"), lambda answer: None)
@@ -187,14 +205,15 @@ class Model:
 
     def _watch(self, page: Page) -> str:
         """A ticket, or "" for an answer of another status than 200."""
-        if not self.api.request():
+        if not self.api.request() or not self.watches_allowed.take():
+            self.refused_watches += 1
             return ""
         self.clock.sleep(WATCH_SECONDS)
         try:
             return tickets.issue(
                 Client("dynamodb"),
                 "tickets",
-                viewer_id="viewer",
+                viewer_id=page.viewer_id,
                 streamer_id=page.channel.streamer_id,
                 streamer_name=page.channel.streamer_id,
                 now=datetime.fromtimestamp(EPOCH + self.clock.now, UTC),
@@ -234,7 +253,7 @@ class Model:
 
     def _request(self, page: Page, event_type: str, route: str) -> dict[str, Any]:
         claim = {
-            "viewer_id": "viewer",
+            "viewer_id": page.viewer_id,
             "streamer_id": page.channel.streamer_id,
             "streamer_name": page.channel.streamer_id,
         }
@@ -255,7 +274,7 @@ class Model:
             "connections",
             streamer_id=page.channel.streamer_id,
             connection_id=page.connection_id,
-            viewer_id="viewer",
+            viewer_id=page.viewer_id,
             now=now,
         )
 

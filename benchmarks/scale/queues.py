@@ -178,7 +178,9 @@ class EventSource:
     def _scale(self) -> None:
         # Whoever waits now was not served by the pollers there are.
         more = constants.MORE_POLLERS_A_SECOND if self._queue.visible else -constants.MORE_POLLERS_A_SECOND
-        self._pollers = min(max(self._pollers + more, constants.POLLERS), self._max_concurrency)
+        # A poller that waits for its batch does not end.
+        least = max(constants.POLLERS, self._running)
+        self._pollers = min(max(self._pollers + more, least), self._max_concurrency)
         self._clock.at(self._clock.now + 1.0, self._scale)
         self.look()
 

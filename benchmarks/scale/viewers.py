@@ -86,10 +86,13 @@ class Page:
         "thrice",
         "topics",
         "twice",
+        "viewer_id",
     )
 
     def __init__(self, channel: Channel, connection_id: str, since: float = 0.0) -> None:
         self.channel = channel
+        # Each page has a viewer of its own.
+        self.viewer_id = f"viewer-{channel.streamer_id}-{len(channel.pages)}"
         channel.pages.append(self)
         self.connection_id = connection_id
         # From when on it is to have every event; until when it was there.

@@ -14,32 +14,13 @@ export type Counts = Readonly<Schemas["ChannelCounts"]["counts"]>;
 export type DayCounts = Schemas["Day"];
 export type MinuteCounts = Schemas["Minute"];
 export type Leader = Schemas["Leader"];
-
-// What the OpenAPI document does not describe.
-
-export interface Channel {
-  id: string;
-  login: string;
-  display_name: string;
-  avatar_url: string;
-}
-
-/** The state of the channel's subscription to an event type at Twitch; `absent` is intended, for the reason given. */
-export interface Subscription {
-  event_type: string;
-  status: "enabled" | "pending" | "absent" | "revoked" | "failed";
-  reason: string | null;
-}
-
-export interface Watch {
-  channel: Channel;
-  topics: Subscription[];
-  /** Grows with every change of the topics. */
-  topics_version: number;
-  /** Opens one WebSocket, once. */
-  ticket: string;
-  websocket_url: string;
-}
+/** The days of a leaderboard; null for all time. */
+export type Window = Schemas["Window"] | null;
+export type Channel = Schemas["Channel"];
+/** The state of the channel's subscription to an event type at Twitch. */
+export type Subscription = Schemas["Topic"];
+/** What a page needs to follow a channel. */
+export type Watch = Schemas["Watch"];
 
 /** The API answered, but not with success. */
 export class ApiError extends Error {
@@ -89,8 +70,12 @@ async function request(path: string, init: RequestInit): Promise<Response> {
 }
 
 type Route = keyof paths;
-type Query<R extends Route> = NonNullable<paths[R]["get"]["parameters"]["query"]>;
-type Answer<R extends Route> = paths[R]["get"]["responses"][200]["content"]["application/json"];
+type Query<R extends Route> = paths[R] extends { get: { parameters: { query?: infer Q } } } ? NonNullable<Q> : never;
+type Answer<R extends Route> = paths[R] extends {
+  get: { responses: { 200: { content: { "application/json": infer A } } } };
+}
+  ? A
+  : never;
 
 /** Reads a public route. What is empty in the query is left out. */
 async function read<R extends Route>(route: R, login: string, query?: Query<R>): Promise<Answer<R>> {
@@ -132,7 +117,7 @@ export async function readMinutelyCounts(login: string): Promise<MinuteCounts[]>
 }
 
 /** The channels with most events: of the last UTC days or ever (null), of one type or of all (empty). */
-export async function readLeaders(days: number | null, eventType: string): Promise<Leader[]> {
+export async function readLeaders(days: Window, eventType: string): Promise<Leader[]> {
   return (await read("/api/leaderboard", "", { days, event_type: eventType, limit: 25 })).channels;
 }
 

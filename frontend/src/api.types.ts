@@ -89,6 +89,67 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/channels/{login}/watch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Watch a channel
+         * @description Make sure that Twitch delivers the channel's events, and get a ticket that opens one WebSocket, once, within a minute.
+         */
+        post: operations["watch_channel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/overlays/{login}/watch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Watch a channel as an overlay
+         * @description As a viewer does, with the overlay's key in place of a token.
+         */
+        post: operations["watch_overlay"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/overlays/{login}/key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make an overlay's key
+         * @description One for each viewer and channel: the one before ends.
+         */
+        post: operations["make_overlay_key"];
+        /** End an overlay's key */
+        delete: operations["end_overlay_key"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -135,6 +196,8 @@ export interface components {
         /**
          * Event
          * @description One event of a channel. `payload` is Twitch's `event` object; `created_at` is when it was recorded.
+         *
+         *     `streamer_name` is the channel's login at the time, empty if it is not known.
          */
         Event: {
             /** Id */
@@ -205,6 +268,12 @@ export interface components {
             minutes: components["schemas"]["Minute"][];
         };
         /**
+         * Window
+         * @description UTC days, today included, of which sums are kept: others would have to be made for each request.
+         * @enum {integer}
+         */
+        Window: 1 | 7 | 30 | 90;
+        /**
          * ErrorDetail
          * @description `code` is for programs, `message` for people.
          */
@@ -220,6 +289,39 @@ export interface components {
          */
         Error: {
             error: components["schemas"]["ErrorDetail"];
+        };
+        /** @description A channel at Twitch. */
+        Channel: {
+            id: string;
+            login: string;
+            display_name: string;
+            avatar_url: string;
+        };
+        /** @description The state of the channel's subscription to an event type at Twitch; `absent` is intended, for the reason given. */
+        Topic: {
+            event_type: string;
+            /** @enum {string} */
+            status: "enabled" | "pending" | "absent" | "revoked" | "failed";
+            reason: string | null;
+        };
+        /** @description What a page needs to follow a channel. */
+        Watch: {
+            channel: components["schemas"]["Channel"];
+            topics: components["schemas"]["Topic"][];
+            /** @description Grows with every change of the topics */
+            topics_version: number;
+            /** @description Opens one WebSocket, once: `<websocket_url>?ticket=<ticket>` */
+            ticket: string;
+            websocket_url: string;
+            /**
+             * Format: date-time
+             * @description When the ticket ends
+             */
+            expires_at: string;
+        };
+        /** @description An overlay's key. */
+        OverlayKey: {
+            key: string;
         };
     };
     responses: never;
@@ -412,7 +514,7 @@ export interface operations {
                 /** @description All if absent */
                 event_type?: string | null;
                 /** @description UTC days, today included; all time if absent */
-                days?: number | null;
+                days?: components["schemas"]["Window"] | null;
                 limit?: number;
             };
             header?: never;
@@ -441,6 +543,230 @@ export interface operations {
             };
             /** @description The database is not available */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    watch_channel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The channel's name at Twitch */
+                login: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Twitch delivers the channel's events, or is asked to */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Watch"];
+                };
+            };
+            /** @description The name is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The token is missing, or is none of a viewer's */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is no such channel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The viewer follows too many channels, or Twitch admits no more requests now */
+            429: {
+                headers: {
+                    /** @description Seconds */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Twitch does not answer, or admits no more subscriptions */
+            503: {
+                headers: {
+                    /** @description Seconds */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    watch_overlay: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The channel's name at Twitch */
+                login: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Twitch delivers the channel's events, or is asked to */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Watch"];
+                };
+            };
+            /** @description The name is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The key is missing, or has ended */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is no such channel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The viewer follows too many channels, or Twitch admits no more requests now */
+            429: {
+                headers: {
+                    /** @description Seconds */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Twitch does not answer, or admits no more subscriptions */
+            503: {
+                headers: {
+                    /** @description Seconds */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    make_overlay_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The channel's name at Twitch */
+                login: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The key, which is told once */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OverlayKey"];
+                };
+            };
+            /** @description The name is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The token is missing, or is none of a viewer's */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    end_overlay_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The channel's name at Twitch */
+                login: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description There is no key any more */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The name is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The token is missing, or is none of a viewer's */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };

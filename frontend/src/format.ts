@@ -5,6 +5,12 @@ export function formatNumber(n: number): string {
   return NUMBER.format(n);
 }
 
+/** "$1,234.50". Raises RangeError if the currency's code or the number of decimals is not one. */
+export function formatMoney(amount: number, currency: string, decimals: number): string {
+  const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+  return new Intl.NumberFormat("en", { style: "currency", currency, ...digits }).format(amount);
+}
+
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;

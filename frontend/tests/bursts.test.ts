@@ -14,7 +14,7 @@ function happened(eventType: string, second: number, payload = {}): ChannelEvent
 }
 
 const follows = (...seconds: number[]) => seconds.map((second) => happened("channel.follow", second));
-const newestFirst = (events: ChannelEvent[]) => [...events].sort((a, b) => b.occurred_at.localeCompare(a.occurred_at));
+const newestFirst = (events: ChannelEvent[]) => [...events].sort((a, b) => b.occurred_at.localeCompare(a.occurred_at) || b.id.localeCompare(a.id));
 const bursts = (events: ChannelEvent[], before?: Burst[]) => sortIntoBursts(newestFirst(events), before);
 const told = (of: Burst[]) => rowsOf(of).map((row) => `${row.key}×${row.count}`);
 
@@ -41,10 +41,12 @@ describe("bursts", () => {
     expect(told(bursts(follows(3, 4, 5, 6), before))).toEqual(["f1×6"]);
   });
 
-  test("know the event of the same type before each", () => {
-    const [newest, oldest] = rowsOf(bursts([happened("channel.raid", 1), happened("channel.raid", 2)]));
-    expect(newest?.before?.id).toBe("r1");
-    expect(oldest?.before).toBeUndefined();
+  test("are the same in whatever order the events come", () => {
+    const gifts = [1, 2, 3, 4, 5].map((second) => happened("channel.subscription.gift", second));
+    for (const last of [4, 0, 2]) {
+      const early = gifts.filter((_, index) => index === last);
+      expect(told(bursts(gifts, bursts(early)))).toEqual(["s1×5"]);
+    }
   });
 
   test("lose nothing and count nothing twice, however events arrive", () => {
@@ -62,6 +64,7 @@ describe("bursts", () => {
           so_far = bursts(known, so_far);
         }
         const rows = rowsOf(so_far);
+        expect(so_far).toEqual(bursts(events));
         expect(rows.flatMap((row) => row.events.map(({ id }) => id)).sort()).toEqual(events.map(({ id }) => id).sort());
         expect(rows.every((row) => row.count === row.events.length)).toBe(true);
         expect(new Set(rows.map(({ key }) => key)).size).toBe(rows.length);
@@ -87,6 +90,21 @@ describe("a burst in words", () => {
 
   test("names nobody who wants to be anonymous", () => {
     expect(burstNames(row([1, 2, 3].map((second) => cheer(second, 1, "Ada", true))))).toEqual([]);
+  });
+
+  test.each([
+    [["Wren", "Ben", ""], "Wren, Ben and somebody"],
+    [["", "Wren", null], "Wren and somebody"],
+    [["Ada", "", "Ben", "Cleo"], "Ada, Ben, Cleo and 1 more"],
+    [["", undefined, {}], ""],
+  ])("calls those without a name somebody: %j", (names, expected) => {
+    const follows = names.map((user_name, index) => happened("channel.follow", 9 - index, { user_name }));
+    expect(plainText(burstNames(row(follows)))).toBe(expected);
+  });
+
+  test("takes the login in place of an empty name", () => {
+    const follow = (second: number, user_name: string) => happened("channel.follow", second, { user_name, user_login: `login${second}` });
+    expect(plainText(burstNames(row([follow(3, "Wren"), follow(2, ""), follow(1, " ")])))).toBe("Wren, login2 and login1");
   });
 
   test("is summarised for those who listen", () => {

@@ -97,6 +97,39 @@ describe("the queue of alerts", () => {
     expect(shown.filter((row) => row !== null)).toHaveLength(1);
   });
 
+  it("announces a gift, not its recipients, whichever comes first", async () => {
+    const { clock, alerts, shown } = queue();
+    const recipient = { ...happened("channel.subscribe", 1), payload: { user_name: "Wren", is_gift: true } };
+    const gift = happened("channel.subscription.gift", 2);
+    alerts.push([recipient]);
+    alerts.push([gift, recipient]);
+    await clock.pass(60_000);
+    expect(shown.flatMap((row) => row?.eventType ?? [])).toEqual(["channel.subscription.gift"]);
+  });
+
+  it.each(["channel.poll.end", "channel.prediction.end", "channel.hype_train.end"])("announces %s once, whatever its statuses", async (type) => {
+    const { clock, alerts, shown } = queue(new Set(["polls", "hype"] as const));
+    const ended = (status: string, at: number) => ({ ...happened(type, at), payload: { id: "the-one", status } });
+    const [first, later] = [ended("terminated", 1), ended("archived", 90_000)];
+    alerts.push([first]);
+    await clock.pass(60_000);
+    alerts.push([later, first]);
+    alerts.push([later]);
+    await clock.pass(60_000);
+    expect(shown.filter((row) => row !== null)).toHaveLength(1);
+  });
+
+  it("announces no update that changes nothing, and what another one changed", async () => {
+    const { clock, alerts, shown } = queue(new Set(["updates"] as const));
+    const updated = (at: number, title: string) => ({ ...happened("channel.update", at), payload: { title, category_name: "Go" } });
+    const [one, same, other] = [updated(1, "Hi"), updated(2, "Hi"), updated(3, "Bye")];
+    alerts.ignore([one]);
+    alerts.push([same, one]);
+    alerts.push([other, same, one]);
+    await clock.pass(60_000);
+    expect(shown.flatMap((row) => row?.events ?? [])).toMatchObject([{ id: other.id, changed: "title" }]);
+  });
+
   it("leaves out what was not asked for, and what happened before", async () => {
     const { clock, alerts, shown } = queue(new Set(["raids"] as const));
     const old = happened("channel.raid");

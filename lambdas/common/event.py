@@ -4,13 +4,21 @@ import dataclasses
 import json
 import re
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
 Payload = dict[str, Any]
 
 # What SNS and SQS refuse of the characters that JSON may contain; lone surrogates have no encoding at all.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 _REFUSED = re.compile("[\ud800-\udfff\ufffe\uffff]")
+
+#: The most characters of an event's texts, so that an index of the store can hold several of them. Twitch's
+#: are far shorter.
+MAX_LENGTHS: Final = {"id": 255, "streamer_id": 100, "streamer_name": 100, "event_type": 100}
+
+# Objects and arrays within each other. Twitch sends fewer than ten. Several hundred overflow the stack of a
+# function that reads or writes them as JSON.
+MAX_DEPTH = 100
 
 
 class MalformedEventError(ValueError):
@@ -21,7 +29,8 @@ class MalformedEventError(ValueError):
 class Event:
     """One delivery of Twitch's; times are timezone-aware UTC.
 
-    ``id`` is the ``Twitch-Eventsub-Message-Id``, the same for every redelivery. ``created_at`` is when
+    ``id`` is the ``Twitch-Eventsub-Message-Id``, the same for every redelivery. ``streamer_name`` is "" if
+    Twitch did not tell it; the store replaces that by the name it knows. ``created_at`` is when
     Fanfare received the event; the store replaces it by the database's clock at insertion.
     ``payload`` is Twitch's ``event`` object, unchanged.
     """
@@ -63,17 +72,37 @@ class Event:
     def from_dict(cls, fields: Any) -> Self:
         """Read what ``to_dict`` made. Raises MalformedEventError."""
         try:
-            strings = {name: fields[name] for name in ("id", "streamer_id", "streamer_name", "event_type")}
+            strings = {name: fields[name] for name in MAX_LENGTHS}
             occurred_at, created_at = parse_time(fields["occurred_at"]), parse_time(fields["created_at"])
             payload = fields["payload"]
         except (ValueError, KeyError, TypeError) as error:
             raise MalformedEventError(f"not an event: {error!r}") from error
         for name, value in strings.items():
-            if not isinstance(value, str) or not value:
-                raise MalformedEventError(f"not an event: {name} must be a non-empty string")
+            least = 0 if name == "streamer_name" else 1
+            if not isinstance(value, str) or not least <= len(value) <= MAX_LENGTHS[name]:
+                raise MalformedEventError(
+                    f"not an event: {name} must be a string of {least} to {MAX_LENGTHS[name]} characters"
+                )
         if not isinstance(payload, dict):
             raise MalformedEventError("not an event: payload must be an object")
+        if is_deep(payload):
+            raise MalformedEventError(f"not an event: payload is nested more than {MAX_DEPTH} times")
         return cls(**strings, occurred_at=occurred_at, created_at=created_at, payload=payload)
+
+
+def is_deep(content: Any) -> bool:
+    """Whether what was read from JSON is nested more than ``MAX_DEPTH`` times."""
+    level: list[Any] = [content]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for value in level
+            if isinstance(value, dict | list)
+            for child in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def format_json(fields: dict[str, Any]) -> str:

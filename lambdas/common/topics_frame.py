@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from lambdas.common.aws import Client
-from lambdas.common.event import format_json
+from lambdas.common.event import format_json, is_deep
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,8 +28,19 @@ class TopicsFrame:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Read the message that ``to_json`` wrote. Raises KeyError if it is none."""
-        return cls(content["streamer_id"], content["topics"], content["version"])
+        """Read the message that ``to_json`` wrote. Raises KeyError or ValueError if it is something else."""
+        message = cls(content["streamer_id"], content["topics"], content["version"])
+        if not (
+            isinstance(message.streamer_id, str)
+            and message.streamer_id
+            and isinstance(message.topics, list)
+            and not is_deep(message.topics)
+            and type(message.version) is int
+        ):
+            raise ValueError("a field of the topics has another type")
+        # Raises ValueError for a number that JSON does not have.
+        message.to_json()
+        return message
 
     def frame(self) -> dict[str, Any]:
         """The content of the WebSocket frame for the channel's viewers."""

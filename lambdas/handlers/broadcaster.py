@@ -19,18 +19,22 @@ RESERVE_SECONDS = 8
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The tables of connections and inboxes, the base URL of @connections, and the function's queues."""
+    """The tables of connections and inboxes, the base URL of @connections, and the function's queues.
+
+    ``posts_per_second`` is how many posts all invocations together may make for one audience.
+    """
 
     connections_table: str
     inboxes_table: str
     connections_endpoint: str
     broadcast_queue_url: str
     fan_out_queue_url: str
+    posts_per_second: int
 
 
 SETTINGS = from_environment(Settings)
 
-POSTER = Poster(CurlTransport(SETTINGS.connections_endpoint))
+POSTER = Poster(CurlTransport(SETTINGS.connections_endpoint), posts_per_second=SETTINGS.posts_per_second)
 BROADCASTER = Broadcaster(
     Client("dynamodb"),
     Client("sqs"),

@@ -6,9 +6,9 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.common.aws import Client
+from lambdas.common.login import parse_login
 from lambdas.common.observability import logger
 from lambdas.common.settings import from_environment
-from lambdas.subscriptions.login import parse_login
 from lambdas.subscriptions.overlay_keys import OverlayKeysTable
 from lambdas.subscriptions.responses import INVALID_LOGIN, answer, error_answer
 

@@ -1,8 +1,10 @@
 """The public read routes: a channel's newest events and counts, the leaderboard, the API's description."""
 
+import enum
 import functools
 import json
-from datetime import UTC, datetime, time, timedelta
+import pathlib
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
@@ -27,9 +29,13 @@ DATABASE = Database(
     password_source(SETTINGS),
     application_name="fanfare-query",
     connect_timeout_seconds=3,
-    statement_timeout_seconds=5,
+    statement_timeout_seconds=3,
+    # A viewer waits no longer, also for a server that is frozen.
+    deadline_seconds=4,
     read_only=True,
 )
+
+API_ROUTES = pathlib.Path(__file__).parents[1] / "api_routes.json"
 
 # CloudFront answers for two seconds from its cache: the database sees channels, not viewers.
 CACHE_CONTROL: Final = "public, s-maxage=2, stale-while-revalidate=10"
@@ -40,7 +46,18 @@ Login = Annotated[
 Limit = Annotated[int, Query(ge=1, le=100)]
 Cursor = Annotated[str | None, Query(max_length=512, description="`next` of the page before")]
 DayCount = Annotated[int, Query(ge=1, le=365, description="UTC days, today included")]
-Days = Annotated[int | None, Query(ge=1, le=365, description="UTC days, today included; all time if absent")]
+
+
+class Window(enum.IntEnum):
+    """UTC days, today included, of which sums are kept: others would have to be made for each request."""
+
+    DAY = 1
+    WEEK = 7
+    MONTH = 30
+    QUARTER = 90
+
+
+Days = Annotated[Window | None, Query(description="UTC days, today included; all time if absent")]
 Minutes = Annotated[int, Query(ge=1, le=180, description="Minutes, the present one included")]
 EventTypes = Annotated[
     str | None,
@@ -123,9 +140,8 @@ def get_leaderboard(
     event_type: EventType = None, days: Days = None, limit: Limit = 10
 ) -> schemas.Leaderboard:
     """Of one event type or of all, of the last days or of all time."""
-    today = datetime.combine(datetime.now(UTC).date(), time(), UTC)
-    since = today - timedelta(days=days - 1) if days else None
-    leaders = DATABASE.run(lambda connection: reads.leaderboard(connection, event_type, since, limit))
+    today = datetime.now(UTC).date()
+    leaders = DATABASE.run(lambda connection: reads.leaderboard(connection, event_type, days, today, limit))
     return schemas.Leaderboard(
         channels=[schemas.Leader.model_validate(leader, from_attributes=True) for leader in leaders]
     )
@@ -139,7 +155,10 @@ def get_openapi() -> dict[str, Any]:
 
 @functools.cache
 def openapi_document() -> dict[str, Any]:
-    """The OpenAPI document of the read routes, with the errors as they are really answered."""
+    """The API's OpenAPI document: these routes, with the errors as they are really answered, and all others.
+
+    Those are in ``lambdas/api_routes.json``, as their functions start without the libraries of this one.
+    """
     document: dict[str, Any] = json.loads(
         app.get_openapi_json_schema(
             title="Fanfare",
@@ -159,6 +178,10 @@ def openapi_document() -> dict[str, Any]:
         del responses["422"], responses["500"]
         responses["400"] = {"description": "A parameter is malformed", "content": content}
         responses["503"] = {"description": "The database is not available", "content": content}
+    others = json.loads(API_ROUTES.read_text())
+    document["paths"] |= others["paths"]
+    document["components"]["securitySchemes"] = others["components"]["securitySchemes"]
+    described |= others["components"]["schemas"]
     return document
 
 

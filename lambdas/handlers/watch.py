@@ -13,6 +13,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from lambdas.common import tickets
 from lambdas.common.aws import Client
 from lambdas.common.event import format_time
+from lambdas.common.login import parse_login
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
 from lambdas.common.viewers import ViewersTable
@@ -23,7 +24,6 @@ from lambdas.subscriptions.helix import (
     RateLimitedError,
     TransientError,
 )
-from lambdas.subscriptions.login import parse_login
 from lambdas.subscriptions.overlay_keys import OverlayKeysTable
 from lambdas.subscriptions.responses import INVALID_LOGIN, answer, error_answer
 from lambdas.subscriptions.subscriber_factory import SubscriberSettings, make_subscriber
@@ -102,7 +102,9 @@ def _claims(event: dict[str, Any], login: str) -> dict[str, str] | None:
 
     Overlays of a viewer have the limits of a viewer of their own.
     """
-    if authorizer := event["requestContext"].get("authorizer"):
+    # An overlay's route has an authorizer, too: of requests that come through CloudFront.
+    authorizer = event["requestContext"]["authorizer"]
+    if "jwt" in authorizer:
         claims: dict[str, str] = authorizer["jwt"]["claims"]
         return claims
     _, _, key = event["headers"].get("authorization", "").partition(" ")

@@ -10,8 +10,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.common.aws import AwsError, Client
 from lambdas.common.observability import MetricUnit, logger, metrics
+from lambdas.common.rotated_secret import RotatedSecretSource
 from lambdas.common.settings import from_environment
-from lambdas.common.webhook_secret import WebhookSecretSource
 from lambdas.ingest import eventsub_signature, message, publisher
 from lambdas.ingest.refusal import RefusedError
 
@@ -36,7 +36,7 @@ SETTINGS = from_environment(Settings)
 
 # A call ends after 2.1 s. Twitch waits a few seconds for the answer, and sends again after a 5xx.
 _SNS = Client("sns")
-_SECRET = WebhookSecretSource(Client("secretsmanager"), SETTINGS.webhook_secret_arn)
+_SECRET = RotatedSecretSource(Client("secretsmanager"), SETTINGS.webhook_secret_arn)
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -1,61 +1,88 @@
 """Archived counts: events are counted once and for all, and old counts are rolled up."""
 
-import contextlib
 import dataclasses
-from datetime import datetime
-from typing import Final
-
-from psycopg.errors import LockNotAvailable
+import functools
+import time
+from datetime import timedelta
+from typing import Final, Literal
 
 from lambdas.history import partitions
 from lambdas.history.database import Connection
-from lambdas.history.named_queries import fetch_one, query
-
-#: How often a lock is tried, half a second each time, before it is left to the next run.
-LOCK_ATTEMPTS: Final = 20
+from lambdas.history.locks import when_unlocked
+from lambdas.history.named_queries import fetch_one
 
 #: How often a recorder archives counts: a count reads all events since then.
 ARCHIVE_EVERY_SECONDS: Final = 5
 
+# A step counts the events of a minute at first, then of a longer or shorter time, so that it counts about as
+# many as these: that takes a second or two.
+_FIRST_STEP: Final = timedelta(minutes=1)
+_LONGEST_STEP: Final = timedelta(days=36500)
+_FEW_EVENTS: Final = 250_000
+_MANY_EVENTS: Final = 1_000_000
+
 
 @dataclasses.dataclass(frozen=True)
 class Archived:
-    """How many partitions were sealed, and how many events were counted."""
+    """How far archiving came, how many partitions were sealed, and how many events were counted.
 
-    partitions: int
-    events: int
-
-
-def seal_partitions(connection: Connection) -> Archived:
-    """Archive the counts of all partitions that have ended, the oldest first.
-
-    Each is closed to writers in one transaction and counted in the next, so that nobody waits while it is
-    counted. The next call continues where this one stopped; if somebody else is archiving, it stops at once.
-    Raises LockNotAvailable if a transaction that writes into an ended partition stays open.
+    ``state`` is ``done``; ``more`` if the time was over before all was counted; ``busy`` if somebody else is
+    archiving; or ``blocked`` if a transaction that has written into ``events`` stays open.
     """
-    state = fetch_one(connection, "list_partitions")
+
+    state: Literal["done", "more", "busy", "blocked"]
+    partitions: int = 0
+    events: int = 0
+
+
+def archive_counts(connection: Connection, seconds: float) -> Archived:
+    """Archive the counts of what was recorded up to a second ago, in steps, for about so many seconds.
+
+    The next call continues where this one stopped. Recorders do not wait for it. Why no event is missed or
+    counted twice: docs/history.md.
+    """
+    return _archive(connection, seconds, only_ended=False)
+
+
+def seal_partitions(connection: Connection, seconds: float = 3600) -> Archived:
+    """Archive the counts of the partitions that have ended, and no others."""
+    return _archive(connection, seconds, only_ended=True)
+
+
+def _archive(connection: Connection, seconds: float, *, only_ended: bool) -> Archived:
+    until = time.monotonic() + seconds
+    step = _FIRST_STEP
     sealed = events = 0
-    for upper_bound in sorted(state["upper_bounds"]):
-        if not state["archived_until"] < upper_bound <= state["now"]:
-            continue
-        _close_partition(connection, upper_bound)
-        event_count = fetch_one(connection, "seal_partition", {"upper_bound": upper_bound})["event_count"]
-        if event_count is None:
-            break
-        sealed += 1
-        events += event_count
-    return Archived(sealed, events)
+    while True:
+        announced = fetch_one(connection, "announce_archiving", {"most": step, "only_ended": only_ended})
+        if announced["state"] in ("done", "busy"):
+            return Archived(announced["state"], sealed, events)
+        counted = fetch_one(connection, "archive_counts", announced)
+        if counted["state"] in ("blocked", "busy"):
+            return Archived(counted["state"], sealed, events)
+        sealed += counted["state"] == "sealed"
+        events += counted["event_total"]
+        if announced["state"] == "last":
+            return Archived("done", sealed, events)
+        if time.monotonic() > until:
+            return Archived("more", sealed, events)
+        if counted["event_total"] < _FEW_EVENTS:
+            step = min(step * 4, _LONGEST_STEP)
+        elif counted["event_total"] > _MANY_EVENTS:
+            step /= 4
 
 
-def archive_recent_counts(connection: Connection) -> Archived:
-    """Seal what has ended, and archive the counts of what was recorded up to a second ago.
+def move_windows(connection: Connection, seconds: float = 60) -> int:
+    """Move the sums of the last days on to today; return by how many days, at most.
 
-    Nothing is archived if somebody else is archiving, or if a transaction that writes stays open. Raises what
-    ``seal_partitions`` raises.
+    Less is done if somebody else is archiving or the time is over: the leaderboard is right all the same, and
+    the next call continues.
     """
-    sealed = seal_partitions(connection)
-    event_count = fetch_one(connection, "archive_recent_counts")["event_count"]
-    return Archived(sealed.partitions, sealed.events + (event_count or 0))
+    until = time.monotonic() + seconds
+    days = 0
+    while time.monotonic() < until and fetch_one(connection, "move_windows")["moved"]:
+        days += 1
+    return days
 
 
 def roll_up_archived_counts(connection: Connection) -> int:
@@ -66,16 +93,10 @@ def roll_up_archived_counts(connection: Connection) -> int:
     state = fetch_one(connection, "list_archived_counts")
     merged = 0
     for roll_up in partitions.due_roll_ups(state["max_timestamps"], state["archived_until"]):
-        if not fetch_one(connection, "roll_up_archived_counts", dataclasses.asdict(roll_up))["done"]:
+        merge = functools.partial(
+            fetch_one, connection, "roll_up_archived_counts", dataclasses.asdict(roll_up)
+        )
+        if not when_unlocked(merge)["done"]:
             break
         merged += len(roll_up.max_timestamps)
     return merged
-
-
-def _close_partition(connection: Connection, upper_bound: datetime) -> None:
-    partition = {"upper_bound": upper_bound}
-    for _ in range(LOCK_ATTEMPTS - 1):
-        with contextlib.suppress(LockNotAvailable):
-            connection.execute(query("close_partition"), partition)
-            return
-    connection.execute(query("close_partition"), partition)

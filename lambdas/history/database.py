@@ -1,11 +1,14 @@
 """The connection to PostgreSQL that a function keeps from one invocation to the next."""
 
 import dataclasses
+import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.rows import dict_row
 
 T = TypeVar("T")
@@ -36,10 +39,33 @@ class DatabaseSettings:
     """1 if it is RDS Proxy: see ``connection_parameters``."""
 
 
+class DeadlineError(psycopg.OperationalError):
+    """The server did not answer in time. The connection cannot be used any more."""
+
+
+class _Connection(psycopg.Connection[dict[str, Any]]):
+    """A connection that waits for the server until its deadline only.
+
+    The server's own time limits do nothing when the server is frozen, or cut off.
+    """
+
+    deadline = math.inf
+    """In seconds of ``time.monotonic``."""
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        if timeout is None and self.deadline < math.inf:
+            timeout = max(self.deadline - time.monotonic(), 0.001)
+        try:
+            return super().wait(gen, interval, timeout)
+        except psycopg.errors._WaitTimeout as error:
+            raise DeadlineError("the server did not answer in time") from error
+
+
 class Database:
     """One connection, opened when first needed, in autocommit mode, with rows as dicts and times in UTC.
 
-    ``password`` is called at every connect: an IAM token is valid for 15 minutes.
+    ``password`` is called at every connect: an IAM token is valid for 15 minutes. With ``deadline_seconds`` a
+    piece of work fails after that time, whatever the server does.
     """
 
     def __init__(
@@ -50,6 +76,7 @@ class Database:
         application_name: str,
         connect_timeout_seconds: int,
         statement_timeout_seconds: int,
+        deadline_seconds: float = math.inf,
         read_only: bool = False,
     ) -> None:
         self._parameters = connection_parameters(
@@ -60,20 +87,25 @@ class Database:
             read_only=read_only,
         )
         self._password = password
-        self._connection: Connection | None = None
+        self._deadline_seconds = deadline_seconds
+        self._connection: _Connection | None = None
 
     def run(self, work: Callable[[Connection], T]) -> T:
         """Do ``work``; if the connection turns out to be lost, once more on a fresh one.
 
-        The work may therefore happen twice. Raises what the second attempt raises.
+        The work may therefore happen twice. Raises what the second attempt raises, or DeadlineError.
         """
+        deadline = time.monotonic() + self._deadline_seconds
         try:
-            return work(self._connected())
+            return work(self._connected(deadline))
+        except (DeadlineError, psycopg.errors.ConnectionTimeout):
+            self.close()
+            raise
         except psycopg.Error as error:
             if not is_lost(error):
                 raise
             self.close()
-        return work(self._connected())
+        return work(self._connected(deadline))
 
     def close(self) -> None:
         """Close the connection; the next work opens another."""
@@ -81,11 +113,12 @@ class Database:
             self._connection.close()
             self._connection = None
 
-    def _connected(self) -> Connection:
+    def _connected(self, deadline: float) -> Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(
+            self._connection = _Connection.connect(
                 **self._parameters, password=self._password(), autocommit=True, row_factory=dict_row
             )
+        self._connection.deadline = deadline
         return self._connection
 
 
@@ -136,4 +169,8 @@ def is_lost(error: psycopg.Error) -> bool:
     """Whether the connection failed, so that the work may succeed on another one."""
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError)
+    # A table that was altered: the connection has prepared statements with its former columns. PostgreSQL has
+    # no code of its own for that.
+    if isinstance(error, psycopg.errors.FeatureNotSupported):
+        return "cached plan must not change result type" in str(error)
     return error.sqlstate.startswith(_LOST)

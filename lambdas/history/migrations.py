@@ -9,10 +9,16 @@ its file and write a migration that includes it, with psql's ``\ir ../functions/
 own: function and tables then change in one transaction. Code that is still running calls the new function,
 so its name, arguments and result stay; else, write another function. To remove one, drop it (``if exists``)
 in a migration after the code, and delete its file and the lines that include it.
+
+Recorders queue behind a migration that waits for a lock, so it waits for a little more than a second, and is
+tried again; keep it short. An index on ``events`` takes long to build: let a migration have just the
+statement ``create index concurrently <name> on events …;``. It is then built on one partition after the other
+while events are recorded, and the next run goes on where one was ended.
 """
 
 import itertools
 import re
+import time
 from pathlib import Path
 from typing import Final, Literal
 
@@ -26,6 +32,15 @@ Phase = Literal["before", "after"]
 
 _FILE_NAME: Final = re.compile(r"(?P<number>\d{4})_(?P<phase>before|after)_[a-z0-9_]+\.sql")
 _INCLUDE: Final = re.compile(r"\\ir (?P<path>\S+)\n")
+_EVENTS_INDEX: Final = re.compile(
+    r"(--[^\n]*\n)*create index concurrently (?P<name>[a-z0-9_]+) on events (?P<definition>[^;]+);\s*"
+)
+
+#: A little longer than PostgreSQL's deadlock_timeout, after which it cancels an autovacuum in the way.
+LOCK_TIMEOUT: Final = "1200ms"
+#: How often a migration is tried when it does not get a lock, and the pause between.
+LOCK_ATTEMPTS: Final = 100
+LOCK_PAUSE_SECONDS: Final = 1.0
 
 
 class MigrationError(Exception):
@@ -112,10 +127,12 @@ def _lines(file: Path) -> list[tuple[str, str]]:
 
 
 def _apply(connection: Connection, name: str, lines: list[tuple[str, str]]) -> None:
+    text = "".join(line for _, line in lines)
     try:
-        with connection.transaction():
-            connection.execute("".join(line for _, line in lines).encode())
-            connection.execute("insert into migrations (file_name) values (%s)", [name])
+        if index := _EVENTS_INDEX.fullmatch(text):
+            _index_partitions(connection, index["name"], index["definition"])
+            text = _index_events(connection, index["name"], index["definition"])
+        _execute(connection, name, text)
     except psycopg.Error as error:
         if is_lost(error):
             raise
@@ -125,3 +142,49 @@ def _apply(connection: Connection, name: str, lines: list[tuple[str, str]]) -> N
                 break
             place, position = place_of_line, position - len(line)
         raise MigrationError(f"{place}: {str(error).splitlines()[0]}") from error
+
+
+def _execute(connection: Connection, name: str, text: str) -> None:
+    """Execute a migration's text in a transaction, again and again while a lock is not to be had."""
+    for attempt in range(1, LOCK_ATTEMPTS + 1):
+        try:
+            with connection.transaction():
+                connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
+                connection.execute(text.encode())
+                connection.execute("insert into migrations (file_name) values (%s)", [name])
+        except psycopg.errors.LockNotAvailable:
+            if attempt == LOCK_ATTEMPTS:
+                raise
+            time.sleep(LOCK_PAUSE_SECONDS)
+        else:
+            return
+
+
+def _index_partitions(connection: Connection, name: str, definition: str) -> None:
+    """Build the index on each partition that does not have it; recorders do not wait for that."""
+    for partition, index in _partitions(connection, name).items():
+        state = connection.execute(
+            "select indisvalid from pg_index where indexrelid = to_regclass(%s)", [index]
+        ).fetchone()
+        if state == {"indisvalid": False}:  # somebody ended the run that built it
+            connection.execute(f"drop index concurrently {index}".encode())
+            state = None
+        if state is None:
+            connection.execute(f"create index concurrently {index} on {partition} {definition}".encode())
+
+
+def _index_events(connection: Connection, name: str, definition: str) -> str:
+    """The statements that put the partitions' indexes together; partitions made meanwhile are built, too."""
+    attach = [
+        f"alter index {name} attach partition {index};" for index in _partitions(connection, name).values()
+    ]
+    return "\n".join([f"create index {name} on only events {definition};", *attach])
+
+
+def _partitions(connection: Connection, name: str) -> dict[str, str]:
+    """The partitions of ``events``, each with the name of its part of an index."""
+    rows = connection.execute(
+        "select inhrelid::regclass::text as name from pg_inherits "
+        "where inhparent = 'events'::regclass order by 1"
+    )
+    return {row["name"]: f"{row['name']}_{name}" for row in rows}

@@ -14,7 +14,6 @@ from lambdas.history.named_queries import fetch_one, query
 Counts = dict[str, int]
 _Moment = TypeVar("_Moment", date, datetime)
 
-_BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 _CLOCKS_APART: Final = timedelta(minutes=10)
 
 
@@ -53,30 +52,25 @@ def newest_events(
 ) -> Page:
     """Up to ``limit`` events of the channel now named ``login``, recorded before ``before``.
 
-    Only those of some ``event_types``, if any are named.
+    Only those of some ``event_types``, if any are named. Each partition in which the channel has such events
+    is read by a statement of its own, which is planned for this partition alone, until the page is full.
     """
-    statement = query("newest_events_by_type" if event_types else "newest_events")
     wanted = limit + 1  # one more tells whether the list goes on
+    parameters: dict[str, Any] = {
+        "streamer_name": login,
+        "event_types": sorted(set(event_types)) or None,
+        "before_created_at": before.created_at,
+        "before_id": before.id,
+        # The partition in which the position is may have no more.
+        "most": wanted + 1,
+    }
+    located = connection.execute(query("find_events"), parameters).fetchall()
+    statement = query("newest_events_by_type" if event_types else "newest_events")
     rows: list[dict[str, Any]] = []
-    is_known = False
-    for after, until in _spans_before(before.created_at, datetime.now(UTC)):
-        rows += connection.execute(
-            statement,
-            {
-                "streamer_name": login,
-                "event_types": sorted(set(event_types)),
-                "after": after,
-                "until": until,
-                "before_created_at": before.created_at,
-                "before_id": before.id,
-                "page_size": wanted - len(rows),
-            },
-        )
+    for after, until in _spans(located, before, datetime.now(UTC)):
+        span = {"streamer_id": located[0]["streamer_id"], "after": after, "until": until}
+        rows += connection.execute(statement, {**parameters, **span, "page_size": wanted - len(rows)})
         if len(rows) == wanted:
-            break
-        # A channel that was never seen has no events in any span.
-        is_known = is_known or _find_streamer(connection, login) is not None
-        if not is_known:
             break
     events = [Event(**row) for row in rows[:limit]]
     last = Position(events[-1].created_at, events[-1].id) if len(rows) > limit else None
@@ -131,19 +125,31 @@ def count_events_minutely(
 
 
 def leaderboard(
-    connection: Connection, event_type: str | None, since: datetime | None, limit: int
+    connection: Connection, event_type: str | None, days: int | None, today: date, limit: int
 ) -> list[Leader]:
-    """The channels with most events, of one type or of all, since the start of a UTC day or ever."""
-    rows = connection.execute(
-        query("leaderboard" if since is None else "leaderboard_since"),
-        {
-            **fetch_one(connection, "read_watermark"),
-            "event_type": event_type,
-            "since": since,
-            "page_size": limit,
-        },
-    )
-    return [Leader(**row) for row in rows]
+    """The channels with most events, of one type or of all.
+
+    Of all time, or of the last ``days`` UTC days, ``today`` the last of them; sums are kept for 7, 30 and 90.
+    """
+    parameters = {"event_type": event_type or "", "page_size": limit}
+    if days is None:
+        watermark = fetch_one(connection, "read_watermark")
+        rows = connection.execute(
+            query("leaderboard"), {**parameters, **watermark, "places_before_last": limit - 1}
+        ).fetchall()
+        return [Leader(**row) for row in rows]
+    since = today - timedelta(days=days - 1)
+    rows = []
+    while not rows:
+        window = connection.execute(query("read_window"), {"days": days}).fetchone()
+        if window is None:
+            window = {**fetch_one(connection, "read_watermark"), "first_day": since, "end_day": since}
+        rows = connection.execute(
+            query("leaderboard_of_days"), {**parameters, **window, "days": days, "since": since}
+        ).fetchall()
+    for row in rows:
+        del row["day_count"]
+    return [Leader(**row) for row in rows if row["streamer_id"] is not None]
 
 
 #: The watermark as it was last read on a connection. With an old one the planner excludes fewer partitions;
@@ -161,18 +167,24 @@ def _find_streamer(connection: Connection, login: str) -> dict[str, Any] | None:
     return connection.execute(query("find_streamer"), {"streamer_name": login}).fetchone()
 
 
-def _spans_before(end: datetime, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Spans of time, each ``(after, until]``, from ``end`` back to the beginning, each longer than the last.
-
-    A statement is planned for the partitions of its span: one or two for a busy channel's newest events. Nine
-    statements reach all partitions. The database's clock, which sets ``created_at``, may be ahead of ours.
-    """
-    until, after = min(end, now + _CLOCKS_APART), min(end, now)
-    for hours in (1, 4, 16, 64, 256, 1024, 4096, 16384):
-        after -= min(timedelta(hours=hours), after - _BEGINNING)
-        yield after, until
-        until = after
-    yield _BEGINNING, until
+def _spans(
+    located: list[dict[str, Any]], before: Position, now: datetime
+) -> Iterator[tuple[datetime, datetime]]:
+    """Where to look for events, newest first: spans of time, ``after <= created_at < until``."""
+    if not located:
+        return
+    archived_until: datetime = located[0]["archived_until"]
+    partitions = [(row["first_at"], row["upper_bound"]) for row in located if row["upper_bound"] is not None]
+    # The database's clock, which sets created_at, may be ahead of ours. Partitions ahead are left out.
+    end = max(now, archived_until) + _CLOCKS_APART
+    if before.created_at < end:
+        end = before.created_at + timedelta(microseconds=1)
+    after = archived_until
+    if partitions and partitions[0][1] > archived_until:
+        after, _ = partitions.pop(0)
+    if after < end:
+        yield after, end
+    yield from partitions
 
 
 def _fill(times: Iterable[_Moment], counted: dict[tuple[_Moment, str], int]) -> dict[_Moment, Counts]:

@@ -4,13 +4,19 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import psycopg
 
-from lambdas.common.event import Event, Payload
+from lambdas.common.event import Event, MalformedEventError, Payload
 from lambdas.history.database import Connection
-from lambdas.history.named_queries import fetch_one
+from lambdas.history.named_queries import fetch_one, query
+
+#: The IDs of events that are older than this may be forgotten. They are kept for two days at least
+#: (upkeep.SEEN_EVENTS_AGE); the rest is for clocks that differ.
+OLD_EVENTS_AGE: Final = timedelta(days=1, hours=20)
+_CLOCKS_APART: Final = timedelta(hours=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +41,8 @@ def record(connection: Connection, events: Sequence[Event]) -> Recorded:
     if not events:
         return Recorded(0, 0, {})
     try:
-        new = _insert_now(connection, events)
+        recorded_before = _recorded_before(connection, events)
+        new = _insert_now(connection, [event for event in events if event.id not in recorded_before])
     except (psycopg.Error, UnicodeEncodeError, RecursionError) as error:
         if not _is_refusal(error):
             raise
@@ -51,8 +58,27 @@ def record(connection: Connection, events: Sequence[Event]) -> Recorded:
     return Recorded(new, len(events) - new, {})
 
 
+def _recorded_before(connection: Connection, events: Sequence[Event]) -> set[str]:
+    """The IDs of old events that are in ``events``: such as of dead letters that were sent again."""
+    old = [event for event in events if event.occurred_at < datetime.now(UTC) - OLD_EVENTS_AGE]
+    if not old:
+        return set()
+    rows = connection.execute(
+        query("find_recorded"),
+        {
+            "ids": [event.id for event in old],
+            "streamer_ids": list({event.streamer_id for event in old}),
+            "oldest": min(event.occurred_at for event in old) - _CLOCKS_APART,
+            "newest": max(event.occurred_at for event in old),
+        },
+    )
+    return {row["id"] for row in rows}
+
+
 def _insert_now(connection: Connection, events: Sequence[Event]) -> int:
-    """Insert; once more, with a later time, if the partition has just been closed or does not exist."""
+    """Insert; once more, with a later time, if it came too late for being counted or has no partition."""
+    if not events:
+        return 0
     try:
         return _insert(connection, events)
     except psycopg.errors.CheckViolation:
@@ -76,6 +102,32 @@ def _is_refusal(error: Exception) -> bool:
     if isinstance(error, psycopg.Error) and error.sqlstate is not None:
         return error.sqlstate.startswith(("22", "54"))
     return isinstance(error, psycopg.DataError | UnicodeEncodeError | RecursionError)
+
+
+def keep_dead_letter(connection: Connection, message_id: str, body: str, reason: str) -> None:
+    """Keep a message that cannot be recorded, and why; nothing happens if it is kept already."""
+    connection.execute(
+        query("keep_dead_letter"),
+        {
+            "message_id": message_id,
+            "body": body.encode(errors="surrogatepass"),
+            "reason": reason.encode("ascii", "backslashreplace").replace(b"\0", b"\\0").decode(),
+        },
+    )
+
+
+def record_dead_letters(connection: Connection) -> int:
+    """Record the messages that can be recorded after all, and forget them; return how many."""
+    recorded = 0
+    for letter in connection.execute(query("list_dead_letters")).fetchall():
+        try:
+            event = Event.from_json(letter["body"].decode(errors="surrogatepass"))
+        except MalformedEventError:
+            continue
+        if not record(connection, [event]).refused:
+            connection.execute(query("forget_dead_letter"), letter)
+            recorded += 1
+    return recorded
 
 
 # Matches every escape of an ASCII JSON text, from left to right: the second backslash of an escaped one does

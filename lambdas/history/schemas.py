@@ -12,7 +12,10 @@ Counts = dict[str, int]
 
 
 class Event(BaseModel):
-    """One event of a channel. `payload` is Twitch's `event` object; `created_at` is when it was recorded."""
+    """One event of a channel. `payload` is Twitch's `event` object; `created_at` is when it was recorded.
+
+    `streamer_name` is the channel's login at the time, empty if it is not known.
+    """
 
     id: str
     streamer_id: str

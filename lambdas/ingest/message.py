@@ -9,15 +9,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from lambdas.common.event import Event, format_json, format_time
+from lambdas.common.event import MAX_DEPTH, MAX_LENGTHS, Event, format_json, format_time, is_deep
+from lambdas.common.login import parse_login
 from lambdas.ingest.eventsub_signature import MESSAGE_ID
 from lambdas.ingest.refusal import RefusedError
 
 MESSAGE_TYPE = "twitch-eventsub-message-type"
-
-# Objects and arrays within each other. Twitch sends fewer than ten. Several hundred overflow the stack of a
-# function that reads or writes them as JSON.
-MAX_DEPTH = 100
 
 # The fields of a condition that name the channel: the first of these that has a value. Twitch sends both
 # fields of a raid's condition, the unused one empty. A moderator's id is never the channel.
@@ -87,11 +84,19 @@ def _event(message_id: str, content: dict[str, Any], sent_at: datetime, now: dat
     subscription = _object(content, "subscription")
     payload = _object(content, "event")
     streamer_id, streamer_name = _channel(_object(subscription, "condition"), payload)
+    texts = {
+        "id": message_id,
+        "streamer_id": streamer_id,
+        "streamer_name": streamer_name,
+        "event_type": _text(subscription, "type"),
+    }
+    for name, text in texts.items():
+        if len(text) > MAX_LENGTHS[name]:
+            raise RefusedError(
+                400, "unparsable", f"The {name} has {len(text)} characters of at most {MAX_LENGTHS[name]}."
+            )
     return Event(
-        id=message_id,
-        streamer_id=streamer_id,
-        streamer_name=streamer_name,
-        event_type=_text(subscription, "type"),
+        **texts,
         occurred_at=sent_at,
         created_at=now,
         payload=payload,
@@ -99,13 +104,18 @@ def _event(message_id: str, content: dict[str, Any], sent_at: datetime, now: dat
 
 
 def _channel(condition: dict[str, Any], payload: dict[str, Any]) -> tuple[str, str]:
-    """The id and the login of the channel that the event belongs to."""
+    """The id of the channel that the event belongs to, and its login: "" if the event tells none.
+
+    The condition is ours, the event may lack anything.
+    """
     for channel in CHANNELS:
         if condition.get(f"{channel}_id"):
             try:
-                return _text(condition, f"{channel}_id"), _text(payload, f"{channel}_login")
+                streamer_id = _text(condition, f"{channel}_id")
             except RefusedError as error:
                 raise RefusedError(400, "no_channel", str(error)) from None
+            login = payload.get(f"{channel}_login")
+            return streamer_id, (parse_login(login) or "") if isinstance(login, str) else ""
     raise RefusedError(400, "no_channel", "The subscription's condition names no channel.")
 
 
@@ -116,23 +126,9 @@ def _parse(body: bytes) -> dict[str, Any]:
         raise RefusedError(400, "unparsable", f"The body is not JSON: {error}.") from None
     if not isinstance(content, dict):
         raise RefusedError(400, "unparsable", "The body is not a JSON object.")
-    if _is_deep(content):
+    if is_deep(content):
         raise RefusedError(400, "unparsable", f"The body is nested more than {MAX_DEPTH} times.")
     return content
-
-
-def _is_deep(content: dict[str, Any]) -> bool:
-    level: list[Any] = [content]
-    for _ in range(MAX_DEPTH):
-        level = [
-            child
-            for value in level
-            if isinstance(value, dict | list)
-            for child in (value.values() if isinstance(value, dict) else value)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def _publishable(fields: dict[str, Any]) -> str:

@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lambdas.common.event import Event, MalformedEventError, format_json
 from lambdas.common.topics_frame import TopicsFrame
 from lambdas.live.frames import EncodedEvent
-from lambdas.live.parts import Part
+from lambdas.live.parts import MOST_PARTS, Part
 from lambdas.live.update import Update
 
 
@@ -33,8 +34,28 @@ class ServePart:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "ServePart":
-        """Read what ``to_json`` wrote. Raises KeyError or TypeError if it is something else."""
-        return cls(Part(**content["part"]), content["token"], content["rotation"], content["per_second"])
+        """Read what ``to_json`` wrote. Raises KeyError, TypeError or ValueError if it is something else."""
+        part, rotation = Part(**content["part"]), content["rotation"]
+        request = cls(part, content["token"], rotation, content["per_second"])
+        if not (
+            isinstance(part.streamer_id, str)
+            and part.streamer_id
+            and type(part.index) is type(part.of) is int
+            and 0 <= part.index < part.of <= MOST_PARTS
+            and isinstance(request.token, str)
+            and rotation.keys() <= {"place", "added"}
+            and isinstance(rotation.get("place", ""), str)
+            and all(_is_place(*added) for added in rotation.get("added", {}).values())
+            and type(request.per_second) in {int, float}
+            and 0 <= request.per_second < math.inf
+        ):
+            raise ValueError("a field of the request has another type or an impossible value")
+        return request
+
+
+def _is_place(round_: Any, place: Any) -> bool:
+    """Whether they say where an update was added (``Rotation.handed_over``)."""
+    return type(round_) is int and isinstance(place, str)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,21 +15,26 @@ from lambdas.common.aws import AwsError, Client
 from lambdas.common.observability import logger
 from lambdas.live.batch import Batch, ServePart, parse_batch
 from lambdas.live.clock import Clock
+from lambdas.live.frequency_limit import FrequencyLimit
 from lambdas.live.inboxes import Inboxes
 from lambdas.live.parts import SMALL_AUDIENCE, number_of_parts, parts
 from lambdas.live.posting import ForbiddenError, Poster, Posting
-from lambdas.live.quiet_channels import QuietChannels
 from lambdas.live.serving import Serving
 from lambdas.live.unserved import Unserved
 from lambdas.live.update import Update, combine, frames
 
+# A channel that has events more often than this, apart from a few in a row, is busy: a frame for each would
+# cost a post for each event and viewer, so they go into the inboxes and gather in one frame
+# (docs/adr/0024-one-frame-in-flight.md).
+QUIET_INTERVAL_SECONDS, QUIET_IN_A_ROW = 0.5, 3
 # The number of parts of an audience is remembered for so long, so that not every event reads the registry.
 REMEMBERED_SECONDS = 5.0
 REMEMBERED = 10_000
 # All events of a batch fit into fewer frames.
 FRAMES_AT_ONCE = 10
-# A message that failed is received again after 2 seconds, 4, 8, and from then on after this many.
-MOST_SECONDS_BEFORE_NEXT_TRY = 16
+# A message that failed is received again after 2 seconds, 4, and from then on after this many: so long after
+# the cause is gone, the live feed is right again.
+MOST_SECONDS_BEFORE_NEXT_TRY = 8
 # How long the last posts may take after the time is up.
 LAST_POSTS_SECONDS = 1.0
 
@@ -76,7 +81,7 @@ class Broadcaster:
             connections_table=connections_table,
             clock=clock,
         )
-        self._quiet_channels = QuietChannels()
+        self._quiet_channels = FrequencyLimit(QUIET_INTERVAL_SECONDS, QUIET_IN_A_ROW)
         # For each channel the number of its audience's parts (0: a small audience), and until when to use it.
         self._parts: dict[str, tuple[int, float]] = {}
 
@@ -133,7 +138,7 @@ class Broadcaster:
         leases that it took before.
         """
         now = self._clock.monotonic()
-        is_quiet = self._quiet_channels.is_quiet(streamer_id, now)
+        is_quiet = self._quiet_channels.allows(streamer_id, now)
         number, known_until = self._parts.get(streamer_id, (0, 0.0))
         if now >= known_until or (is_quiet and number == 0):
             found, after = connections.read(

@@ -36,6 +36,8 @@ def answer(
             connections.remove(client, table, streamer_id=claim.streamer_id, connection_id=connection_id)
             limits.disconnected(claim.viewer_id, connection_id)
             return None
+        case "MESSAGE", _ if not limits.allow_message(claim, connection_id, now):
+            return None
         case "MESSAGE", "ping":
             _store(client, table, claim, connection_id, now)
             return PONG

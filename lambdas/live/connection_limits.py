@@ -1,13 +1,14 @@
-"""The two limits of a viewer's connections: in all, and to one channel.
+"""The limits of a viewer's connections: how many in all, how many to one channel, how many messages on each.
 
-A new connection above a limit closes the oldest, which first gets a frame that says why.
+A new connection above a limit closes the oldest, too many messages close theirs. Before it is closed, a
+connection gets a frame that says why.
 The limit of channels that a viewer follows is checked by the function ``watch``.
 """
 
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from lambdas.common import connections
 from lambdas.common.aws import Client
@@ -15,7 +16,8 @@ from lambdas.common.connections import Connection
 from lambdas.common.observability import logger
 from lambdas.common.tickets import Claim
 from lambdas.common.viewers import OpenConnection, ViewersTable
-from lambdas.live.frames import Frame
+from lambdas.live.frames import Frame, encode
+from lambdas.live.frequency_limit import FrequencyLimit
 from lambdas.live.posting import CLOSE, ForbiddenError, Poster, Posting
 
 # After this frame the browser does not connect again by itself.
@@ -25,6 +27,15 @@ TOO_MANY_CONNECTIONS = {
     "message": "You have opened Fanfare in too many other places, so it has stopped here. "
     "Close some of them, then try again.",
 }
+TOO_MANY_MESSAGES = {
+    "type": "error",
+    "code": "too_many_messages",
+    "message": "This connection has sent too many messages, so it is closed. "
+    "One ping every few minutes is enough.",
+}
+# A page pings every four minutes, and whenever it is shown again. A flood reaches every execution environment
+# of the function, so each can count for itself.
+MESSAGE_INTERVAL_SECONDS, MESSAGES_IN_A_ROW = 1.0, 20
 # At most so long for the frame, and again for closing: the viewer who opens a connection waits for both.
 CLOSING_SECONDS = 1.0
 
@@ -49,6 +60,7 @@ class ConnectionLimits:
         self._connections_table = connections_table
         self._most = most
         self._most_per_channel = most_per_channel
+        self._messages = FrequencyLimit(MESSAGE_INTERVAL_SECONDS, MESSAGES_IN_A_ROW)
 
     def connected(self, claim: Claim, connection_id: str, now: datetime) -> None:
         """Count a connection that opens, and close the oldest above the limits. Raises AwsError."""
@@ -62,23 +74,38 @@ class ConnectionLimits:
             logger.warning(
                 "The viewer has too many connections; the oldest are closed: %s", [one.id for one in too_many]
             )
-            self._close(too_many)
+            self._close(too_many, TOO_MANY_CONNECTIONS)
 
     def disconnected(self, viewer_id: str, connection_id: str) -> None:
         """Stop counting the connection. Raises AwsError."""
         self._viewers.disconnect(viewer_id, connection_id)
 
-    def _close(self, too_many: Sequence[OpenConnection]) -> None:
-        for one in too_many:
+    def allow_message(self, claim: Claim, connection_id: str, now: datetime) -> bool:
+        """Count a message of an open connection; returns False if there are too many, and closes it then.
+
+        Raises AwsError.
+        """
+        if self._messages.allows(connection_id, now.timestamp()):
+            return True
+        logger.warning(
+            "The connection sends too many messages; it is closed.", extra={"connection_id": connection_id}
+        )
+        # Since long ago: if @connections answers 410, it is closed already.
+        flooding = OpenConnection(connection_id, claim.streamer_id, claim.streamer_name, since=0)
+        self._close([flooding], TOO_MANY_MESSAGES)
+        return False
+
+    def _close(self, to_close: Sequence[OpenConnection], reason: Mapping[str, Any]) -> None:
+        for one in to_close:
             connections.remove(
                 self._dynamodb, self._connections_table, streamer_id=one.streamer_id, connection_id=one.id
             )
         try:
-            for frame in (Frame(json.dumps(TOO_MANY_CONNECTIONS).encode()), CLOSE):
+            for frame in (Frame(encode(reason)), CLOSE):
                 self._poster.begin()
                 postings = [
                     Posting(one.streamer_id, Connection(one.id, one.since // 1000), [frame])
-                    for one in too_many
+                    for one in to_close
                 ]
                 until = time.monotonic() + CLOSING_SECONDS
                 self._poster.deliver(postings, until)

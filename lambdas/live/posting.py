@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from lambdas.common.connections import Connection
+from lambdas.live import rate_limiter
 from lambdas.live.clock import Clock
 from lambdas.live.frames import Frame
 from lambdas.live.rate_limiter import RateLimiter
@@ -127,11 +128,14 @@ class Poster:
     A posting is under way from its start until its connection is served, gone or given up.
     """
 
-    def __init__(self, transport: Transport, clock: Clock = time) -> None:
+    def __init__(
+        self, transport: Transport, clock: Clock = time, *, posts_per_second: float = rate_limiter.MOST
+    ) -> None:
+        """All invocations that post at the same time make at most ``posts_per_second`` for one audience."""
         self.outcome = Outcome()
         self._transport = transport
         self._clock = clock
-        self.rate = RateLimiter(clock.monotonic())
+        self.rate = RateLimiter(clock.monotonic(), posts_per_second)
         self._posted: dict[Posting, None] = {}
         # By the time (monotonic) of the next post; the number keeps those of one time in order.
         self._later: list[tuple[float, int, Posting]] = []
@@ -141,7 +145,8 @@ class Poster:
         self._given_up: list[Posting] = []
 
     def begin(self) -> None:
-        """Begin an invocation: with a new ``outcome``, and nothing under way."""
+        """Begin an invocation: with a new ``outcome``, the whole rate, and nothing under way."""
+        self.rate.share(1)
         self._give_up_all()
         self.take_unserved()
         self.outcome = Outcome()
@@ -191,6 +196,9 @@ class Poster:
             if now >= max(began, self._served_at) + grace:
                 break
             self.wait(min(until, now + GRACE_SECONDS / 10))
+        if self._posted:
+            # Some may have come since the last look.
+            self._take_answers(0.0)
         self._give_up_all()
 
     def _awaits_first_answer(self) -> bool:

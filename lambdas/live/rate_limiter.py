@@ -1,20 +1,24 @@
-"""How many posts a second API Gateway takes from us: found out, not configured.
+"""How many posts a second API Gateway takes from us: found out, below a limit that is configured.
 
-One budget of the account serves every HTTP, WebSocket and ``@connections`` request, and each invocation sees
-its own part of it only. So each does as TCP does: a little more as time passes, and less by a factor when too
-many are answered by 429 (additive increase, multiplicative decrease), by which they come to share fairly.
+One budget of the account serves every HTTP, WebSocket and ``@connections`` request. The limit leaves a part
+of it to deliveries, viewers who come, and pings, which are refused, too, when the budget is used up. The
+invocations that serve the parts of one audience share the limit.
+
+Several audiences know nothing of each other. So each invocation does as TCP does: a little more as time
+passes, and less by a factor when too many are answered by 429 (additive increase, multiplicative decrease).
+By that they come to share fairly.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
 """
 
-# The budget's default: nobody alone may have more.
-MOST = 10_000.0
+# 95 % of the budget's default.
+MOST = 9_500.0
 LEAST = 50.0
 # What may be sent at one moment, in seconds' worth: the default burst is half of the default rate.
 BURST_SECONDS = 0.5
 # The shortest time that is waited for a token.
 MOMENT = 0.0005
-# Posts per second that are added each second.
-STEP = 1_000.0
+# This part of the limit is added each second.
+STEP = 0.1
 # Answers are judged together that come within this time.
 WINDOW_SECONDS = 0.1
 # After such a pause the answers before it say nothing of the present.
@@ -34,11 +38,19 @@ AT_ONCE = 0.5
 class RateLimiter:
     """A bucket of tokens, one for each post, whose filling rate adapts. Times are seconds of one clock."""
 
-    def __init__(self, now: float) -> None:
-        self.per_second = MOST
-        self._tokens = MOST * BURST_SECONDS
+    def __init__(self, now: float, most: float = MOST) -> None:
+        """At ``most`` so many posts a second."""
+        self._whole = self._most = self.per_second = most
+        self._tokens = most * BURST_SECONDS
         self._filled = now
         self._open(now)
+
+    def share(self, among: int) -> None:
+        """From now on, post no more than one of so many invocations that share the limit."""
+        scale = self._whole / among / self._most
+        self._most *= scale
+        self.per_second = max(self.per_second * scale, LEAST)
+        self._tokens *= min(scale, 1.0)
 
     def available(self, now: float) -> int:
         """How many posts may be sent at this moment."""
@@ -56,7 +68,7 @@ class RateLimiter:
 
     def go_on(self, per_second: float) -> None:
         """Go on at the rate that another has found, with no more in store than it had."""
-        self.per_second = min(max(per_second, LEAST), MOST)
+        self.per_second = max(min(per_second, self._most), LEAST)
         self._tokens = 0.0
 
     def wait(self) -> float:
@@ -97,5 +109,5 @@ class RateLimiter:
         elif (
             self._throttled <= MANY + FEW * answered and self._throttled_again <= MANY + TOLERATED * answered
         ):
-            self.per_second = min(self.per_second + STEP * seconds, MOST)
+            self.per_second = max(min(self.per_second + STEP * self._most * seconds, self._most), LEAST)
         self._open(now, self._part())

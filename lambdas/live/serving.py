@@ -77,6 +77,7 @@ class Serving:
         """
         if not self._inboxes.take(self._part, token):
             return
+        self._poster.rate.share(self._part.of)
         if self._per_second:
             self._poster.rate.go_on(self._per_second)
         while self._serve_all(until):

@@ -218,7 +218,7 @@ class _Run:
         if record is None:
             return False
         grants = self._grants.get(streamer_id, [])
-        callback = self._subscriber.load_secret().callback(self._subscriber.webhook_url)
+        callback = self._subscriber.callback(self._subscriber.load_secret())
         found = classify(listed, callback, record.states, now)
         states = apply_consent(merge_states(record.states, found.states), streamer_id, grants)
         surplus = [*found.surplus, *self._apply_budget(streamer_id, listed, states)]

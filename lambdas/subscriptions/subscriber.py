@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 
 from lambdas.common.observability import logger
-from lambdas.common.webhook_secret import WebhookSecret
+from lambdas.common.rotated_secret import RotatedSecret
 from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.helix import (
     BudgetExceededError,
@@ -42,8 +42,16 @@ class Subscriber:
     statuses: StatusUpdater
     grants: GrantsTable
     webhook_url: str
-    load_secret: Callable[[], WebhookSecret]
+    load_secret: Callable[[], RotatedSecret]
     executor: Executor
+
+    def callback(self, secret: RotatedSecret) -> str:
+        """The callback of subscriptions that are made with this secret.
+
+        The secret of a subscription cannot be read from Twitch or changed: after a rotation each is replaced.
+        To see which version one was made with, the callback names it once there has been a rotation.
+        """
+        return self.webhook_url if secret.previous is None else f"{self.webhook_url}?secret={secret.version}"
 
     def subscribe(
         self,
@@ -93,13 +101,13 @@ class _Attempt:
     streamer_id: str
     known: Mapping[str, SubscriptionState]
     grants: Sequence[Grant]
-    secret: WebhookSecret
+    secret: RotatedSecret
     now: int
     outcome: Outcome = dataclasses.field(default_factory=Outcome)
 
     @property
     def callback(self) -> str:
-        return self.secret.callback(self.subscriber.webhook_url)
+        return self.subscriber.callback(self.secret)
 
     def create(self, wanted: SubscriptionType) -> Subscription | HelixError:
         """Create one subscription and store its state; conflicts are left to ``adopt``."""

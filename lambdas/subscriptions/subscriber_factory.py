@@ -4,7 +4,7 @@ import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 from lambdas.common.aws import Client
-from lambdas.common.webhook_secret import WebhookSecretSource
+from lambdas.common.rotated_secret import RotatedSecretSource
 from lambdas.subscriptions.channels import ChannelsTable
 from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.helix import Credentials, Helix, connection_pool
@@ -34,7 +34,7 @@ class SubscriberSettings:
 def make_subscriber(settings: SubscriberSettings, dynamodb: Client) -> Subscriber:
     """A subscriber with these settings; nothing is called yet."""
     secrets = Client("secretsmanager")
-    webhook_secret = WebhookSecretSource(secrets, settings.webhook_secret_arn)
+    webhook_secret = RotatedSecretSource(secrets, settings.webhook_secret_arn)
 
     def load_credentials() -> Credentials:
         answer = secrets.call("GetSecretValue", {"SecretId": settings.twitch_secret_arn})

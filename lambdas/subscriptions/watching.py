@@ -105,7 +105,7 @@ def _known_states(
             # Most likely the table is right.
             logger.warning("Twitch's list cannot be read now", extra={"reason": error.reason})
         else:
-            callback = subscriber.load_secret().callback(subscriber.webhook_url)
+            callback = subscriber.callback(subscriber.load_secret())
             known = merge_states(known, classify(listed, callback, known, now).states)
             subscriber.statuses.table.record_verified(streamer_id, now, watched=True)
     states = apply_consent(known, streamer_id, grants)

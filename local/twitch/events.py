@@ -156,6 +156,19 @@ def cheer(scene: Scene) -> Event:
     }
 
 
+def bits_use(scene: Scene) -> Event:
+    """The viewer uses bits for a Power-up. Cheers have an event of this type, too."""
+    return {
+        **scene.user,
+        **scene.broadcaster,
+        "bits": 20,
+        "type": "power_up",
+        "power_up": {"type": "message_effect", "emote": None, "message_effect_id": "cosmic-abyss"},
+        "custom_power_up": None,
+        "message": {"text": "look at this", "fragments": [{"type": "text", "text": "look at this"}]},
+    }
+
+
 def _tier() -> str:
     return _random.choice(("1000", "2000", "3000"))
 
@@ -195,6 +208,64 @@ def hype_train_end(scene: Scene) -> Event:
     """A hype train ends."""
     times = {"started_at": -300, "ended_at": 0, "cooldown_ends_at": 3_600}
     return _hype_train(scene) | {name: scene.after(seconds) for name, seconds in times.items()}
+
+
+def _money(value: int) -> Event:
+    return {"value": value, "decimal_places": 2, "currency": "USD"}
+
+
+CHARITY = {
+    "charity_name": "Example Aid",
+    "charity_description": "An example of a charity.",
+    "charity_logo": "https://example.com/100.png",
+    "charity_website": "https://example.com",
+}
+
+
+def _charity_campaign(scene: Scene, raised: int) -> Event:
+    # Unlike other events, it has no broadcaster_user_id.
+    broadcaster = {name.replace("_user", ""): value for name, value in scene.broadcaster.items()}
+    amounts = {"current_amount": _money(raised), "target_amount": _money(1_500_000)}
+    return {"id": _id(), **broadcaster, **CHARITY, **amounts}
+
+
+def charity_start(scene: Scene) -> Event:
+    """A charity campaign begins."""
+    return _charity_campaign(scene, 0) | {"started_at": scene.after(0)}
+
+
+def charity_donate(scene: Scene) -> Event:
+    """The viewer donates to the charity campaign."""
+    ids = {"id": _id(), "campaign_id": _id()}
+    amount = _money(_random.choice((500, 1_000, 5_000)))
+    return {**ids, **scene.broadcaster, **scene.user, **CHARITY, "amount": amount}
+
+
+def charity_stop(scene: Scene) -> Event:
+    """A charity campaign ends."""
+    return _charity_campaign(scene, 1_450_000) | {"stopped_at": scene.after(0)}
+
+
+def _goal(scene: Scene, current: int) -> Event:
+    return {
+        "id": _id(),
+        **scene.broadcaster,
+        "type": "follow",
+        "description": "To the next hundred!",
+        "current_amount": current,
+        "target_amount": 400,
+        "started_at": scene.after(-3_600),
+    }
+
+
+def goal_begin(scene: Scene) -> Event:
+    """The streamer sets a goal."""
+    return _goal(scene, 350)
+
+
+def goal_end(scene: Scene) -> Event:
+    """A goal ends, reached."""
+    return _goal(scene, 400) | {"is_achieved": True, "ended_at": scene.after(0)}
 
 
 def _poll(scene: Scene, votes: Sequence[int | None]) -> Event:
@@ -269,6 +340,18 @@ def reward_redemption(scene: Scene) -> Event:
         "user_input": "",
         "status": "unfulfilled",
         "reward": {"id": _id(), "title": title, "cost": cost, "prompt": ""},
+        "redeemed_at": scene.after(0),
+    }
+
+
+def automatic_reward_redemption(scene: Scene) -> Event:
+    """The viewer spends channel points on a reward that every channel has."""
+    return {
+        "id": _id(),
+        **scene.broadcaster,
+        **scene.user,
+        "reward": {"type": "send_highlighted_message", "channel_points": 100, "emote": None},
+        "message": {"text": "hello there", "fragments": [{"type": "text", "text": "hello there"}]},
         "redeemed_at": scene.after(0),
     }
 

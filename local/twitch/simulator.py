@@ -137,7 +137,9 @@ class Simulator:
         target, or its source if the overrides name a target.
         """
         event = self._make_event(subscription_type, channel, overrides)
-        named = {value for name, value in event.items() if name.endswith("user_id") and value}
+        named = {
+            value for name, value in event.items() if name.endswith(("user_id", "broadcaster_id")) and value
+        }
         naming = {entry.id: entry for user_id in named for entry in self.state.of_user(user_id)}
         for subscription in sorted(naming.values(), key=lambda entry: entry.number):
             if _matches(subscription, subscription_type, event):
@@ -211,12 +213,15 @@ class Simulator:
 
 
 def _matches(subscription: Subscription, subscription_type: SubscriptionType, event: Event) -> bool:
-    """Whether the event matches the condition; the moderator in it is not part of the event."""
+    """Whether the event matches the condition; the moderator in it is not part of the event.
+
+    Some events of charity campaigns call the channel ``broadcaster_id``.
+    """
     return (
         subscription.subscription_type is subscription_type
         and subscription.status == ENABLED
         and all(
-            event.get(field) == value
+            event.get(field, event.get(field.replace("_user", ""))) == value
             for field, value in subscription.condition.items()
             if value and field != MODERATOR
         )

@@ -68,11 +68,17 @@ SUBSCRIPTION_TYPES = (
         "channel.subscription.message", "1", events.subscription_message, "channel:read:subscriptions"
     ),
     SubscriptionType("channel.cheer", "1", events.cheer, "bits:read"),
+    SubscriptionType("channel.bits.use", "1", events.bits_use, "bits:read"),
     SubscriptionType("channel.hype_train.begin", "2", events.hype_train_begin, "channel:read:hype_train"),
     SubscriptionType(
         "channel.hype_train.progress", "2", events.hype_train_progress, "channel:read:hype_train"
     ),
     SubscriptionType("channel.hype_train.end", "2", events.hype_train_end, "channel:read:hype_train"),
+    SubscriptionType("channel.charity_campaign.start", "1", events.charity_start, "channel:read:charity"),
+    SubscriptionType("channel.charity_campaign.donate", "1", events.charity_donate, "channel:read:charity"),
+    SubscriptionType("channel.charity_campaign.stop", "1", events.charity_stop, "channel:read:charity"),
+    SubscriptionType("channel.goal.begin", "1", events.goal_begin, "channel:read:goals"),
+    SubscriptionType("channel.goal.end", "1", events.goal_end, "channel:read:goals"),
     SubscriptionType("channel.poll.begin", "1", events.poll_begin, "channel:read:polls"),
     SubscriptionType("channel.poll.end", "1", events.poll_end, "channel:read:polls"),
     SubscriptionType("channel.prediction.begin", "1", events.prediction_begin, "channel:read:predictions"),
@@ -82,6 +88,12 @@ SUBSCRIPTION_TYPES = (
         "channel.channel_points_custom_reward_redemption.add",
         "1",
         events.reward_redemption,
+        "channel:read:redemptions",
+    ),
+    SubscriptionType(
+        "channel.channel_points_automatic_reward_redemption.add",
+        "2",
+        events.automatic_reward_redemption,
         "channel:read:redemptions",
     ),
     _moderated("channel.shoutout.create", "1", events.shoutout_create, "moderator:read:shoutouts"),

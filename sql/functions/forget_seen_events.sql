@@ -10,6 +10,8 @@ begin
     if not found then
         return false;
     end if;
+    perform stop_autovacuum('seen_events');
+    perform stop_autovacuum('seen_events_before');
     lock table seen_events in access exclusive mode;
     drop table seen_events_before;
     alter table seen_events rename to seen_events_before;

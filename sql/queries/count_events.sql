@@ -22,7 +22,7 @@ from (
         event_type,
         event_count
     from archived_totals
-    where streamer_id = (select streamer.streamer_id from streamer)
+    where streamer_id = (select streamer.streamer_id from streamer) and event_type <> ''
     union all
     select
         event_type,

@@ -1,17 +1,12 @@
--- The streamers with most events ever, of one type or of all; see count_events.sql.
+-- The streamers with most events ever, of one type or of all (''); see count_events.sql.
 --
 -- Whoever is not among the first by archived counts can get there only by events from the watermark on: no
 -- other streamers are looked at, however many there are.
 with archived as not materialized (
     select
         streamer_id,
-        event_count
-    from archived_leaders
-    where %(event_type)s::text is null
-    union all
-    select
-        streamer_id,
-        event_count
+        event_count,
+        magnitude
     from archived_totals
     where event_type = %(event_type)s
 ),
@@ -21,6 +16,17 @@ first_by_archived as (
         streamer_id,
         event_count
     from archived
+    -- So many have at least this magnitude; all of them if they are fewer.
+    where
+        magnitude >= coalesce(
+            (
+                select of_last.magnitude
+                from archived as of_last
+                order by of_last.magnitude desc
+                limit 1 offset %(places_before_last)s
+            ),
+            0
+        )
     order by event_count desc, streamer_id asc
     limit %(page_size)s
 ),
@@ -33,7 +39,7 @@ recent as (
     where
         created_at >= %(archived_until)s
         and created_at >= (select watermark.archived_until from watermark)
-        and (%(event_type)s::text is null or event_type = %(event_type)s)
+        and (%(event_type)s = '' or event_type = %(event_type)s)
     group by streamer_id
 ),
 

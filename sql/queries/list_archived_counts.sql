@@ -1,7 +1,7 @@
 -- The watermark, and the max_timestamps of the tables of archived counts that are complete. "materialized",
 -- so that no other table's name is taken apart: indexes have parents, too.
 with tables as materialized (
-    select to_timestamp(split_part(inhrelid::regclass::text, '_', 3)::bigint) as max_timestamp
+    select inhrelid as table_id
     from pg_inherits
     where inhparent = 'archived_events'::regclass
 )
@@ -9,8 +9,8 @@ with tables as materialized (
 select
     watermark.archived_until,
     (
-        select coalesce(array_agg(tables.max_timestamp), '{}')
+        select coalesce(array_agg(time_in_name(tables.table_id::regclass)), '{}')
         from tables
-        where tables.max_timestamp <= watermark.archived_until
+        where time_in_name(tables.table_id::regclass) <= watermark.archived_until
     ) as max_timestamps
 from watermark

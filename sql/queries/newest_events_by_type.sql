@@ -1,28 +1,19 @@
 -- A streamer's events of some types in a span of time and before a position (created_at, id), newest first.
--- The streamer is the one who was seen with the name last.
 --
 -- Each type fills a page of its own from its part of the index, so that a rare type among many events is
 -- found as fast as a common one; the result is the newest of them all. Only a subquery can be lateral, hence
 -- the noqa.
-with streamer as (
-    select streamers.streamer_id
-    from streamers
-    where streamers.streamer_name = %(streamer_name)s
-    order by streamers.named_at desc, streamers.streamer_id asc
-    limit 1
-),
-
-page as (
+with page as (
     select newest.*
     from unnest(%(event_types)s::text[]) as wanted (event_type)
     cross join lateral (  -- noqa: ST05
         select events.*
         from events
         where
-            events.streamer_id = (select streamer.streamer_id from streamer)
+            events.streamer_id = %(streamer_id)s
             and events.event_type = wanted.event_type
-            and events.created_at > %(after)s
-            and events.created_at <= %(until)s
+            and events.created_at >= %(after)s
+            and events.created_at < %(until)s
             and (events.created_at, events.id) < (%(before_created_at)s, %(before_id)s)
         order by events.created_at desc
         fetch first (%(page_size)s) rows with ties

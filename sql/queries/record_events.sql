@@ -2,8 +2,9 @@
 -- this database's clock as created_at. Returns how many were new.
 --
 -- Rows are inserted in the order of their keys, and into seen_events before streamers, so that batches
--- recorded at the same time do not deadlock. Arrays are sent in binary (b): text would have to be quoted,
--- which takes a recorder longer than everything else.
+-- recorded at the same time do not deadlock. What an erased streamer did before the erasure is left out.
+-- Arrays are sent in binary (b): text would have to be quoted, which takes a recorder longer than everything
+-- else.
 with batch as (
     select
         unnest(%(ids)b::text[]) as id,
@@ -16,9 +17,11 @@ with batch as (
 ),
 
 incoming as (
-    select distinct on (id) *
+    select distinct on (batch.id) batch.*
     from batch
-    order by id, batch_position
+    left join erased_streamers as erased on batch.streamer_id = erased.streamer_id
+    where erased.streamer_id is null or erased.erased_until < batch.occurred_at
+    order by batch.id, batch.batch_position
 ),
 
 fresh as (
@@ -32,10 +35,9 @@ fresh as (
     returning id
 ),
 
--- One time for all events, taken after their IDs are inserted: this transaction then has an ID, which
--- archive_recent_counts relies on. After a failover the clock may be behind the watermark.
+-- One time for all events, taken after their IDs are inserted, which may have waited for another recorder.
 present as (
-    select greatest(clock_timestamp(), (select watermark.archived_until from watermark)) as stamp
+    select present_stamp() as stamp
     from (select count(*) from fresh) as inserted
 ),
 
@@ -44,7 +46,8 @@ recorded as (
     select
         incoming.id,
         incoming.streamer_id,
-        incoming.streamer_name,
+        -- The known name, if the event tells none.
+        coalesce(nullif(incoming.streamer_name, ''), streamers.streamer_name, '') as streamer_name,
         incoming.event_type,
         incoming.occurred_at,
         -- A microsecond apart, so that created_at keeps the order of the batch.
@@ -52,6 +55,7 @@ recorded as (
         incoming.payload
     from incoming
     inner join fresh on incoming.id = fresh.id
+    left join streamers on incoming.streamer_id = streamers.streamer_id
     cross join present
     order by incoming.batch_position
 ),
@@ -64,18 +68,48 @@ named as (
         incoming.occurred_at
     from incoming
     inner join fresh on incoming.id = fresh.id
-    -- Only new names: an upsert locks its row, and a busy streamer's batches would queue for it.
+    -- Only news about names: an upsert locks its row, and a busy streamer's batches would queue for it. A
+    -- known name is news if another streamer had it in between.
     left join streamers as known
         on
             incoming.streamer_id = known.streamer_id
-            and incoming.streamer_name = known.streamer_name
-    where known.streamer_id is null
+            and (
+                (
+                    incoming.streamer_name = known.streamer_name
+                    and known.next_name is null
+                    and not exists (
+                        select from streamers as other
+                        where other.streamer_name = known.streamer_name and other.named_at > known.named_at
+                    )
+                )
+                or (
+                    incoming.streamer_name = known.next_name
+                    and incoming.occurred_at < known.next_named_at + interval '1 hour'
+                )
+            )
+    where incoming.streamer_name != '' and known.streamer_id is null
     order by incoming.streamer_id asc, incoming.occurred_at desc
     on conflict (streamer_id) do update
         set
-            streamer_name = excluded.streamer_name,
-            named_at = excluded.named_at
-        where streamers.named_at < excluded.named_at
+            streamer_name = case
+                when excluded.streamer_name = streamers.next_name then streamers.next_name
+                else streamers.streamer_name
+            end,
+            named_at = case
+                when excluded.streamer_name = streamers.next_name then streamers.next_named_at
+                when excluded.streamer_name = streamers.streamer_name then excluded.named_at
+                else streamers.named_at
+            end,
+            next_name = nullif(nullif(excluded.streamer_name, streamers.streamer_name), streamers.next_name),
+            next_named_at = excluded.named_at
+        -- Neither late events nor an ID in place of a name rename anybody.
+        where
+        excluded.named_at > coalesce(streamers.next_named_at, streamers.named_at)
+        and excluded.streamer_name ~ '\D'
+        and (
+            excluded.streamer_name is distinct from streamers.next_name
+            or excluded.named_at >= streamers.next_named_at + interval '1 hour'
+        )
 )
 
 select count(*) as recorded from fresh

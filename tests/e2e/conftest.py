@@ -7,10 +7,7 @@ import contextlib
 import json
 import os
 import secrets
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,49 +16,32 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.e2e.clients import LIMIT, Cloud, Viewer
+from tests.e2e.local_cloud import LocalCloud
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ARTIFACTS = REPOSITORY / ".artifacts" / "e2e"
 expect.set_options(timeout=LIMIT * 1000)
-START_LIMIT = 1200  # seconds; the first start also installs the emulator and the functions' wheels
 
 
 @pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    if running := os.environ.get("FANFARE_ENDPOINTS"):
-        yield Cloud.from_file(Path(running))
-        return
-    state = tmp_path_factory.mktemp("cloud")
-    log = ARTIFACTS / "run.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "local", "run", "--state-dir", str(state)],
-            cwd=REPOSITORY,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+def local_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    """The local cloud that this run starts, with its processes."""
+    local_cloud = LocalCloud(tmp_path_factory.mktemp("cloud"), ARTIFACTS / "run.log")
     try:
-        endpoints = state / "endpoints.json"
-        started = time.monotonic()
-        while not endpoints.exists():
-            if process.poll() is not None:
-                pytest.fail(f"`make run` ended with {process.returncode}:\n{log.read_text()[-4000:]}")
-            if time.monotonic() - started > START_LIMIT:
-                pytest.fail(f"`make run` was not ready after {START_LIMIT} s:\n{log.read_text()[-4000:]}")
-            time.sleep(0.2)
-        yield Cloud.from_file(endpoints)
+        local_cloud.start()
+        yield local_cloud
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            status = process.wait(LIMIT)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            raise
-    assert status == 0, log.read_text()[-2000:]
-    assert not endpoints.exists(), "endpoints.json is deleted when the cloud stops"
+        status = local_cloud.stop()
+    assert status == 0, local_cloud.log.read_text()[-2000:]
+    assert not local_cloud.endpoints.exists(), "endpoints.json is deleted when the cloud stops"
+
+
+@pytest.fixture(scope="session")
+def cloud(request: pytest.FixtureRequest) -> Cloud:
+    if running := os.environ.get("FANFARE_ENDPOINTS"):
+        return Cloud.from_file(Path(running))
+    local_cloud: LocalCloud = request.getfixturevalue("local_cloud")
+    return Cloud.from_file(local_cloud.endpoints)
 
 
 @pytest.fixture(scope="module")

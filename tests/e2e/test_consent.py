@@ -11,7 +11,7 @@ from tests.e2e.test_journey import screenshot, watch
 from tests.e2e.test_upkeep import CHANNELS, channel_item, invoke
 
 FREE_TYPES = ["stream.online", "stream.offline", "channel.update", "channel.raid", "user.update"]
-SUBSCRIPTION_TYPES = 22
+SUBSCRIPTION_TYPES = 29
 
 
 def listed_types(page: Page, standing: str) -> list[str]:

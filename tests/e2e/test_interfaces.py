@@ -121,6 +121,22 @@ def test_the_site_serves_the_reads_with_cache_headers_and_explains_errors(cloud:
     assert "/api/leaderboard" in document["paths"]
 
 
+def test_the_answers_to_viewers_are_as_the_document_describes_them(cloud: Cloud, viewer: Viewer) -> None:
+    schemas = cloud.get("api/openapi.json").json()["components"]["schemas"]
+    key = urljoin(cloud.site, "api/overlays/contract_channel/key")
+    headers = {"Authorization": f"Bearer {viewer.access_token}"}
+    watched = viewer.watch("contract_channel").json()
+    for name, answer in (
+        ("Watch", watched),
+        ("Channel", watched["channel"]),
+        ("Topic", watched["topics"][0]),
+        ("OverlayKey", request("POST", key, headers=headers).json()),
+        ("Error", viewer.watch("nosuch_channel").json()),
+    ):
+        assert answer.keys() == schemas[name]["properties"].keys()
+    assert request("DELETE", key, headers=headers).status == 204
+
+
 def test_the_site_is_served_with_deep_links_and_security_headers(cloud: Cloud) -> None:
     index = cloud.get("")
     deep = cloud.get("watch/some_channel")

@@ -1,4 +1,7 @@
-"""A thousand WebSockets: half of them watch one channel, and each of these gets every event of it."""
+"""A thousand WebSockets: half of them watch one channel, and each of these gets every event of it.
+
+And one that is not read any more: it slows nobody.
+"""
 
 import asyncio
 import contextlib
@@ -6,11 +9,12 @@ import functools
 import json
 import os
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -28,12 +32,17 @@ ABORTED = 100
 # Handshakes at the same time: each invokes two functions, one after the other.
 HANDSHAKES = 16
 JOIN_SECONDS = 60
+# How a frame ends that says that events are missing: they are in the record.
+MARK = '"missed":true}'
 # The site reads the record so long after a connection was opened.
 CATCH_UP_SECONDS = 15
+# Those who read beside one who does not. Some megabytes fill the buffers between it and the server.
+READERS, LARGE_EVENT = 20, {"title": "x" * 20_000}
+LARGE_EVENTS, LARGE_PER_SECOND, MOST_SERIES = 20, 4, 30
 
 
 @functools.lru_cache(maxsize=256)
-def events(frame: str | bytes) -> list[tuple[str, float]]:
+def events(frame: str) -> list[tuple[str, float]]:
     """The ids of a frame's events, and when Twitch sent them (Unix time). All viewers get the same frames."""
     content = json.loads(frame)
     return [
@@ -49,17 +58,19 @@ class ViewerSocket:
         self.socket = socket
         self.seconds: dict[str, float] = {}
         """By event id, the seconds from Twitch's timestamp to the viewer."""
-        self.frames = self.copies = 0
+        self.frames = self.copies = self.marks = 0
         self.reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         with contextlib.suppress(ConnectionClosed):
             async for frame in self.socket:
+                assert isinstance(frame, str)
                 now = time.time()
                 for event_id, sent_at in events(frame):
                     self.copies += event_id in self.seconds
                     self.seconds.setdefault(event_id, now - sent_at)
                 self.frames += 1
+                self.marks += frame.endswith(MARK)
 
 
 class Crowd:
@@ -75,6 +86,14 @@ class Crowd:
             "AWS_SECRET_ACCESS_KEY": "test",
         }
         self._turn = asyncio.Semaphore(HANDSHAKES)
+
+    async def stall(self, streamer_id: str) -> ClientConnection:
+        """Open a WebSocket that nobody reads: it takes a few frames, then its buffers are full."""
+        address = urlsplit(self._url)
+        small = socket.socket()
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        small.connect((address.hostname, address.port))
+        return await self._connect(streamer_id, sock=small, max_queue=1)
 
     async def join(self, count: int, streamer_ids: list[str]) -> list[ViewerSocket]:
         """Open ``count`` WebSockets, for each of the channels in turn."""
@@ -93,7 +112,7 @@ class Crowd:
                 if time.monotonic() > deadline:
                     raise
 
-    async def _connect(self, streamer_id: str) -> ClientConnection:
+    async def _connect(self, streamer_id: str, **options: Any) -> ClientConnection:
         ticket = await asyncio.to_thread(
             tickets.issue,
             Client("dynamodb", self._environment),
@@ -104,7 +123,7 @@ class Crowd:
             now=datetime.now(UTC),
         )
         url = f"{self._url}?{urlencode({'ticket': ticket.value})}"
-        return await connect(url, proxy=None, compression=None, ping_interval=None)
+        return await connect(url, proxy=None, compression=None, ping_interval=None, **options)
 
 
 def recorded(cloud: Cloud, login: str) -> set[str]:
@@ -130,10 +149,14 @@ def send(cloud: Cloud, login: str) -> list[dict[str, Any]]:
     ]
 
 
-def percentiles(seconds: Iterable[float]) -> str:
+def percentile(seconds: Iterable[float], part: float) -> float:
     ordered = sorted(seconds)
-    p50, p99 = (ordered[round(part * (len(ordered) - 1))] for part in (0.5, 0.99))
-    return f"p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, at most {ordered[-1] * 1000:.0f} ms"
+    return ordered[round(part * (len(ordered) - 1))]
+
+
+def percentiles(seconds: Iterable[float]) -> str:
+    p50, p99, most = (percentile(seconds, part) * 1000 for part in (0.5, 0.99, 1.0))
+    return f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, at most {most:.0f} ms"
 
 
 async def test_a_thousand_viewers_get_every_event_of_their_channel_and_no_other(
@@ -175,7 +198,7 @@ async def test_a_thousand_viewers_get_every_event_of_their_channel_and_no_other(
     everybody = [*early, *late]
     print(
         f"{EVENTS} events at {PER_SECOND}/s to {len(everybody)} viewers: "
-        f"{percentiles(seconds for each in early for seconds in each.seconds.values())} to the viewer; "
+        f"{percentiles([seconds for each in early for seconds in each.seconds.values()])} to the viewer; "
         f"{sum(each.frames for each in early) / len(early):.1f} frames and "
         f"{sum(each.copies for each in early) / len(early):.2f} repeated events a viewer"
     )
@@ -196,6 +219,67 @@ async def test_a_thousand_viewers_get_every_event_of_their_channel_and_no_other(
         lambda: all(len(set(each.seconds) - sent) == 1 for each in alive),
     )
     await asyncio.gather(*(each.socket.close() for each in [*alive, *strangers]))
+
+
+async def test_a_viewer_who_does_not_read_slows_nobody_and_is_dropped(cloud: Cloud, viewer: Viewer) -> None:
+    login = "stalled_channel"
+    answer = await asyncio.to_thread(viewer.watch, login)
+    assert answer.status == 200, answer.data
+    streamer_id = answer.json()["channel"]["id"]
+    await asyncio.to_thread(cloud.until_subscribed, login)
+    crowd = Crowd(cloud, answer.json()["websocket_url"])
+    readers = await crowd.join(READERS, [streamer_id])
+
+    async def series() -> list[float]:
+        """Send large events; returns how late each reader had each of those that came in a frame."""
+        known = set(readers[0].seconds)
+        marks = [each.marks for each in readers]
+        sent = await asyncio.to_thread(
+            cloud.simulate,
+            "channel.update",
+            login,
+            event=LARGE_EVENT,
+            count=LARGE_EVENTS,
+            per_second=LARGE_PER_SECOND,
+        )
+        last = sent[-1]["message_id"]
+        # An overloaded machine is too slow for some, who are told to read the record.
+        await until(
+            "all have the last, or are told so",
+            lambda: all(
+                last in each.seconds or each.marks > earlier
+                for each, earlier in zip(readers, marks, strict=True)
+            ),
+            90,
+        )
+        return [late for each in readers for id_, late in each.seconds.items() if id_ not in known]
+
+    before = await series()
+    there = set(await asyncio.to_thread(cloud.connections, login))
+    stalled = await crowd.stall(streamer_id)
+    stalled_id = set(await asyncio.to_thread(cloud.connections, login)) - there
+    assert len(stalled_id) == 1
+    meanwhile: list[float] = []
+    for _ in range(MOST_SERIES):
+        meanwhile += await series()
+        if stalled_id.isdisjoint(await asyncio.to_thread(cloud.connections, login)):
+            break
+    else:
+        pytest.fail("the viewer who does not read is still there")
+    print(
+        f"\n{READERS} readers: {percentiles(before)}; beside one who does not read and was dropped after "
+        f"{len(meanwhile) // len(before)} times as many events: {percentiles(meanwhile)}; "
+        f"{sum(each.marks for each in readers)} times a reader was told to read the record"
+    )
+    # On a machine that does other things, too.
+    assert percentile(meanwhile, 0.5) <= 2 * percentile(before, 0.5) + 1.0
+    assert not any(each.reader.done() for each in readers), "no reader's connection was lost"
+    for queue in ("broadcast", "fan-out"):
+        url = cloud.outputs["BroadcastQueueUrl"].replace("-broadcast", f"-{queue}-dead-letters")
+        attributes = cloud.aws("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        assert attributes["ApproximateNumberOfMessages"] == "0"
+    stalled.transport.abort()
+    await asyncio.gather(*(each.socket.close() for each in readers))
 
 
 async def until(what: str, probe: Callable[[], bool], seconds: float = 30) -> None:

@@ -1,8 +1,17 @@
 """The templates under test, synthesised once a session."""
 
-import pytest
+import json
 
+import pytest
+from aws_cdk import App
+
+from cdk.packaging import ROOT
+from cdk.pipeline import PipelineStack, load
 from tests.infrastructure.template import Stage, synthesise
+
+CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
+# The ids of owner and repository make the subject that no other repository can have.
+REPOSITORY = {"repository": "owner/name", "owner-id": "12", "repository-id": "345"}
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +30,14 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Stage:
 def local(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     """The stage ``local`` with the settings that the local cloud passes."""
     return synthesise("local", tmp_path_factory.mktemp("local"))
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """The pipeline's stack for the repository ``owner/name``."""
+    directory = tmp_path_factory.mktemp("pipeline")
+    app = App(outdir=str(directory), context={"aws:cdk:enable-path-metadata": True})
+    PipelineStack(app, *load({**CONTEXT, **REPOSITORY}))
+    app.synth()
+    (directory / "Fanfare-Pipeline.template.json").rename(directory / "Fanfare-any-App.template.json")
+    return Stage(app, directory, "any")

@@ -44,6 +44,7 @@ class Function:
 
 
 FUNCTIONS = {
+    "cloudfront": Function("HttpApi/Cloudfront", CURL, {"ORIGIN_SECRET_ARN"}, behind_api=True),
     "webhook": Function("Ingest/Webhook", CURL, {"EVENTS_TOPIC_ARN", "WEBHOOK_SECRET_ARN"}, behind_api=True),
     "authorizer": Function("Live/Authorizer", CURL, {"TICKETS_TABLE"}, behind_api=True),
     "connection": Function(
@@ -67,6 +68,7 @@ FUNCTIONS = {
             "CONNECTIONS_TABLE",
             "FAN_OUT_QUEUE_URL",
             "INBOXES_TABLE",
+            "POSTS_PER_SECOND",
         },
     ),
     "watch": Function(

@@ -11,6 +11,8 @@ export const FAMILIES = {
   subs: "Subscriptions",
   bits: "Bits",
   hype: "Hype trains",
+  charity: "Charity",
+  goals: "Goals",
   polls: "Polls & predictions",
   rewards: "Rewards",
   shoutouts: "Shoutouts",

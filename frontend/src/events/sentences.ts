@@ -1,6 +1,7 @@
 import type { ChannelEvent } from "../api";
-import { formatNumber } from "../format";
+import { formatMoney, formatNumber } from "../format";
 import { SUBSCRIPTION_TYPES, type SubscriptionType } from "./subscriptionTypes";
+import type { ToldEvent } from "./told";
 
 /**
  * A piece of a sentence: our own words, or what people wrote on Twitch (names, titles, messages), which is isolated
@@ -8,6 +9,16 @@ import { SUBSCRIPTION_TYPES, type SubscriptionType } from "./subscriptionTypes";
  */
 export type Part = string | { written: string; as: "name" | "quote" };
 export type Sentence = readonly Part[];
+
+/** The most characters of each: more than Twitch allows, and few enough for the rest of the sentence to be read. */
+const LONGEST = { user: 36, name: 100, quote: 500 };
+
+/** What people wrote, as a piece of a sentence; the end of what is too long is left out. */
+export function written(text: string, kind: keyof typeof LONGEST): Part {
+  const characters = Array.from(text);
+  const shown = characters.length > LONGEST[kind] ? `${characters.slice(0, LONGEST[kind]).join("")}…` : text;
+  return { written: shown, as: kind === "quote" ? "quote" : "name" };
+}
 
 type Fields = Record<string, unknown>;
 
@@ -28,47 +39,78 @@ function valueOf(fields: Fields, path: string): unknown {
   }, fields);
 }
 
+/** Whether a text has something to see: also of names there are some without. */
+const VISIBLE = /[^\s\p{Cc}\p{Default_Ignorable_Code_Point}\u2800]/u;
+
 /** A field as text, empty if it is missing: names fall back to logins, numbers are grouped. */
 function textOf(fields: Fields, path: string): string {
   const value = valueOf(fields, path);
-  if (typeof value === "number" && Number.isFinite(value)) return value === 0 ? "" : formatNumber(value);
-  const text = typeof value === "string" ? value.trim() : "";
-  if (!path.endsWith("user_name")) return text;
-  if (fields.is_anonymous === true) return "";
-  return text === "" ? textOf(fields, path.replace(/name$/, "login")) : text;
+  const text = typeof value === "string" && VISIBLE.test(value) ? value.trim() : "";
+  if (path.endsWith("user_name")) {
+    if (fields.is_anonymous === true) return "";
+    return text === "" ? textOf(fields, path.replace(/name$/, "login")) : text;
+  }
+  return typeof value === "number" && Number.isFinite(value) && value !== 0 ? formatNumber(value) : text;
+}
+
+/** The name of the user of an event, or the login; empty if it has neither or is anonymous. */
+export function nameIn(fields: Fields): string {
+  return textOf(fields, "user_name");
 }
 
 /**
  * What a sentence may say that is in no field of Twitch's:
  *
- * - `changed`: the one field (ids apart) that differs from the channel's event of the same type before it, if it is one;
+ * - `changed`: what an update changed, see `told.ts`;
  * - `winner`: the title of the poll's choice with most votes (none when two have as many) or of the prediction's outcome;
- * - `most_votes`: how many votes the best choice of a poll has.
+ * - `most_votes`: how many votes the best choice of a poll has;
+ * - `others`: the other channels of a shared train;
+ * - `donated`, `raised`, `target`: amounts of a charity campaign, as money.
  */
-function derivedFields(fields: Fields, before?: ChannelEvent): Fields {
+function derivedFields(fields: Fields, changed?: string): Fields {
   const choices = list(fields.choices).map((choice) => (typeof choice.votes === "number" ? choice.votes : 0));
   const most_votes = Math.max(0, ...choices);
-  const [best, ...others] = list(fields.choices).filter((_, index) => choices[index] === most_votes);
+  const [best, ...ties] = list(fields.choices).filter((_, index) => choices[index] === most_votes);
   const outcome = list(fields.outcomes).find(({ id }) => id !== undefined && id === fields.winning_outcome_id);
-  const winner = outcome ?? (others.length === 0 ? best : undefined);
-  const differing = Object.keys(before ? fields : {}).filter(
-    (key) => !key.endsWith("_id") && JSON.stringify(fields[key]) !== JSON.stringify(before?.payload[key]),
-  );
-  return { changed: differing.length === 1 ? differing[0] : null, winner: winner?.title ?? null, most_votes };
+  const winner = outcome ?? (ties.length === 0 ? best : undefined);
+  const others = list(fields.shared_train_participants)
+    .filter(({ broadcaster_user_id }) => broadcaster_user_id !== fields.broadcaster_user_id)
+    .map((channel) => textOf(channel, "broadcaster_user_name"))
+    .filter((name) => name !== "");
+  return {
+    changed,
+    winner: winner?.title ?? null,
+    most_votes,
+    others: others.join(", "),
+    donated: moneyOf(fields.amount),
+    raised: moneyOf(fields.current_amount),
+    target: moneyOf(fields.target_amount),
+  };
+}
+
+/** Twitch's amount of money as text, empty if it is none. */
+function moneyOf(value: unknown): string {
+  const { value: amount, currency, decimal_places: decimals } = object(value);
+  if (typeof amount !== "number" || typeof currency !== "string" || typeof decimals !== "number") return "";
+  try {
+    return formatMoney(amount / 10 ** decimals, currency, decimals);
+  } catch {
+    return "";
+  }
 }
 
 /**
  * The parts of a text; null if a field in it is empty and it must be `whole`.
  *
  * How an event reads is the `text` of the first entry of its subscription type's `sentence` whose `when` holds (fields
- * with the values they must have). In a text
+ * with the values they must have; "" is missing, too). In a text
  *
  * - `{field}` is a field of the event, `{message.text}` one inside another; a number is grouped (1,234);
  * - `“{field}”` is what somebody wrote, as a quotation;
  * - `{field?1:viewer|viewers}` chooses words by the field's value, the last ones for every other value;
  * - `[…]` is left out when one of the fields in it is missing, empty or zero.
  *
- * A `{user_name}` (or another `…user_name`) that is missing or anonymous is "someone". The fields are Twitch's and
+ * A `{user_name}` (or another `…user_name`) that is missing or anonymous is "somebody". The fields are Twitch's and
  * those of {@link derivedFields}.
  */
 function fill(text: string, fields: Fields, whole: boolean): Part[] | null {
@@ -86,9 +128,10 @@ function fill(text: string, fields: Fields, whole: boolean): Part[] | null {
       const path = quoted ?? field ?? "";
       const value = textOf(fields, path);
       if (value === "" && whole) return null;
-      if (typeof valueOf(fields, path) === "number") parts.push(value === "" ? "0" : value);
-      else if (value !== "") parts.push({ written: value, as: quoted === undefined ? "name" : "quote" });
-      else if (path.endsWith("user_name")) parts.push(token.index === 0 ? "Someone" : "someone");
+      const isName = path.endsWith("user_name");
+      if (typeof valueOf(fields, path) === "number" && !isName) parts.push(value === "" ? "0" : value);
+      else if (value !== "") parts.push(written(value, quoted !== undefined ? "quote" : isName ? "user" : "name"));
+      else if (isName) parts.push(token.index === 0 ? "Somebody" : "somebody");
     }
   }
   parts.push(text.slice(end));
@@ -129,14 +172,11 @@ function words(eventType: string): string {
   return text === "" ? "Something happened" : text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-/**
- * What happened, for people. `before` is the channel's previous event of the same type, if known.
- * Never throws: fields that Twitch left out or changed make the sentence shorter.
- */
-export function sentence(event: ChannelEvent, before?: ChannelEvent): Sentence {
-  const fields = { ...event.payload, ...derivedFields(event.payload, before) };
+/** What happened, for people. Never throws: fields that Twitch left out or changed make the sentence shorter. */
+export function sentence(event: ToldEvent): Sentence {
+  const fields = { ...event.payload, ...derivedFields(event.payload, event.changed) };
   const variant = subscriptionTypeOf(event)?.sentence.find(({ when = {} }) =>
-    Object.entries(when).every(([path, value]) => valueOf(fields, path) === value),
+    Object.entries(when).every(([path, value]) => (value === "" ? textOf(fields, path) : valueOf(fields, path)) === value),
   );
   return variant ? joined(fill(variant.text, fields, false) ?? []) : [words(event.event_type)];
 }

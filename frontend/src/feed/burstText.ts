@@ -1,5 +1,5 @@
 import { tally } from "../events/eventTypes";
-import type { Sentence } from "../events/sentences";
+import { nameIn, written, type Sentence } from "../events/sentences";
 import { formatNumber } from "../format";
 import type { Row } from "./bursts";
 
@@ -8,6 +8,7 @@ const NAMES = 3;
 /** What a burst came to beside how many events it had: the field of each event, and what it counts. */
 const SUMS: Record<string, readonly [field: string, unit: string]> = {
   "channel.cheer": ["bits", "bits"],
+  "channel.bits.use": ["bits", "bits"],
   "channel.subscription.gift": ["total", "subscriptions"],
 };
 
@@ -21,18 +22,18 @@ export function burstTitle({ count: n, eventType, events }: Row): string {
   return `${title}, ${formatNumber(all)} ${unit}`;
 }
 
-/** Who they were, the newest first: "Ada, Ben, Cleo and 9 more". Nobody, if they are not named. */
+/** Who they were, the newest first: "Ada, Ben, Cleo and 9 more". Nobody, if none of them is named. */
 export function burstNames({ count: n, events }: Row): Sentence {
-  const names = new Set(
-    events.flatMap(({ payload }) =>
-      typeof payload.user_name === "string" && payload.is_anonymous !== true ? [payload.user_name] : [],
-    ),
-  );
+  const names = new Set(events.flatMap(({ payload }) => (payload.is_anonymous === true ? [] : [nameIn(payload)])));
+  // Last, since a name says more.
+  const unnamed = names.delete("");
+  if (names.size === 0) return [];
+  if (unnamed) names.add("");
   const shown = [...names].slice(0, NAMES);
   const others = Math.max(n - events.length, 0) + names.size - shown.length;
   return shown.flatMap((name, index) => [
     index === 0 ? "" : index === shown.length - 1 && others === 0 ? " and " : ", ",
-    { written: name, as: "name" as const },
+    name === "" ? "somebody" : written(name, "user"),
     index === shown.length - 1 && others > 0 ? ` and ${formatNumber(others)} more` : "",
   ]);
 }

@@ -1,5 +1,6 @@
 import { onScopeDispose, ref, shallowRef, watch, type Ref } from "vue";
 
+import { worthTelling } from "../events/told";
 import type { FeedItem } from "../live/mergeEvents";
 import { serverNow } from "../serverTime";
 import { summarise } from "./bursts";
@@ -45,13 +46,13 @@ export function useArrivals(
 
   watch([feed, isRead] as const, ([items], [before, wasRead]) => {
     const shown = new Set(before.map((item) => item.event.id));
-    const news = items
-      .filter((item) => !shown.has(item.event.id) && (wasRead || item.source === "live"))
-      .map((item) => item.event);
+    const sources = new Map(items.map((item) => [item.event.id, item.source]));
+    const news = worthTelling(items.map((item) => item.event)).filter(
+      ({ id }) => !shown.has(id) && (wasRead || sources.get(id) === "live"),
+    );
     if (news.length === 0) return;
-    const held = new Set(items.map((item) => item.event.id));
     const ids = new Set(news.map((event) => event.id));
-    arrived.value = new Set([...[...arrived.value].filter((id) => held.has(id)), ...ids]);
+    arrived.value = new Set([...[...arrived.value].filter((id) => sources.has(id)), ...ids]);
     later(FRESH_FOR, () => {
       arrived.value = new Set([...arrived.value].filter((id) => !ids.has(id)));
     });

@@ -1,7 +1,8 @@
 import { computed, onScopeDispose, ref, shallowRef, watch, type Ref } from "vue";
 
-import { readEvents, type ChannelEvent } from "../api";
+import { readEvents } from "../api";
 import { displayOf, typesOf, type Family } from "../events/eventTypes";
+import { worthTelling, type ToldEvent } from "../events/told";
 import { FEED_SIZE, merge, type FeedItem } from "../live/mergeEvents";
 import { rowsOf, sortIntoBursts, type Burst } from "./bursts";
 
@@ -20,8 +21,8 @@ export function useFeed(login: string, live: () => readonly FeedItem[]) {
   const items = useThrottled(live, REDRAW_EVERY);
   /** Only these are shown; all if it is empty. */
   const families = ref<ReadonlySet<Family>>(new Set());
-  /** What is shown while the rows stand still for somebody who reads them. */
-  const frozen = shallowRef<readonly FeedItem[] | null>(null);
+  /** What is shown while the rows stand still for somebody who reads them, and the bursts when that began. */
+  const frozen = shallowRef<{ items: readonly FeedItem[]; bursts: readonly Burst[] } | null>(null);
   const history = ref<History>("closed");
   let cursor: string | null = null;
   /** The number of the latest request: an answer to an earlier one is dropped. */
@@ -31,27 +32,27 @@ export function useFeed(login: string, live: () => readonly FeedItem[]) {
   watch(
     items,
     (now) => {
-      bursts.value = sortIntoBursts(eventsOf(now), bursts.value);
+      bursts.value = sortIntoBursts(toldOf(now), bursts.value);
     },
     { immediate: true },
   );
   const matches = (eventType: string): boolean => families.value.size === 0 || families.value.has(displayOf(eventType).family);
-  const shown = computed(() => (frozen.value ? sortIntoBursts(eventsOf(frozen.value), bursts.value) : bursts.value));
+  const shown = computed(() => (frozen.value ? sortIntoBursts(toldOf(frozen.value.items), frozen.value.bursts) : bursts.value));
   const rows = computed(() => {
     const all = rowsOf(shown.value).filter((row) => matches(row.eventType));
     return history.value === "closed" ? all.slice(0, SHOWN) : all;
   });
 
-  const seen = computed(() => new Set(frozen.value?.map((item) => item.event.id)));
+  const seen = computed(() => new Set(frozen.value?.items.map((item) => item.event.id)));
   /** How many events have come since the rows stand still, and whether it may be more. */
   const waiting = computed(() => {
     if (frozen.value === null) return { count: 0, more: false };
-    const fresh = items.value.filter((item) => !seen.value.has(item.event.id) && matches(item.event.event_type));
-    return { count: fresh.length, more: fresh.length === FEED_SIZE };
+    const fresh = toldOf(items.value).filter(({ id, event_type }) => !seen.value.has(id) && matches(event_type));
+    return { count: fresh.length, more: items.value.length === FEED_SIZE && !items.value.some(({ event }) => seen.value.has(event.id)) };
   });
 
   function pause(): void {
-    frozen.value ??= items.value;
+    frozen.value ??= { items: items.value, bursts: bursts.value };
   }
 
   function resume(): void {
@@ -74,7 +75,7 @@ export function useFeed(login: string, live: () => readonly FeedItem[]) {
         before = rows.value.length;
         const page = await readEvents(login, { limit: HISTORY_PAGE, before: cursor, eventTypes });
         if (mine !== reading) return;
-        frozen.value = merge(frozen.value ?? [], page.events, "recorded", Infinity);
+        frozen.value = { items: merge(frozen.value?.items ?? [], page.events, "recorded", Infinity), bursts: frozen.value?.bursts ?? [] };
         cursor = page.next;
       } while (cursor !== null && rows.value.length === before);
       history.value = cursor === null ? "end" : "more";
@@ -100,8 +101,8 @@ export function useFeed(login: string, live: () => readonly FeedItem[]) {
   };
 }
 
-function eventsOf(items: readonly FeedItem[]): ChannelEvent[] {
-  return items.map((item) => item.event);
+function toldOf(items: readonly FeedItem[]): ToldEvent[] {
+  return worthTelling(items.map((item) => item.event));
 }
 
 /** A value that changes at once, and then at most every so many ms. */

@@ -1,5 +1,6 @@
 import type { ChannelEvent } from "../api";
 import { displayOf } from "../events/eventTypes";
+import { isRecipient, thingOf, worthTelling, type ToldEvent } from "../events/told";
 import { rowsOf, sortIntoBursts, type Row } from "../feed/bursts";
 import type { Clock } from "../live/environment";
 import type { OverlayOptions } from "./overlayOptions";
@@ -25,7 +26,7 @@ const HURRY = 0.5;
  * that a wave of followers takes the time of one alert, and alerts do not lag behind the stream.
  */
 export class AlertQueue {
-  #waiting: ChannelEvent[] = [];
+  #waiting: ToldEvent[] = [];
   #seen = new Set<string>();
   #cancel: (() => void) | null = null;
 
@@ -36,10 +37,16 @@ export class AlertQueue {
     private readonly show: (alert: Row | null) => void,
   ) {}
 
-  /** Adds events, newest first; those that were added or ignored before are left out. */
+  /**
+   * Takes what is known of the channel's events, newest first, and adds those to announce. What was added or ignored
+   * before is left out, and so are the recipients of gifts, since the gift is announced.
+   */
   push(events: readonly ChannelEvent[]): void {
-    const fresh = events.filter(
-      ({ id, event_type }) => !this.#seen.has(id) && this.options.families.has(displayOf(event_type).family),
+    const fresh = worthTelling(events).filter(
+      (event) =>
+        !this.#seen.has(thingOf(event)) &&
+        !isRecipient(event) &&
+        this.options.families.has(displayOf(event.event_type).family),
     );
     this.ignore(events);
     this.#waiting = [...fresh, ...this.#waiting].slice(0, MOST_WAITING);
@@ -48,10 +55,10 @@ export class AlertQueue {
 
   /** Remembers events that are not to be announced, such as those from before the overlay was opened. */
   ignore(events: readonly ChannelEvent[]): void {
-    for (const { id } of events) {
+    for (const thing of events.map(thingOf)) {
       // Added again, so that the set is in the order of the last mention.
-      this.#seen.delete(id);
-      this.#seen.add(id);
+      this.#seen.delete(thing);
+      this.#seen.add(thing);
     }
     // OBS may show an overlay for days: the set must not grow for ever.
     for (const id of this.#seen) {

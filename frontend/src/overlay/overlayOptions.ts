@@ -15,7 +15,7 @@ export interface OverlayOptions {
 }
 
 /** The families that are announced by default. */
-export const DEFAULT_FAMILIES: readonly Family[] = ["raids", "followers", "subs", "bits", "hype"];
+export const DEFAULT_FAMILIES: readonly Family[] = ["raids", "followers", "subs", "bits", "hype", "charity"];
 
 function oneOf<T extends string>(values: readonly T[], value: string | null, fallback: T): T {
   return values.find((known) => known === value) ?? fallback;

@@ -14,6 +14,11 @@ const SAMPLES: Partial<Record<Family, readonly [eventType: string, payload: Reco
   ],
   bits: ["channel.cheer", { ...USER, is_anonymous: false, bits: 500, message: "What a run!" }],
   hype: ["channel.hype_train.begin", { level: 2 }],
+  charity: [
+    "channel.charity_campaign.donate",
+    { ...USER, charity_name: "Example Aid", amount: { value: 2_500, decimal_places: 2, currency: "USD" } },
+  ],
+  goals: ["channel.goal.begin", { type: "follow", target_amount: 400, description: "" }],
   stream: ["stream.online", { broadcaster_user_name: "Grace_H", type: "live" }],
   updates: ["channel.update", { broadcaster_user_name: "Grace_H", title: "One more level", category_name: "Art" }],
   polls: ["channel.poll.begin", { title: "Left or right?" }],

@@ -31,6 +31,8 @@ CONSENTED: Final = (
     "channel.subscription.gift",
     "channel.subscription.message",
     "channel.cheer",
+    "channel.charity_campaign.donate",
+    "channel.goal.begin",
     "channel.hype_train.begin",
     "channel.poll.begin",
     "channel.channel_points_custom_reward_redemption.add",
@@ -45,6 +47,7 @@ IDENTITY: Final = {
 
 _users = Users()
 _makers = {kind.name: kind.make_event for kind in SUBSCRIPTION_TYPES}
+EVENT_TYPES: Final = tuple(_makers)
 
 
 def event(

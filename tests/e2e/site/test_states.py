@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.e2e.access import AXE, problems, views
 from tests.e2e.conftest import REPOSITORY
 from tests.e2e.site.conftest import OpenPage
-from tests.e2e.site.stand_in import CONSENTED, OPEN, StandIn, event
+from tests.e2e.site.stand_in import CONSENTED, EVENT_TYPES, OPEN, StandIn, event
 
 SHOTS = REPOSITORY / ".artifacts" / "site"
 WIDTH, HEIGHT = 360, 900
@@ -206,6 +206,36 @@ def watch_details_of_a_burst(visit: Visit) -> None:
     watch_lively(visit)
     visit.page.get_by_test_id("burst").click()
     expect(visit.page.get_by_test_id("drawer").locator(".one")).to_have_count(8)
+
+
+def long_texts(stand_in: StandIn) -> None:
+    """An event of each type, in which every text is as long as none of Twitch's."""
+
+    def lengthened(value: Any, name: str = "") -> Any:
+        if isinstance(value, dict):
+            return {key: lengthened(inner, key) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [lengthened(inner) for inner in value]
+        kept = name.endswith(("_at", "id", "type", "status", "tier", "currency"))
+        return value if kept or not isinstance(value, str) else ("W" * 5_000 + " so well" * 625)
+
+    for number, event_type in enumerate(EVENT_TYPES):
+        one = event(event_type, 10 + 70 * number)
+        stand_in.record([{**one, "payload": lengthened(one["payload"])}])
+
+
+def watch_long_texts(visit: Visit) -> None:
+    long_texts(visit.stand_in)
+    page = visit.watch()
+    page.get_by_test_id("earlier").click()
+    expect(page.get_by_test_id("event")).to_have_count(len(EVENT_TYPES))
+
+
+def watch_long_details(visit: Visit) -> None:
+    long_texts(visit.stand_in)
+    page = visit.watch()
+    page.get_by_test_id("event").nth(2).locator("button").click()
+    expect(page.get_by_test_id("fields")).to_be_visible()
 
 
 def watch_history(visit: Visit) -> None:
@@ -406,6 +436,8 @@ STATES: tuple[State, ...] = (
     watch_none_of_these,
     watch_details,
     watch_details_of_a_burst,
+    watch_long_texts,
+    watch_long_details,
     watch_history,
     watch_history_failed,
     watch_record_failed,

@@ -1,6 +1,7 @@
 """History: the read routes, the schedule, and migrations before code."""
 
 import pytest
+from pydantic import ValidationError
 
 from cdk.settings import Settings
 from tests.infrastructure.template import Stage
@@ -46,7 +47,29 @@ def test_an_alarm_tells_when_no_partition_is_ahead_or_nobody_looks(prod: Stage) 
     ("seconds", "minutes"), [(60, 1), (600, 2), (3600, 15), (86400, 360), (7 * 86400, 360)]
 )
 def test_partitions_are_looked_after_before_they_end(seconds: int, minutes: int) -> None:
-    assert Settings(stage="some", partition_seconds=seconds).upkeep_minutes == minutes
+    settings = Settings(stage="some", partition_seconds=seconds, retention_seconds=seconds)
+    assert settings.upkeep_minutes == minutes
+
+
+@pytest.mark.parametrize(
+    ("partition", "retention", "named"),
+    [
+        (3600, 90 * 86400, "retention_seconds: 2160 partitions would be kept, of at most 1000"),
+        (60, 6 * 3600, "partition_seconds: .* raise it to 180"),
+    ],
+)
+def test_more_partitions_than_the_database_bears_stop_the_synthesis(
+    partition: int, retention: int, named: str
+) -> None:
+    with pytest.raises(ValidationError, match=named):
+        Settings(stage="some", partition_seconds=partition, retention_seconds=retention)
+
+
+@pytest.mark.parametrize(
+    ("partition", "retention"), [(86400, 900 * 86400), (3600, 40 * 86400), (60, 60), (180, 86400)]
+)
+def test_as_many_partitions_as_it_bears_may_be_kept(partition: int, retention: int) -> None:
+    Settings(stage="some", partition_seconds=partition, retention_seconds=retention)
 
 
 def test_partitions_are_looked_after_four_times_a_day(prod: Stage) -> None:

@@ -38,7 +38,8 @@ def test_a_streamer_is_asked_by_the_same_app_for_what_the_topics_need(prod: Stag
     provider = prod.resources["Identity/TwitchStreamer"].properties
     assert (provider["ProviderName"], provider["ProviderType"]) == ("TwitchStreamer", "OIDC")
     scopes = (
-        "openid bits:read channel:read:ads channel:read:hype_train channel:read:polls "
+        "openid bits:read channel:read:ads channel:read:charity channel:read:goals "
+        "channel:read:hype_train channel:read:polls "
         "channel:read:predictions channel:read:redemptions channel:read:subscriptions "
         "moderator:read:followers moderator:read:shoutouts"
     )

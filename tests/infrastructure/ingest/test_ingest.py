@@ -1,23 +1,71 @@
 """Ingest: the public webhook and the topic behind it."""
 
+import json
+
+from cdk.history import READ_METHODS, READ_ROUTES
+from cdk.packaging import API_ROUTES
 from tests.infrastructure.template import Stage
 
 
-def test_twitch_delivers_without_credentials_and_overlays_bring_their_own(prod: Stage) -> None:
-    open_posts = {
+def test_only_twitch_calls_the_apis_own_url_without_credentials(prod: Stage) -> None:
+    open_routes = {
         route["RouteKey"]
         for route in prod.of_type("AWS::ApiGatewayV2::Route").values()
-        if route["ApiId"] == "{HttpApi}"
-        and route["AuthorizationType"] == "NONE"
-        and "POST" in route["RouteKey"]
+        if route["ApiId"] == "{HttpApi}" and route["AuthorizationType"] == "NONE"
     }
-    assert open_posts == {"POST /webhooks/twitch", "POST /api/overlays/{login}/watch"}
+    assert open_routes == {"POST /webhooks/twitch"}
+
+
+def test_what_anyone_may_call_comes_through_cloudfront_which_knows_a_secret(prod: Stage) -> None:
+    routes = {
+        route["RouteKey"]: route["AuthorizerId"]
+        for route in prod.of_type("AWS::ApiGatewayV2::Route").values()
+        if route["AuthorizationType"] == "CUSTOM" and route["ApiId"] == "{HttpApi}"
+    }
+    reads = {f"{method} {path}" for method in READ_METHODS for path in READ_ROUTES}
+    assert routes.keys() == reads | {"POST /api/overlays/{login}/watch"}
+    authorizer = prod.resources["HttpApi/ThroughCloudFront"].properties
+    assert {*routes.values()} == {"{HttpApi/ThroughCloudFront}"}
+    # A request without the header is refused by API Gateway itself.
+    assert authorizer["IdentitySource"] == ["$request.header.x-origin-secret"]
+    assert "{HttpApi/Cloudfront/Live}" in authorizer["AuthorizerUri"]
+    assert authorizer["EnableSimpleResponses"] is True
+    distribution = prod.resources["Site/Distribution"].properties["DistributionConfig"]
+    (header,) = distribution["Origins"][1]["OriginCustomHeaders"]
+    secret = "secretsmanager:{HttpApi/OriginSecret}:SecretString:::{OriginHeaderVersion}"
+    assert header == {"HeaderName": "x-origin-secret", "HeaderValue": f"{{{{resolve:{secret}}}}}"}
+    assert "OriginCustomHeaders" not in distribution["Origins"][0]
+
+
+def test_every_route_of_the_site_is_described_in_the_apis_document(prod: Stage) -> None:
+    keys = {route["RouteKey"] for route in prod.of_type("AWS::ApiGatewayV2::Route").values()}
+    routes = {tuple(key.split()) for key in keys if "/api/" in key}
+    document = json.loads(API_ROUTES.read_text())
+    described = {(method.upper(), path) for path, found in document["paths"].items() for method in found}
+    # Reads are described where they are answered.
+    assert {(method, path) for method, path in routes if method not in READ_METHODS} == described
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            (security,) = operation["security"]
+            assert [*security] == ["overlay" if path == "/api/overlays/{login}/watch" else "viewer"]
 
 
 def test_the_http_api_is_throttled(prod: Stage) -> None:
     stage = prod.of_type("AWS::ApiGatewayV2::Stage")["HttpStage"]
     assert (stage["StageName"], stage["AutoDeploy"]) == ("$default", True)
     assert stage["DefaultRouteSettings"] == {"ThrottlingRateLimit": 500, "ThrottlingBurstLimit": 1000}
+
+
+def test_deliveries_have_a_throttle_of_their_own(prod: Stage) -> None:
+    settings = prod.resources["HttpStage"].properties["RouteSettings"]
+    assert settings == {"POST /webhooks/twitch": {"ThrottlingRateLimit": 2000, "ThrottlingBurstLimit": 2000}}
+    # API Gateway refuses settings of a route that is not there yet.
+    (route,) = (
+        path
+        for path, found in prod.of_type("AWS::ApiGatewayV2::Route").items()
+        if found["RouteKey"] == "POST /webhooks/twitch"
+    )
+    assert route in prod.resources["HttpStage"].depends_on
 
 
 def test_the_topic_is_encrypted_and_takes_tls_only(prod: Stage) -> None:

@@ -43,3 +43,9 @@ def test_the_stage_is_throttled(prod: Stage) -> None:
     stage = prod.resources["Live/Stage"].properties
     assert (stage["StageName"], stage["AutoDeploy"]) == ("live", True)
     assert stage["DefaultRouteSettings"] == {"ThrottlingRateLimit": 500, "ThrottlingBurstLimit": 500}
+
+
+def test_the_pings_of_100_000_viewers_have_room(prod: Stage) -> None:
+    """They are 417 a second, every four minutes one; after as many have connected at once, 500."""
+    settings = prod.resources["Live/Stage"].properties["RouteSettings"]
+    assert settings == {"ping": {"ThrottlingRateLimit": 1000, "ThrottlingBurstLimit": 1000}}

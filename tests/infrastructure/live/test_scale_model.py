@@ -49,6 +49,9 @@ def test_the_functions_have_the_models_settings(prod: Stage) -> None:
     assert variables >= deployment.ENVIRONMENT.keys()
 
 
-def test_the_websocket_api_has_the_models_throttle(prod: Stage) -> None:
-    settings = prod.resources["Live/Stage"].properties["DefaultRouteSettings"]
-    assert (settings["ThrottlingRateLimit"], settings["ThrottlingBurstLimit"]) == deployment.ROUTE_THROTTLE
+def test_the_routes_have_the_models_throttles(prod: Stage) -> None:
+    stages = [prod.resources[path].properties for path in ("HttpStage", "Live/Stage")]
+    throttles = stages[0]["DefaultRouteSettings"], stages[1]["RouteSettings"]["ping"]
+    assert tuple(
+        (throttle["ThrottlingRateLimit"], throttle["ThrottlingBurstLimit"]) for throttle in throttles
+    ) == (deployment.WATCH_THROTTLE, deployment.PING_THROTTLE)

@@ -60,11 +60,18 @@ def test_planned_work_names_what_there_is(prod: Stage) -> None:
     ("name", "metric", "above"),
     [
         ("delivery-slow", "DeliveryAge", 5000),
+        ("deliveries-failing", "DeliveriesFailed", 10),
         ("deliveries-refused", "EventsRefused", 20),
         ("record-lagging", "ApproximateAgeOfOldestMessage", 300),
         ("broadcast-lagging", "ApproximateAgeOfOldestMessage", 30),
         ("websocket-failing", "IntegrationError", 10),
         ("archiver-failing", "Errors", 1),
+        ("events-unrecordable", "EventsUnrecordable", 0),
+        ("watermark-lagging", "WatermarkLag", 60),
+        ("transaction-open", "OldestTransaction", 3600),
+        ("exports-behind", "ExportsBehind", 2),
+        ("totals-bloated", "DeadTotals", 300),
+        ("totals-wrong", "TotalsWrong", 0),
     ],
 )
 def test_an_alarm_watches_one_figure_against_one_limit(
@@ -73,6 +80,20 @@ def test_an_alarm_watches_one_figure_against_one_limit(
     alarm = alarms(prod)[name]
     assert (alarm["MetricName"], alarm["Threshold"]) == (metric, above)
     assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+
+
+def test_deliveries_that_failed_are_those_answered_429_or_5xx(prod: Stage) -> None:
+    (counted,) = prod.of_type("AWS::Logs::MetricFilter").values()
+    assert counted["FilterPattern"] == (
+        '{ ($.routeKey = "POST /webhooks/twitch") && (($.status = "429") || ($.status = "5*")) }'
+    )
+    assert counted["LogGroupName"] == "{HttpStage/AccessLogs}"
+    (transformation,) = counted["MetricTransformations"]
+    alarm = alarms(prod)["deliveries-failing"]
+    assert (transformation["MetricNamespace"], transformation["MetricName"]) == (
+        alarm["Namespace"],
+        alarm["MetricName"],
+    )
 
 
 def test_a_reconciler_that_does_not_run_is_an_alarm(prod: Stage) -> None:
@@ -100,6 +121,8 @@ def test_the_dashboard_follows_an_event_and_shows_what_costs_money(prod: Stage) 
         "ApproximateAgeOfOldestMessage",
         "ServerlessDatabaseCapacity",
         "PartitionsAhead",
+        "ExportsBehind",
+        "WatermarkLag",
         "Invocations",
     ):
         assert metric in body, metric

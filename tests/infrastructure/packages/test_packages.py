@@ -1,10 +1,14 @@
 """Function packages: what is imported and nothing else, for the target, built once."""
 
 import ast
+import marshal
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,8 @@ from cdk import packaging
 from cdk.packaging import PackagingError, function_package, import_closure, locked_requirements
 from tests.infrastructure.functions import FUNCTIONS
 from tests.infrastructure.template import Stage
+
+TAG = sys.implementation.cache_tag
 
 
 def _distributions(package: Path) -> set[str]:
@@ -66,6 +72,60 @@ def test_packages_for_the_host_can_be_imported_here(local: Stage) -> None:
     command = [sys.executable, "-S", "-c", code]
     run = subprocess.run(command, cwd=local.package("query"), capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "binary"
+
+
+def bytecode(package: Path) -> dict[str, bytes]:
+    """The compiled modules of a package by their path."""
+    return {str(path.relative_to(package)): path.read_bytes() for path in sorted(package.rglob("*.pyc"))}
+
+
+def test_every_module_is_compiled_for_the_python_that_runs_it(local: Stage) -> None:
+    package = local.package("query")
+    modules = [path.relative_to(package) for path in package.rglob("*.py")]
+    compiled = bytecode(package)
+    assert {str(path.parent / "__pycache__" / f"{path.stem}.{TAG}.pyc") for path in modules} == {*compiled}
+    for content in compiled.values():
+        # Not checked against the source, whose time a zip does not keep:
+        # https://peps.python.org/pep-0552/#specification
+        assert content[:8] == MAGIC_NUMBER + (1).to_bytes(4, "little")
+    code = marshal.loads(compiled[f"lambdas/handlers/__pycache__/query.{TAG}.pyc"][16:])  # noqa: S302 -- just built
+    assert code.co_filename == "/var/task/lambdas/handlers/query.py"
+
+
+def test_two_builds_are_the_same_byte_for_byte(local: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = local.package("webhook")
+    with tempfile.TemporaryDirectory(dir=packaging.BUILD) as folder:
+        copy = shutil.copytree(package, Path(folder, "contents"))
+        for path in copy.rglob("__pycache__"):
+            shutil.rmtree(path)
+        monkeypatch.setenv("PYTHONHASHSEED", "7")
+        monkeypatch.setenv("PYTHONPYCACHEPREFIX", folder)
+        packaging._compile(copy, sys.executable)
+        assert bytecode(copy) == bytecode(package)
+
+
+def test_packages_for_aws_are_compiled_by_the_runtimes_python_if_it_is_here(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packages = {}
+    # A Python that is not here, a shim that starts none, and the runtime's.
+    for name, content in {
+        "missing": None,
+        "shim": "exit 127",
+        "there": f'exec {sys.executable} "$@"',
+    }.items():
+        programs = project / name
+        programs.mkdir()
+        if content:
+            (programs / "python3.14").write_text(f"#!/bin/sh\n{content}\n")
+            (programs / "python3.14").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+        packaging._compiler.cache_clear()
+        packages[name] = function_package("lambdas.greet.hello.handler", "lambda")
+        assert ("no python3.14 on the PATH" in capsys.readouterr().err) == (name != "there")
+    packaging._compiler.cache_clear()
+    assert packages["missing"] == packages["shim"] != packages["there"]
+    assert [bool(bytecode(package.path)) for package in packages.values()] == [False, False, True]
 
 
 def test_only_the_functions_of_history_carry_sql(prod: Stage) -> None:

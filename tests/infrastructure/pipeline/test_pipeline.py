@@ -1,6 +1,5 @@
 """What the workflows may do, which workflow may do it, and that they run make targets only."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,28 +9,15 @@ import yaml
 from aws_cdk import App
 from cdk_nag import AwsSolutionsChecks
 
-from cdk.packaging import ROOT
+from cdk.packaging import LAMBDA_PYTHON, ROOT
 from cdk.pipeline import PipelineStack, load
 from cdk.settings import SettingsError
+from tests.infrastructure.conftest import CONTEXT, REPOSITORY
 from tests.infrastructure.template import Stage
 
-CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
 GITHUB = "token.actions.githubusercontent.com"
-# The ids of owner and repository make the subject that no other repository can have.
-REPOSITORY = {"repository": "owner/fanfare", "owner-id": "12", "repository-id": "345"}
-SUBJECTS = ("repo:owner@12/fanfare@345", "repo:owner/fanfare")
+SUBJECTS = ("repo:owner@12/name@345", "repo:owner/name")
 WORKFLOWS = {path.stem: path for path in (ROOT / ".github" / "workflows").iterdir()}
-
-
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    """The pipeline's stack for the repository ``owner/fanfare``."""
-    directory = tmp_path_factory.mktemp("pipeline")
-    app = App(outdir=str(directory), context={"aws:cdk:enable-path-metadata": True})
-    PipelineStack(app, *load({**CONTEXT, **REPOSITORY}))
-    app.synth()
-    (directory / "Fanfare-Pipeline.template.json").rename(directory / "Fanfare-any-App.template.json")
-    return Stage(app, directory, "any")
 
 
 def test_a_role_is_for_one_repository_and_one_environment(pipeline: Stage) -> None:
@@ -82,6 +68,7 @@ def test_a_stages_role_deploys_by_way_of_the_bootstrap_roles_and_smokes_its_own_
         f"lambda:GetFunctionConfiguration on arn:{{Partition}}:lambda:{here}:function:fanfare-dev-webhook",
         f"lambda:InvokeFunction on arn:{{Partition}}:lambda:{here}:function:fanfare-dev-archiver",
         f"secretsmanager:DescribeSecret on {secret}:fanfare/dev/twitch-??????",
+        f"secretsmanager:DescribeSecret on {secret}:HttpApiOriginSecret*",
         f"secretsmanager:GetSecretValue on {secret}:WebhookSecret*",
         f"sns:ListSubscriptionsByTopic on arn:{{Partition}}:sns:{here}:fanfare-dev-events",
         *(
@@ -150,6 +137,17 @@ def test_workflows_run_make_targets_only(workflow: str) -> None:
 def _plain(command: str) -> str:
     """The command with its expressions written as one word."""
     return re.sub(r"\$\{\{ (\S+) \}\}", r"\1", command)
+
+
+def test_what_builds_packages_has_the_functions_python_behind_the_projects() -> None:
+    for path in WORKFLOWS.values():
+        for name, job in yaml.safe_load(path.read_text())["jobs"].items():
+            steps = job.get("steps", ())
+            pythons = [step["with"] for step in steps if "setup-python" in step.get("uses", "")]
+            if any("make synth" in step.get("run", "") for step in steps):
+                # The last one is first on the PATH.
+                expected = [{"python-version": LAMBDA_PYTHON}, {"python-version-file": ".python-version"}]
+                assert pythons == expected, name
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)

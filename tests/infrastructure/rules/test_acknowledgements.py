@@ -8,7 +8,6 @@ from aws_cdk import Stack as CdkStack
 from aws_cdk import aws_sqs as sqs
 from cdk_nag import AwsSolutionsChecks
 
-from cdk.history import READ_METHODS, READ_ROUTES
 from tests.infrastructure.functions import BEHIND_APIS, IN_DATABASE_NETWORK
 from tests.infrastructure.template import Stage, synthesise
 
@@ -26,12 +25,7 @@ PROD = {
     "Data/Users": {"COG1", "COG2", "COG8"},
     "Data/WebhookSecret": {"SMG4"},
     "App/HttpApi/POST--webhooks--twitch": {"APIG4"},
-    "App/HttpApi/POST--api--overlays--{login}--watch": {"APIG4"},
-    **{
-        f"App/HttpApi/{method}{path.replace('/', '--')}": {"APIG4"}
-        for method in READ_METHODS
-        for path in READ_ROUTES
-    },
+    "App/HttpApi/OriginSecret": {"SMG4"},
     "App/Live/Api/$disconnect-Route": {"APIG4"},
     "App/Live/Api/$default-Route": {"APIG4"},
     "App/Live/Api/ping-Route": {"APIG4"},

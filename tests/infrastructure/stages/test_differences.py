@@ -203,7 +203,10 @@ def test_local_and_prod_differ_further_in_these_settings_only(
             *(f"{function}Logs" for function in CONSTRUCTS),
         },
         # gradual_rollout: APIs call aliases
-        "AWS::ApiGatewayV2::Authorizer AuthorizerUri": {"Live/Api/TicketAuthorizer"},
+        "AWS::ApiGatewayV2::Authorizer AuthorizerUri": {
+            "HttpApi/ThroughCloudFront",
+            "Live/Api/TicketAuthorizer",
+        },
         "AWS::ApiGatewayV2::Integration IntegrationUri": {
             "HttpApi/GET--api--channels--{login}--events/QueryIntegration",
             "HttpApi/POST--api--channels--{login}--watch/WatchIntegration",
@@ -218,11 +221,15 @@ def test_local_and_prod_differ_further_in_these_settings_only(
         "AWS::CloudWatch::Alarm Metrics[1].MetricStat.Metric.Namespace": {"Monitoring/TwitchBudget"},
         "AWS::CloudWatch::Alarm Metrics[2].MetricStat.Metric.Namespace": {"Monitoring/TwitchBudget"},
         "AWS::CloudWatch::Alarm Namespace": {
+            "Monitoring/DeliveriesFailing",
             "Monitoring/DeliveriesRefused",
             "Monitoring/DeliverySlow",
             "Monitoring/Partitions",
         },
         "AWS::CloudWatch::Dashboard DashboardBody": {"Monitoring/Dashboard"},
+        "AWS::Logs::MetricFilter MetricTransformations[0].MetricNamespace": {
+            "HttpStage/AccessLogs/FailedDeliveries"
+        },
         "AWS::Lambda::Function Environment.Variables.POWERTOOLS_METRICS_NAMESPACE": CONSTRUCTS,
         "AWS::CloudFront::Distribution DistributionConfig.Comment": {"Site/Distribution"},
         "AWS::KMS::Key Description": {"Alarms/Key"},

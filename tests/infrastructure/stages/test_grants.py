@@ -21,6 +21,7 @@ EXPORT = [
 
 GRANTS = {
     "Ingest/Webhook": ["secretsmanager:GetSecretValue on {WebhookSecret}", "sns:Publish on {Ingest/Events}"],
+    "HttpApi/Cloudfront": ["secretsmanager:GetSecretValue on {HttpApi/OriginSecret}"],
     "Live/Authorizer": ["dynamodb:DeleteItem on {Tickets.Arn}"],
     "Live/Connection": [
         "dynamodb:DeleteItem on {Connections.Arn}",

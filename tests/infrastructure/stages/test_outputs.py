@@ -8,6 +8,7 @@ def test_outputs_say_where_everything_is(prod: Stage) -> None:
     assert prod.outputs == {
         "SiteUrl": "https://{Site/Distribution.DomainName}",
         "HttpApiUrl": api,
+        "OriginSecretArn": "{HttpApi/OriginSecret}",
         "WebSocketUrl": "wss://{Live/Api}.execute-api.{Region}.amazonaws.com/live",
         "WebhookUrl": f"{api}/webhooks/twitch",
         "UserPoolId": "{Users}",

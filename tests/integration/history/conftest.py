@@ -173,6 +173,7 @@ def lambda_context() -> SimpleNamespace:
         memory_limit_in_mb=512,
         invoked_function_arn="arn:aws:lambda:eu-west-1:123456789012:function:test",
         aws_request_id="request",
+        get_remaining_time_in_millis=lambda: 900_000,
     )
 
 
@@ -197,6 +198,8 @@ def load_handler(
             monkeypatch.delitem(sys.modules, f"lambdas.handlers.{name}", raising=False)
             module = importlib.import_module(f"lambdas.handlers.{name}")
             opened.callback(module.DATABASE.close)
+            if name == "archiver":
+                opened.callback(module.SECOND_DATABASE.close)
             return module
 
         yield load

@@ -1,6 +1,9 @@
 """The read routes of the HTTP API, requested as API Gateway requests them."""
 
 import json
+import os
+import signal
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import ModuleType, SimpleNamespace
@@ -182,6 +185,8 @@ class TestCounts:
         assert api.get("/api/leaderboard") == {"channels": [bo, ana]}
         assert api.get("/api/leaderboard", event_type="", days="1", limit="1") == {"channels": [bo]}
         assert api.get("/api/leaderboard", event_type="channel.cheer") == {"channels": []}
+        for days in ("7", "30", "90"):
+            assert api.get("/api/leaderboard", days=days) == {"channels": [bo, ana]}
 
 
 class TestErrors:
@@ -204,6 +209,9 @@ class TestErrors:
             ("channels/ana/counts/minutely", {"minutes": "181"}),
             ("channels/ana/events", {"event_type": "channel.raid,"}),
             ("leaderboard", {"days": "-1"}),
+            ("leaderboard", {"days": "2"}),
+            ("leaderboard", {"days": "365"}),
+            ("leaderboard", {"days": "seven"}),
             ("leaderboard", {"limit": "1000"}),
             ("leaderboard", {"event_type": "Robert'); drop table events"}),
         ):
@@ -221,6 +229,16 @@ class TestErrors:
         api = Api(load_handler("query"), lambda_context)
         assert api.refused("/api/leaderboard") == (503, "unavailable", "Try again in a few seconds.")
         assert api.answer("/api/leaderboard")["headers"]["Retry-After"] == "5"
+
+    def test_a_database_that_is_frozen(self, api: Api, connection: Connection) -> None:
+        process = api.module.DATABASE.run(lambda kept: kept.info.backend_pid)
+        os.kill(process, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            assert api.refused("/api/leaderboard")[0] == 503
+            assert time.monotonic() - began < 20, "without a deadline it would take for ever"
+        finally:
+            os.kill(process, signal.SIGCONT)
 
     def test_a_mistake_of_ours_tells_nothing(
         self, api: Api, connection: Connection, caplog: pytest.LogCaptureFixture
@@ -259,6 +277,7 @@ class TestOpenApi:
         parameters = {
             path: [(parameter["in"], parameter["name"]) for parameter in methods["get"]["parameters"]]
             for path, methods in document["paths"].items()
+            if "get" in methods
         }
         login = ("path", "login")
         assert parameters == {
@@ -274,9 +293,13 @@ class TestOpenApi:
             "/api/leaderboard": [("query", "event_type"), ("query", "days"), ("query", "limit")],
         }
 
+    def test_it_describes_the_windows_that_there_are(self, document: dict[str, Any]) -> None:
+        assert document["components"]["schemas"]["Window"]["enum"] == [1, 7, 30, 90]
+
     def test_it_describes_the_answers_that_are_really_given(self, document: dict[str, Any]) -> None:
         for methods in document["paths"].values():
-            assert sorted(methods["get"]["responses"]) == ["200", "400", "503"]
+            if "get" in methods:
+                assert sorted(methods["get"]["responses"]) == ["200", "400", "503"]
 
     def test_every_reference_leads_somewhere(self, document: dict[str, Any]) -> None:
         referenced = {text.split('"')[0] for text in json.dumps(document).split('"#/components/schemas/')[1:]}

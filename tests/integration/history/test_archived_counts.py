@@ -8,10 +8,11 @@ import psycopg
 import pytest
 
 from lambdas.common.event import Event
-from lambdas.history import reads
+from lambdas.history import health, reads
 from lambdas.history.archived_counts import (
     Archived,
-    archive_recent_counts,
+    archive_counts,
+    move_windows,
     roll_up_archived_counts,
     seal_partitions,
 )
@@ -64,6 +65,10 @@ def record_earlier(connection: Connection, events: list[Event]) -> None:
     record_at(connection, datetime.now(UTC) - timedelta(seconds=2), events)
 
 
+def set_watermark(connection: Connection, time: datetime) -> None:
+    connection.execute("update watermark set archived_until = %s, archiving_until = %s", [time, time])
+
+
 def archived(connection: Connection) -> list[tuple[object, ...]]:
     rows = connection.execute(
         "select streamer_id, streamer_name, event_type, event_count, utc_day "
@@ -78,10 +83,11 @@ def all_counts(connection: Connection) -> object:
     return (
         reads.count_events(connection, "ana"),
         reads.count_events_daily(connection, "ana", 365, day),
-        reads.leaderboard(connection, None, None, 10),
-        reads.leaderboard(connection, "channel.raid", None, 10),
-        reads.leaderboard(connection, None, today() - 2 * DAY, 10),
-        reads.leaderboard(connection, "channel.raid", today() - 40 * DAY, 10),
+        *(
+            reads.leaderboard(connection, event_type, days, day, 10)
+            for event_type in (None, "channel.raid")
+            for days in (None, 1, 3, 7, 30, 41, 90)
+        ),
     )
 
 
@@ -101,7 +107,7 @@ def past(connection: Connection, make_events: MakeEvents) -> None:
 @pytest.mark.usefixtures("past")
 class TestSealing:
     def test_the_counts_of_ended_partitions_are_archived(self, connection: Connection) -> None:
-        assert seal_partitions(connection) == Archived(partitions=2, events=10)
+        assert seal_partitions(connection) == Archived("done", partitions=2, events=10)
         first, second = (int((today() - days * DAY).timestamp()) for days in (2, 0))
         assert count_tables(connection) == [f"archived_events_{first}", f"archived_events_{second}"]
         assert archived(connection) == [
@@ -117,7 +123,7 @@ class TestSealing:
 
     def test_sealing_again_does_nothing(self, connection: Connection) -> None:
         seal_partitions(connection)
-        assert seal_partitions(connection) == Archived(partitions=0, events=0)
+        assert seal_partitions(connection) == Archived("done", partitions=0, events=0)
 
     def test_several_at_once_seal_each_partition_once(
         self, connection: Connection, settings: DatabaseSettings, connect: Connect
@@ -131,22 +137,17 @@ class TestSealing:
         assert len(count_tables(connection)) == 2
         assert all_counts(connection) == before
 
-    def test_a_partition_is_not_sealed_before_an_older_one(self, connection: Connection) -> None:
-        connection.execute("select close_events_partition(%s)", [today()])
-        with pytest.raises(psycopg.errors.RaiseException, match=r"before events_\d+ is not sealed"):
-            connection.execute("select seal_events_partition(%s)", [today()])
-
-    def test_the_present_partition_cannot_be_closed(self, connection: Connection) -> None:
-        with pytest.raises(psycopg.errors.RaiseException, match="still takes events"):
-            connection.execute("select close_events_partition(%s)", [today() + DAY])
-
     def test_a_renamed_streamer_keeps_the_archived_counts(
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
         seal_partitions(connection)
-        record(connection, make_events(1, streamer_name="ana_live"))
-        assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 10, "stream.online": 2}
-        assert reads.leaderboard(connection, None, None, 1) == [reads.Leader("1001", "ana_live", 12)]
+        for hours in (1, 2):
+            later = datetime.now(UTC) + timedelta(hours=hours)
+            record(connection, make_events(1, streamer_name="ana_live", occurred_at=later))
+        assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 11, "stream.online": 2}
+        assert reads.leaderboard(connection, None, None, today().date(), 1) == [
+            reads.Leader("1001", "ana_live", 13)
+        ]
 
 
 class TestThePresentPartition:
@@ -160,7 +161,7 @@ class TestThePresentPartition:
         an_hour_ahead = datetime.now(UTC) + timedelta(hours=1)
         record_at(connection, an_hour_ahead, make_events(3, event_type="stream.online"))
         before = all_counts(connection)
-        assert archive_recent_counts(connection) == Archived(partitions=0, events=7)
+        assert archive_counts(connection, 60) == Archived("done", partitions=0, events=7)
         assert all_counts(connection) == before
         assert archived(connection) == [
             ("1001", "ana", "channel.raid", 5, today().date()),
@@ -177,17 +178,21 @@ class TestThePresentPartition:
         for count in (1, 2, 3):
             time = today() + timedelta(hours=count)
             record_at(connection, time, make_events(count))
-            connection.execute("select archive_counts(%s, %s)", [today() + DAY, time + timedelta(hours=1)])
+            until = time + timedelta(hours=1)
+            connection.execute("update watermark set archiving_until = %s", [until])
+            connection.execute("select archive_counts(%s)", [until])
         assert archived(connection) == [("1001", "ana", "channel.raid", 6, today().date())]
         assert reads.count_events(connection, "ana").counts == {"channel.raid": 6}
-        assert reads.leaderboard(connection, None, None, 1) == [reads.Leader("1001", "ana", 6)]
+        assert reads.leaderboard(connection, None, None, today().date(), 1) == [
+            reads.Leader("1001", "ana", 6)
+        ]
 
     def test_what_had_ended_is_sealed_first(self, connection: Connection, make_events: MakeEvents) -> None:
         create_partition(connection, today() - DAY, today())
         record_at(connection, today() - DAY, make_events(4))
         record_earlier(connection, make_events(1))
         before = all_counts(connection)
-        assert archive_recent_counts(connection) == Archived(partitions=1, events=5)
+        assert archive_counts(connection, 60) == Archived("done", partitions=1, events=5)
         assert len(count_tables(connection)) == 1
         assert all_counts(connection) == before
 
@@ -198,9 +203,9 @@ class TestThePresentPartition:
         writer = connect(settings)
         with writer.transaction():
             record(writer, make_events(2))
-            assert archive_recent_counts(connection).events == 0
+            assert archive_counts(connection, 60) == Archived("blocked")
             assert watermark(connection) == datetime(1970, 1, 1, tzinfo=UTC)
-        assert archive_recent_counts(connection).events >= 1
+        assert archive_counts(connection, 60).events >= 1
         assert reads.count_events(connection, "ana").counts == {"channel.raid": 3}
 
     def test_an_open_transaction_that_reads_does_not_stop_it(
@@ -211,15 +216,33 @@ class TestThePresentPartition:
         with reader.transaction():
             reader.execute("set transaction isolation level repeatable read")
             reader.execute("select from events")
-            assert archive_recent_counts(connection).events == 1
+            assert archive_counts(connection, 60).events == 1
+
+    def test_neither_does_one_that_writes_into_another_table_or_another_database(
+        self,
+        connection: Connection,
+        settings: DatabaseSettings,
+        empty_settings: DatabaseSettings,
+        connect: Connect,
+        make_events: MakeEvents,
+    ) -> None:
+        record_earlier(connection, make_events(1))
+        here, elsewhere = connect(settings), connect(empty_settings)
+        with here.transaction(), elsewhere.transaction():
+            here.execute("create table other (id text)")
+            elsewhere.execute("create table events (id text)")
+            elsewhere.execute("insert into events values ('1')")
+            assert archive_counts(connection, 60) == Archived("done", events=1)
 
     def test_only_one_does_it_at_a_time(
         self, connection: Connection, settings: DatabaseSettings, connect: Connect, make_events: MakeEvents
     ) -> None:
         record_earlier(connection, make_events(5))
         with ThreadPoolExecutor() as pool:
-            counted = list(pool.map(archive_recent_counts, [connect(settings) for _ in range(4)]))
-        counted.append(archive_recent_counts(connection))
+            counted = list(
+                pool.map(lambda each: archive_counts(each, 60), [connect(settings) for _ in range(4)])
+            )
+        counted.append(archive_counts(connection, 60))
         assert sum(archived.events for archived in counted) == 5
         assert reads.count_events(connection, "ana").counts == {"channel.raid": 5}
 
@@ -227,7 +250,7 @@ class TestThePresentPartition:
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
         record_earlier(connection, make_events(1))
-        archive_recent_counts(connection)
+        archive_counts(connection, 60)
         with pytest.raises(psycopg.errors.CheckViolation, match="before the watermark are counted already"):
             connection.execute(
                 "insert into events values ('late', '1', 'ana', 'channel.raid', now(), "
@@ -239,7 +262,7 @@ class TestThePresentPartition:
     ) -> None:
         record_earlier(connection, make_events(2))
         assert reads.count_events(connection, "ana").counts == {"channel.raid": 2}
-        archive_recent_counts(connection)
+        archive_counts(connection, 60)
         record(connection, make_events(3))
         assert reads.count_events(connection, "ana").counts == {"channel.raid": 5}
         assert reads.count_events(connection, "ana").counts == {"channel.raid": 5}
@@ -249,10 +272,44 @@ class TestThePresentPartition:
     ) -> None:
         """After a failover to a server whose clock is behind."""
         ahead = datetime.now(UTC) + timedelta(minutes=5)
-        connection.execute("update watermark set archived_until = %s", [ahead])
+        set_watermark(connection, ahead)
         record(connection, make_events(2))
         assert reads.count_events(connection, "ana").counts == {"channel.raid": 2}
-        assert archive_recent_counts(connection).events == 0
+        archive_counts(connection, 60)
+        record(connection, make_events(3))
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 5}
+
+    def test_a_clock_behind_the_watermark_keeps_the_order_of_events(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        set_watermark(connection, datetime.now(UTC) + timedelta(minutes=5))
+        batches = [make_events(4) for _ in range(25)]
+        for number, batch in enumerate(batches):
+            record(connection, batch)
+            if number % 10 == 5:
+                archive_counts(connection, 60)
+        page = reads.newest_events(connection, "ana", 100)
+        recorded = [event.id for batch in batches for event in batch]
+        assert [event.id for event in page.events] == recorded[::-1]
+
+    def test_an_event_that_is_stamped_before_and_recorded_after_the_announcement_is_refused(
+        self, connection: Connection, settings: DatabaseSettings, connect: Connect, make_events: MakeEvents
+    ) -> None:
+        """Such as by a recorder on a server whose clock steps back while events are counted."""
+        record_earlier(connection, make_events(1))
+        announced = connection.execute(
+            query("announce_archiving"), {"most": timedelta(days=36500), "only_ended": False}
+        ).fetchone()
+        assert announced is not None
+        recorder = connect(settings)
+        with pytest.raises(psycopg.errors.CheckViolation, match="are counted already"):
+            recorder.execute(
+                "insert into events values ('late', '1001', 'ana', 'channel.raid', now(), %s, '{}')",
+                [announced["until"] - timedelta(milliseconds=1)],
+            )
+        record(recorder, make_events(1))
+        connection.execute(query("archive_counts"), announced)
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 2}
 
     def test_the_leaderboard_is_exact_though_it_looks_at_few(
         self, connection: Connection, make_events: MakeEvents
@@ -261,13 +318,13 @@ class TestThePresentPartition:
             record_earlier(
                 connection, make_events(number, streamer_id=f"{number}", streamer_name=f"s{number:02}")
             )
-        archive_recent_counts(connection)
+        archive_counts(connection, 60)
         # One from far behind overtakes all, one catches up with another, one is new.
         record(connection, make_events(25, streamer_id="3", streamer_name="s03"))
         record(connection, make_events(1, streamer_id="19", streamer_name="s19"))
         record(connection, make_events(17, streamer_id="99", streamer_name="new"))
         for event_type in (None, "channel.raid"):
-            leaders = reads.leaderboard(connection, event_type, None, 5)
+            leaders = reads.leaderboard(connection, event_type, None, today().date(), 5)
             assert [(leader.streamer_name, leader.event_count) for leader in leaders] == [
                 ("s03", 28),
                 ("s19", 20),
@@ -275,39 +332,7 @@ class TestThePresentPartition:
                 ("s18", 18),
                 ("s17", 17),
             ]
-        assert reads.leaderboard(connection, "stream.online", None, 5) == []
-
-
-class TestWritersOfAClosingPartition:
-    @pytest.fixture(autouse=True)
-    def yesterday(self, connection: Connection) -> None:
-        create_partition(connection, today() - DAY, today())
-
-    WRITE = (
-        "insert into events (id, streamer_id, streamer_name, event_type, occurred_at, created_at, payload) "
-        "values ('late', '1001', 'ana', 'channel.raid', now(), %s, '{}')"
-    )
-
-    def test_those_who_are_writing_are_waited_for(
-        self, connection: Connection, settings: DatabaseSettings, connect: Connect
-    ) -> None:
-        writer, observer = connect(settings), connect(settings)
-        with ThreadPoolExecutor() as pool:
-            with writer.transaction():
-                writer.execute(self.WRITE, [today() - DAY])
-                sealing = pool.submit(seal_partitions, connection)
-                waiting = (
-                    "select from pg_locks where not granted and database = "
-                    "(select oid from pg_database where datname = current_database())"
-                )
-                while observer.execute(waiting).fetchone() is None:
-                    assert not sealing.done()
-            assert sealing.result() == Archived(partitions=1, events=1)
-
-    def test_those_who_come_later_are_refused(self, connection: Connection) -> None:
-        connection.execute("select close_events_partition(%s)", [today()])
-        with pytest.raises(psycopg.errors.CheckViolation, match=r"partition events_\d+ is closed"):
-            connection.execute(self.WRITE, [today() - DAY])
+        assert reads.leaderboard(connection, "stream.online", None, today().date(), 5) == []
 
 
 class TestRollingUp:
@@ -335,17 +360,9 @@ def test_totals_are_the_sums_of_the_archived_counts(connection: Connection, make
         record_at(connection, lower, make_events(hours, event_type=f"type.{hours % 2}"))
     seal_partitions(connection)
     roll_up_archived_counts(connection)
-    leaders = connection.execute("select sum(event_count)::int as sum from archived_leaders").fetchone()
-    assert leaders == {"sum": 30 * 31 / 2}
-    totals = connection.execute("select * from archived_totals order by 2").fetchall()
-    assert (
-        totals
-        == connection.execute(
-            "select streamer_id, event_type, sum(event_count)::bigint as event_count from archived_events "
-            "group by 1, 2 order by 2"
-        ).fetchall()
-    )
-    assert sum(row["event_count"] for row in totals) == 30 * 31 / 2
+    totals = connection.execute("select event_type, event_count from archived_totals order by 1").fetchall()
+    assert [tuple(row.values()) for row in totals] == [("", 465), ("type.0", 240), ("type.1", 225)]
+    assert health.check_totals(connection) == health.Checked(0, [])
 
 
 def test_a_partition_may_be_longer_than_a_day(connection: Connection, make_events: MakeEvents) -> None:
@@ -361,16 +378,98 @@ def test_a_partition_may_be_longer_than_a_day(connection: Connection, make_event
 
 
 @pytest.mark.usefixtures("past")
-@pytest.mark.parametrize("name", ["count_events", "leaderboard", "leaderboard_since"])
+@pytest.mark.parametrize("name", ["count_events", "leaderboard", "leaderboard_of_days"])
 def test_a_sealed_partition_is_not_read_for_counts(connection: Connection, name: str) -> None:
     seal_partitions(connection)
     row = connection.execute(query("read_watermark")).fetchone()
     assert row is not None
     plan = connection.execute(
         b"explain (costs off) " + query(name),
-        {"streamer_name": "ana", "event_type": None, "since": today() - 9 * DAY, "page_size": 10, **row},
+        {
+            "streamer_name": "ana",
+            "event_type": "",
+            "days": 9,
+            "first_day": today().date(),
+            "end_day": today().date(),
+            "since": (today() - 8 * DAY).date(),
+            "page_size": 10,
+            "places_before_last": 9,
+            **row,
+        },
     )
     text = "\n".join(line["QUERY PLAN"] for line in plan)
     sealed, present = (int((today() + days * DAY).timestamp()) for days in (0, 1))
     assert f" on events_{present}" in text
     assert f" on events_{sealed}" not in text
+
+
+class TestWindows:
+    """The leaderboard of the last days, from sums that are kept for it."""
+
+    @pytest.fixture(autouse=True)
+    def forty_days(self, connection: Connection, make_events: MakeEvents) -> None:
+        """Forty days, on each of which one streamer has as many events as days have passed."""
+        for days in range(40, 0, -1):
+            create_partition(connection, today() - days * DAY, today() - (days - 1) * DAY)
+            record_at(connection, today() - days * DAY, make_events(days))
+            record_at(connection, today() - days * DAY, make_events(1, streamer_id="2", streamer_name="bo"))
+        record(connection, make_events(3))
+
+    @staticmethod
+    def boards(connection: Connection, day: date) -> list[list[tuple[str, int]]]:
+        return [
+            [
+                (leader.streamer_name, leader.event_count)
+                for leader in reads.leaderboard(connection, event_type, days, day, 10)
+            ]
+            for days in (1, 7, 30, 90)
+            for event_type in (None, "channel.raid")
+        ]
+
+    @staticmethod
+    def expected(day: date) -> list[list[tuple[str, int]]]:
+        """Everything since the first day of each window."""
+        counted = {0: (3, 0), **{days: (days, 1) for days in range(1, 41)}}
+        boards = []
+        for window in (1, 7, 30, 90):
+            since = day - (window - 1) * DAY
+            days = [counts for ago, counts in counted.items() if today().date() - ago * DAY >= since]
+            totals = zip(("ana", "bo"), map(sum, zip(*days, strict=True)), strict=False)
+            boards += [[row for row in totals if row[1]]] * 2
+        return boards
+
+    def test_no_answer_changes_at_any_stage(self, connection: Connection) -> None:
+        day = today().date()
+        assert self.boards(connection, day) == self.expected(day)
+        seal_partitions(connection)
+        assert self.boards(connection, day) == self.expected(day)
+        moved = query("move_windows")
+        while connection.execute(moved).fetchone() == {"moved": True}:
+            assert self.boards(connection, day) == self.expected(day)
+        assert connection.execute("select distinct end_day from archived_window_spans").fetchall() == [
+            {"end_day": day}
+        ]
+        roll_up_archived_counts(connection)
+        assert self.boards(connection, day) == self.expected(day)
+
+    @pytest.mark.parametrize("later", [-2, -1, 0, 1, 2])
+    def test_it_is_right_when_a_day_has_ended_and_when_the_readers_clock_is_behind(
+        self, connection: Connection, later: int
+    ) -> None:
+        seal_partitions(connection)
+        move_windows(connection)
+        day = today().date() + timedelta(days=later)
+        assert self.boards(connection, day) == self.expected(day)
+
+    def test_a_window_that_moves_while_it_is_read_is_read_again(self, connection: Connection) -> None:
+        seal_partitions(connection)
+        parameters = {
+            "event_type": "",
+            "page_size": 10,
+            "days": 7,
+            "since": today().date() - 6 * DAY,
+            **(connection.execute(query("read_window"), {"days": 7}).fetchone() or {}),
+        }
+        assert connection.execute(query("leaderboard_of_days"), parameters).fetchall()
+        move_windows(connection)
+        assert connection.execute(query("leaderboard_of_days"), parameters).fetchall() == []

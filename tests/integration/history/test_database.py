@@ -1,13 +1,18 @@
 """The connection a function keeps: opened when needed, replaced when lost, no more allowed than needed."""
 
 import dataclasses
+import os
 import select
+import signal
+import socket
+import time
 from collections.abc import Callable
 
 import psycopg
 import pytest
 
-from lambdas.history.database import Connection, Database, DatabaseSettings
+from lambdas.history.database import Connection, Database, DatabaseSettings, DeadlineError
+from local.ports import HOST
 
 OpenDatabase = Callable[..., Database]
 
@@ -90,6 +95,54 @@ def test_a_statement_that_takes_too_long_is_cancelled_and_not_tried_again(
     with pytest.raises(psycopg.errors.QueryCanceled, match="statement timeout"):
         open_database(settings, statement_timeout_seconds=1).run(work)
     assert len(attempts) == 1
+
+
+class TestFrozenServer:
+    """It keeps its connections and does not answer: its own time limits do nothing."""
+
+    def test_work_ends_at_its_deadline_and_the_next_gets_a_new_connection(
+        self, open_database: OpenDatabase, settings: DatabaseSettings
+    ) -> None:
+        database = open_database(settings, deadline_seconds=1)
+        frozen = database.run(process_id)
+        os.kill(frozen, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            with pytest.raises(DeadlineError):
+                database.run(lambda connection: connection.execute("select"))
+            assert time.monotonic() - began >= 1
+            # Another process serves the new connection.
+            assert database.run(process_id) != frozen
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+
+    def test_a_connection_that_is_not_answered_is_not_tried_twice(
+        self, open_database: OpenDatabase, settings: DatabaseSettings
+    ) -> None:
+        with socket.create_server((HOST, 0), backlog=128) as silent:
+            port = silent.getsockname()[1]
+            database = open_database(
+                dataclasses.replace(settings, database_port=port),
+                connect_timeout_seconds=2,
+                deadline_seconds=30,
+            )
+            with pytest.raises(psycopg.errors.ConnectionTimeout):
+                database.run(process_id)
+            silent.setblocking(False)
+            silent.accept()[0].close()
+            with pytest.raises(BlockingIOError):
+                silent.accept()
+
+
+def test_a_table_that_is_altered_under_an_open_connection_is_prepared_for_again(
+    open_database: OpenDatabase, settings: DatabaseSettings, connection: Connection
+) -> None:
+    database = open_database(settings)
+    connection.execute("create table altered (id integer)")
+    for _ in range(10):
+        database.run(lambda kept: kept.execute("select * from altered").fetchall())
+    connection.execute("alter table altered alter column id type bigint")
+    assert database.run(lambda kept: kept.execute("select * from altered").fetchall()) == []
 
 
 def test_a_mistake_in_a_statement_is_not_tried_again(

@@ -13,6 +13,7 @@ from lambdas.common.event import Event
 from lambdas.common.settings import SettingsError
 from lambdas.history.database import Connection, DatabaseSettings
 from lambdas.history.migrations import migration_files
+from lambdas.history.recording import record
 from tests.infrastructure.functions import DATABASE_FUNCTIONS
 
 LoadHandler = Callable[[str], ModuleType]
@@ -32,6 +33,10 @@ def metrics(capsys: Output) -> dict[str, list[float]]:
     return {name: value for name, value in blob.items() if isinstance(value, list)}
 
 
+def midnight() -> int:
+    return int(datetime.now(UTC).timestamp()) // 86400 * 86400
+
+
 class TestRecorder:
     def test_new_and_repeated_events_are_counted_apart(
         self,
@@ -43,7 +48,14 @@ class TestRecorder:
         recorder = load_handler("recorder")
         first, second = (event.to_json() for event in make_events(2))
         assert recorder.handler(batch(first, first, second), lambda_context) == {"batchItemFailures": []}
-        assert metrics(capsys) == {"EventsRecorded": [2.0], "EventsDuplicate": [1.0]}
+        found = metrics(capsys)
+        assert (found["EventsRecorded"], found["EventsDuplicate"], found["EventsUnrecordable"]) == (
+            [2.0],
+            [1.0],
+            [0.0],
+        )
+        assert 0 < found["WatermarkLag"][0] < 60
+        assert found["OldestTransaction"][0] >= 0
 
     def test_what_was_recorded_is_archived_now_and_then(
         self,
@@ -79,12 +91,12 @@ class TestRecorder:
         make_events: MakeEvents,
         connection: Connection,
     ) -> None:
-        connection.execute("drop function archive_recent_counts")
+        connection.execute("drop function announce_archiving")
         message = make_events()[0].to_json()
         assert load_handler("recorder").handler(batch(message), lambda_context) == {"batchItemFailures": []}
         assert connection.execute("select count(*) from events").fetchone() == {"count": 1}
 
-    def test_only_messages_that_cannot_be_recorded_are_reported(
+    def test_messages_that_can_never_be_recorded_are_kept_with_the_reason_and_the_others_recorded(
         self,
         load_handler: LoadHandler,
         lambda_context: SimpleNamespace,
@@ -92,21 +104,41 @@ class TestRecorder:
         connection: Connection,
         capsys: Output,
     ) -> None:
+        recorder = load_handler("recorder")
         good = [event.to_json() for event in make_events(3)]
         (poison,) = make_events(id="with \0")
-        answer = load_handler("recorder").handler(
-            batch("no json", good[0], poison.to_json(), good[1], "{}", good[2]), lambda_context
-        )
-        failed = sorted(item["itemIdentifier"] for item in answer["batchItemFailures"])
-        assert failed == ["message-0", "message-2", "message-4"]
+        bodies = ["no json \ud800\0", good[0], poison.to_json(), good[1], "{}", good[2]]
+        assert recorder.handler(batch(*bodies), lambda_context) == {"batchItemFailures": []}
+        assert recorder.handler(batch(*bodies), lambda_context) == {"batchItemFailures": []}
         assert connection.execute("select count(*) from events").fetchone() == {"count": 3}
-        assert metrics(capsys) == {"EventsRecorded": [3.0], "EventsDuplicate": [0.0]}
+        letters = connection.execute("select * from dead_letters order by message_id").fetchall()
+        kept = {row["message_id"]: row["body"].decode(errors="surrogatepass") for row in letters}
+        assert kept == {f"message-{number}": bodies[number] for number in (0, 2, 4)}
+        assert "not an event" in letters[0]["reason"]
+        assert "0x00" in letters[1]["reason"]
+        assert "EventsUnrecordable" in capsys.readouterr().out
+
+    def test_dead_letters_that_can_be_recorded_after_all_are_recorded_when_an_operator_asks(
+        self,
+        load_handler: LoadHandler,
+        lambda_context: SimpleNamespace,
+        make_events: MakeEvents,
+        connection: Connection,
+    ) -> None:
+        (event,) = make_events()
+        connection.execute(
+            "insert into dead_letters values ('1', %s, 'a mistake of ours'), ('2', '{}', 'not an event')",
+            [event.to_json().encode()],
+        )
+        load_handler("archiver").handler({"record_dead_letters": True}, lambda_context)
+        assert connection.execute("select id from events").fetchall() == [{"id": event.id}]
+        assert connection.execute("select message_id from dead_letters").fetchall() == [{"message_id": "2"}]
 
     def test_a_batch_of_nothing_but_malformed_messages(
         self, load_handler: LoadHandler, lambda_context: SimpleNamespace
     ) -> None:
         answer = load_handler("recorder").handler(batch("no json"), lambda_context)
-        assert answer == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
+        assert answer == {"batchItemFailures": []}
 
     def test_without_a_partition_the_whole_batch_comes_again(
         self,
@@ -152,15 +184,53 @@ class TestArchiver:
         self, load_handler: LoadHandler, lambda_context: SimpleNamespace, capsys: Output
     ) -> None:
         load_handler("archiver").handler({"source": "aws.scheduler"}, lambda_context)
-        assert metrics(capsys) == {
-            "PartitionsAhead": [2.0],
-            "PartitionsSealed": [0.0],
-            "EventsArchived": [0.0],
-            "ArchivesRolledUp": [0.0],
-            "PartitionsExported": [0.0],
-            "PartitionsDropped": [0.0],
-            "EventsExported": [0.0],
+        found = {name: values[0] for name, values in metrics(capsys).items()}
+        assert found.pop("PartitionsAhead") == 2
+        assert found.pop("WatermarkLag") > 0
+        assert found.keys() == {
+            *("PartitionsSealed", "EventsArchived", "WindowDaysMoved", "ArchivesRolledUp", "IdsForgotten"),
+            *("ErasuresFinished", "PartsExported", "EventsExported", "PartitionsDropped", "ExportsBehind"),
+            *("TotalsWrong", "OldestTransaction", "DeadTotals"),
         }
+
+    def test_each_step_is_done_whatever_the_others_do_and_the_run_fails(
+        self,
+        load_handler: LoadHandler,
+        lambda_context: SimpleNamespace,
+        make_events: MakeEvents,
+        connection: Connection,
+        capsys: Output,
+    ) -> None:
+        record(connection, make_events(3))
+        connection.execute("update events set created_at = created_at - interval '2 seconds'")
+        connection.execute("drop function create_events_partition, roll_up_archived_counts")
+        connection.execute("drop table events_" + str(midnight() + 3 * 86400))
+        connection.execute("drop function forget_seen_events")
+        with pytest.raises(ExceptionGroup) as failed:
+            load_handler("archiver").handler({}, lambda_context)
+        assert len(failed.value.exceptions) == 2
+        found = metrics(capsys)
+        assert found["EventsArchived"] == [3.0]
+        assert found["TotalsWrong"] == [0.0]
+        assert "PartitionsAhead" not in found
+
+    def test_totals_that_are_wrong_are_told(
+        self,
+        load_handler: LoadHandler,
+        lambda_context: SimpleNamespace,
+        make_events: MakeEvents,
+        connection: Connection,
+        capsys: Output,
+    ) -> None:
+        record(connection, make_events(3))
+        connection.execute("update events set created_at = created_at - interval '2 seconds'")
+        archiver = load_handler("archiver")
+        archiver.handler({}, lambda_context)
+        assert metrics(capsys)["TotalsWrong"] == [0.0]
+        connection.execute("update archived_totals set event_count = 4 where event_type = ''")
+        connection.execute("insert into archived_windows values (7, '', '1001', 1)")
+        archiver.handler({}, lambda_context)
+        assert metrics(capsys)["TotalsWrong"] == [2.0]
 
 
 class TestMigrator:

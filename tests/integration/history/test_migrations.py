@@ -10,8 +10,10 @@ from types import MappingProxyType
 
 import pytest
 
+from lambdas.common.event import Event
 from lambdas.history.database import ROOT, Connection, DatabaseSettings
 from lambdas.history.migrations import MigrationError, migrate, migration_files
+from lambdas.history.recording import record
 from local import postgres
 
 Connect = Callable[[DatabaseSettings], Connection]
@@ -180,6 +182,97 @@ class TestPhases:
         migrate(empty, "after", new)
         with pytest.raises(MigrationError, match=r"0003_after_three\.sql .* too old"):
             migrate(empty, "before", old)
+
+
+class TestLocks:
+    """Recorders do not wait for migrations."""
+
+    def test_a_migration_gives_way_to_who_has_the_table_and_is_tried_again(
+        self,
+        settings: DatabaseSettings,
+        connect: Connect,
+        release: Release,
+        make_events: Callable[..., list[Event]],
+    ) -> None:
+        migrator, reader, recorder = connect(settings), connect(settings), connect(settings)
+        recorder.execute("set lock_timeout = '60s'")
+        folder = release(texts={"0002_before_two": "alter table events add column extra text;\n"})
+        with ThreadPoolExecutor() as pool:
+            with reader.transaction():
+                reader.execute("select from events")
+                migrating = pool.submit(migrate, migrator, directory=folder)
+                waiting = "select from pg_locks where not granted and relation = 'events'::regclass"
+                tries = 0
+                while tries < 2:
+                    while recorder.execute(waiting).fetchone() is None:
+                        assert not migrating.done()
+                    # Waits behind the migration until that gives up.
+                    assert record(recorder, make_events(1)).new == 1
+                    assert not migrating.done()
+                    tries += 1
+            assert migrating.result() == ["0002_before_two.sql"]
+
+    def test_an_index_is_built_on_each_partition_while_events_are_recorded(
+        self,
+        settings: DatabaseSettings,
+        connect: Connect,
+        release: Release,
+        make_events: Callable[..., list[Event]],
+    ) -> None:
+        migrator, writer, recorder = connect(settings), connect(settings), connect(settings)
+        recorder.execute("set lock_timeout = '60s'")
+        folder = release(
+            texts={
+                "0002_before_index": "-- Why.\ncreate index concurrently by_time on events (occurred_at);\n"
+            }
+        )
+        valid = (
+            "select count(*) from pg_index inner join pg_class on oid = indexrelid "
+            "where relname like '%by_time' and indisvalid"
+        )
+        with ThreadPoolExecutor() as pool:
+            with writer.transaction():
+                record(writer, make_events(1))
+                migrating = pool.submit(migrate, migrator, directory=folder)
+                building = "select from pg_stat_progress_create_index"
+                while recorder.execute(building).fetchone() is None:
+                    assert not migrating.done()
+                # Another streamer: two who are new to the store would wait for each other.
+                others = make_events(2, streamer_id="2", streamer_name="bo")
+                assert record(recorder, others).new == 2
+                assert not migrating.done()
+            assert migrating.result() == ["0002_before_index.sql"]
+        assert writer.execute(valid).fetchone() == {"count": 4}, "on three partitions and events itself"
+        assert record(recorder, make_events(2)).new == 2
+
+    def test_a_build_that_was_ended_goes_on(
+        self,
+        settings: DatabaseSettings,
+        connect: Connect,
+        release: Release,
+        make_events: Callable[..., list[Event]],
+    ) -> None:
+        migrator, writer, observer = connect(settings), connect(settings), connect(settings)
+        folder = release(
+            texts={"0002_before_index": "create index concurrently by_time on events (occurred_at);\n"}
+        )
+        indexes = (
+            "select relname, indisvalid from pg_index inner join pg_class on oid = indexrelid "
+            "where relname like '%by_time' order by 1"
+        )
+        with ThreadPoolExecutor() as pool:
+            with writer.transaction():
+                record(writer, make_events(1))
+                migrating = pool.submit(migrate, migrator, directory=folder)
+                while not [row for row in observer.execute(indexes) if not row["indisvalid"]]:
+                    assert not migrating.done()
+                observer.execute("select pg_cancel_backend(%s)", [migrator.info.backend_pid])
+                with pytest.raises(MigrationError):
+                    migrating.result()
+            left = observer.execute(indexes).fetchall()
+        assert {row["indisvalid"] for row in left} >= {False}
+        assert migrate(connect(settings), directory=folder) == ["0002_before_index.sql"]
+        assert [row["indisvalid"] for row in observer.execute(indexes)] == [True] * 4
 
 
 @pytest.mark.parametrize("name", ["1_before_x", "0002_x", "0002_before_X", "0001_before_other"])

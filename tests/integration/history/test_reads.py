@@ -3,17 +3,22 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Self
 
+import psycopg
 import pytest
 
 from lambdas.common.event import Event
 from lambdas.history import reads
+from lambdas.history.archived_counts import seal_partitions
 from lambdas.history.cursors import Position
 from lambdas.history.database import Connection
 from lambdas.history.named_queries import query
 from lambdas.history.recording import record
 
 MakeEvents = Callable[..., list[Event]]
+
+TODAY = datetime.now(UTC).date()
 
 
 def record_on(connection: Connection, day: date, events: list[Event]) -> None:
@@ -96,7 +101,7 @@ class TestPaging:
         assert reads.newest_events(connection, "ana", 10, beginning) == reads.Page([], None)
 
     @pytest.mark.parametrize("name", ["newest_events", "newest_events_by_type"])
-    def test_partitions_outside_of_the_span_are_not_even_planned(
+    def test_only_the_partition_of_the_span_is_planned(
         self, connection: Connection, make_events: MakeEvents, name: str
     ) -> None:
         today = datetime.now(UTC).date()
@@ -106,7 +111,7 @@ class TestPaging:
         plan = connection.execute(
             b"explain (costs off) " + query(name),
             {
-                "streamer_name": "ana",
+                "streamer_id": "1001",
                 "event_types": ["channel.raid"],
                 "after": midnight - timedelta(hours=1),
                 "until": midnight - timedelta(minutes=1),
@@ -134,6 +139,33 @@ class TestPaging:
         assert page.next is not None
         page = reads.newest_events(connection, "ana", 20, page.next, event_types=event_types)
         assert ([event.id for event in page.events], page.next) == (expected[5:], None)
+
+    @pytest.mark.parametrize("event_types", [(), ("channel.raid",), ("stream.online", "channel.raid")])
+    def test_a_quiet_channel_is_looked_for_where_it_has_events(
+        self,
+        connection: Connection,
+        make_events: MakeEvents,
+        monkeypatch: pytest.MonkeyPatch,
+        event_types: tuple[str, ...],
+    ) -> None:
+        busy: dict[str, str] = {"streamer_id": "2", "streamer_name": "bo"}
+        quiet = [make_events(1) for _ in range(2)]
+        for days in range(30, 0, -1):
+            record_on(connection, TODAY - timedelta(days=days), make_events(1, **busy))
+        for days, events in zip((29, 11), quiet, strict=True):
+            record_on(connection, TODAY - timedelta(days=days), events)
+        seal_partitions(connection)
+        executed: list[object] = []
+
+        class Cursor(psycopg.Cursor[dict[str, Any]]):
+            def execute(self, query: Any, *args: Any, **kwargs: Any) -> Self:
+                executed.append(query)
+                return super().execute(query, *args, **kwargs)
+
+        monkeypatch.setattr(connection, "cursor_factory", Cursor)
+        page = reads.newest_events(connection, "ana", 10, event_types=event_types)
+        assert [event.id for event in page.events] == [events[0].id for events in reversed(quiet)]
+        assert len(executed) == 4, "where they are, the present partition, and two others"
 
 
 class TestCounts:
@@ -198,16 +230,17 @@ class TestLeaderboard:
         record(connection, make_events(1, event_type="stream.online"))
 
     def test_the_channel_with_most_events_comes_first(self, connection: Connection) -> None:
-        assert reads.leaderboard(connection, None, None, 10) == [
+        assert reads.leaderboard(connection, None, None, TODAY, 10) == [
             reads.Leader("1001", "ana", 6),
             reads.Leader("1", "cy", 3),
             reads.Leader("2", "bo", 3),
         ]
 
     def test_it_can_be_of_one_type_of_a_time_and_shorter(self, connection: Connection) -> None:
-        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        assert reads.leaderboard(connection, "stream.online", None, 10) == [reads.Leader("1001", "ana", 1)]
-        assert reads.leaderboard(connection, None, today, 2) == [
+        assert reads.leaderboard(connection, "stream.online", None, TODAY, 10) == [
+            reads.Leader("1001", "ana", 1)
+        ]
+        assert reads.leaderboard(connection, None, 1, TODAY, 2) == [
             reads.Leader("1", "cy", 3),
             reads.Leader("2", "bo", 3),
         ]

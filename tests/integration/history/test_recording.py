@@ -1,6 +1,7 @@
 """Recording: every event exactly once, in order, and no message in the way of another."""
 
 import dataclasses
+import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -8,13 +9,17 @@ from typing import Any
 
 import pytest
 
-from lambdas.common.event import Event
+from lambdas.common.event import MAX_LENGTHS, Event
 from lambdas.history import reads
+from lambdas.history.archived_counts import archive_counts
 from lambdas.history.database import Connection, DatabaseSettings
 from lambdas.history.recording import Recorded, record
 
 Connect = Callable[[DatabaseSettings], Connection]
 MakeEvents = Callable[..., list[Event]]
+
+
+RANDOM_TEXT = random.Random(1).randbytes(1500).hex()
 
 
 def nested(depth: int) -> dict[str, Any]:
@@ -92,8 +97,11 @@ def test_events_delivered_to_several_recorders_at_once_are_recorded_once(
         {"streamer_name": "half \ud800"},
         {"id": "".join(map(chr, range(300, 6000)))},  # does not fit into an index
         {"payload": nested(100_000)},
+        # Each fits into an index of events, not into that of archived_events.
+        {"streamer_name": RANDOM_TEXT[:1500], "event_type": RANDOM_TEXT[1500:3000]},
+        {"streamer_id": RANDOM_TEXT[:101]},
     ],
-    ids=["no-json", "nul", "half-a-surrogate-pair", "too-long", "too-deep"],
+    ids=["no-json", "nul", "half-a-surrogate-pair", "too-long", "too-deep", "long-names", "long-id"],
 )
 def test_only_the_poisonous_event_is_refused(
     connection: Connection, make_events: MakeEvents, poison: dict[str, Any]
@@ -103,6 +111,36 @@ def test_only_the_poisonous_event_is_refused(
     recorded = record(connection, batch)
     assert (recorded.new, recorded.duplicate, list(recorded.refused)) == (5, 0, [3])
     assert recorded_ids(connection) == [event.id for event in neighbours]
+
+
+def test_the_longest_texts_are_recorded_and_counted(connection: Connection, make_events: MakeEvents) -> None:
+    longest = {
+        name: "".join(chr(0x4E00 + random.Random(name).randrange(20_000)) for _ in range(length))
+        for name, length in MAX_LENGTHS.items()
+    }
+    assert record(connection, make_events(1, **longest)).new == 1
+    connection.execute("update events set created_at = created_at - interval '2 seconds'")
+    assert archive_counts(connection, 60).events == 1
+    assert reads.count_events(connection, longest["streamer_name"]).counts == {longest["event_type"]: 1}
+
+
+class TestOldEvents:
+    """The queue keeps a message for 14 days, seen_events an ID for two to four."""
+
+    def test_an_event_that_comes_again_after_its_id_was_forgotten_is_not_recorded_again(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        days_ago = datetime.now(UTC) - timedelta(days=5)
+        start = days_ago.replace(hour=0, minute=0, second=0, microsecond=0)
+        connection.execute("select create_events_partition(%s, %s)", [start, start + timedelta(days=1)])
+        old = make_events(3, occurred_at=days_ago)
+        record(connection, old)
+        connection.execute("update events set created_at = %s", [days_ago])
+        connection.execute("truncate seen_events, seen_events_before")
+        lost, new = make_events(1, occurred_at=days_ago), make_events(1)
+        assert record(connection, [*old, *lost, *new]) == Recorded(2, 3, {})
+        assert record(connection, [*old, *lost, *new]) == Recorded(0, 5, {})
+        assert len(recorded_ids(connection)) == 5
 
 
 def test_characters_that_jsonb_refuses_are_replaced(connection: Connection, make_events: MakeEvents) -> None:
@@ -134,9 +172,9 @@ class TestBoundaries:
     @staticmethod
     def pass_boundary(connection: Connection, boundary: datetime) -> None:
         """As if the partition had ended: no event gets a time before the watermark."""
-        connection.execute("update watermark set archived_until = %s", [boundary])
+        connection.execute("update watermark set archived_until = %s, archiving_until = %s", [boundary] * 2)
 
-    def test_who_meets_a_partition_that_was_closed_meanwhile_records_into_the_next(
+    def test_who_comes_too_late_for_a_partition_records_into_the_next(
         self,
         connection: Connection,
         settings: DatabaseSettings,
@@ -156,10 +194,6 @@ class TestBoundaries:
                 while connection.execute(waiting, [ended]).fetchone() is None:
                     assert not recording.done()
                 self.pass_boundary(connection, boundary)
-                connection.execute(
-                    f"create trigger closed before insert on {ended} "
-                    "for each row execute function refuse_closed_partition()"
-                )
             assert recording.result() == Recorded(new=3, duplicate=0, refused={})
         times = [row["created_at"] for row in connection.execute("select created_at from events")]
         assert len(times) == 3
@@ -183,15 +217,52 @@ class TestBoundaries:
 class TestNames:
     """A login belongs to the streamer last seen with it; events follow the id."""
 
+    @staticmethod
+    def told(connection: Connection, make_events: MakeEvents, *names: tuple[float, str]) -> None:
+        """Record one event after the other: so many minutes after the first, with that name."""
+        for minutes, name in names:
+            occurred_at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+            record(connection, make_events(streamer_name=name, occurred_at=occurred_at))
+
     def test_a_renamed_streamer_keeps_the_events(
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
-        (before,) = make_events(streamer_name="ana")
-        (after,) = make_events(streamer_name="ana_live")
-        record(connection, [before])
-        record(connection, [after])
-        assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 2}
+        self.told(connection, make_events, (0, "ana"), (5, "ana_live"), (65, "ana_live"))
+        assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 3}
         assert reads.count_events(connection, "ana").streamer_id is None
+
+    @pytest.mark.parametrize(
+        "names",
+        [
+            [(5, "ana_live")],
+            [(5, "ana_live"), (64, "ana_live")],
+            [(5, "ana_live"), (6, "another"), (66, "ana_live")],
+            [(5, "ana_live"), (6, "ana"), (66, "ana_live")],
+            [(-5, "ana_live"), (-65, "ana_live")],
+            [(5, "37885088"), (65, "37885088")],
+            [(5, ""), (65, "")],
+        ],
+        ids=["once", "too short", "others between", "the known one between", "late", "an ID", "none"],
+    )
+    def test_the_history_stays_where_it_is_until_another_name_was_told_for_an_hour(
+        self, connection: Connection, make_events: MakeEvents, names: list[tuple[float, str]]
+    ) -> None:
+        self.told(connection, make_events, (0, "ana"), *names)
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 1 + len(names)}
+        assert all(reads.count_events(connection, name).counts == {} for _, name in names if name != "ana")
+
+    def test_an_event_without_a_name_has_the_known_one(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        self.told(connection, make_events, (0, ""), (1, "ana"), (2, ""))
+        stored = reads.newest_events(connection, "ana", 10).events
+        assert [event.streamer_name for event in stored] == ["ana", "ana", ""]
+
+    def test_a_streamer_without_a_name_is_no_leader(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        self.told(connection, make_events, (0, ""))
+        assert reads.leaderboard(connection, None, None, datetime.now(UTC).date(), 10) == []
 
     def test_a_reused_name_is_its_new_owners(self, connection: Connection, make_events: MakeEvents) -> None:
         record(connection, make_events(2, streamer_id="1001", streamer_name="ana"))
@@ -200,6 +271,16 @@ class TestNames:
             "2002", "ana", {"channel.raid": 1}
         )
 
+    def test_a_name_that_is_taken_back_is_its_first_owners_again(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        record(connection, make_events(2, streamer_id="1001", streamer_name="ana"))
+        record(connection, make_events(1, streamer_id="2002", streamer_name="ana"))
+        record(connection, make_events(1, streamer_id="1001", streamer_name="ana"))
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 3}
+        record(connection, make_events(3, streamer_id="2002", streamer_name="ana"))
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 4}
+
     def test_a_late_event_does_not_bring_the_old_name_back(
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
@@ -207,6 +288,17 @@ class TestNames:
         record(connection, make_events(streamer_name="ana_live"))
         record(connection, [late])
         assert reads.count_events(connection, "ana_live").counts == {"channel.raid": 2}
+
+    def test_a_late_event_does_not_bring_a_name_back_that_was_given_up_in_between(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        first, renamed, back = (
+            make_events(streamer_name=name, occurred_at=datetime.now(UTC) + timedelta(minutes=minutes))
+            for name, minutes in (("ana", 0), ("ana_live", 5), ("ana", 10))
+        )
+        for events in (first, back, renamed):
+            record(connection, events)
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 3}
 
     def test_two_names_in_one_batch_leave_the_newer(
         self, connection: Connection, make_events: MakeEvents

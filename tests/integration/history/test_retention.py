@@ -7,11 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
 from lambdas.common.event import Event
-from lambdas.history import exports, reads
+from lambdas.history import exports, reads, retention
 from lambdas.history.archived_counts import seal_partitions
 from lambdas.history.database import Connection, DatabaseSettings
 from lambdas.history.recording import record
@@ -56,11 +55,11 @@ def test_what_is_too_old_is_exported_and_dropped_and_stays_counted(
     connection: Connection, s3: Any, days: list[str]
 ) -> None:
     before = reads.count_events(connection, "ana")
-    assert expire_partitions(connection, s3, BUCKET, RETENTION) == Expired(exported=3, events=6, dropped=3)
+    assert expire_partitions([connection], s3, BUCKET, RETENTION) == Expired(parts=3, events=6, dropped=3)
     assert raw_partitions(connection) & set(days) == {days[-1]}
     assert list(exports.list_exports(s3, BUCKET)) == days[:-1]
     assert reads.count_events(connection, "ana") == before
-    assert expire_partitions(connection, s3, BUCKET, RETENTION) == Expired(0, 0, 0)
+    assert expire_partitions([connection], s3, BUCKET, RETENTION) == Expired()
 
 
 def test_an_export_is_the_rows_as_they_were(connection: Connection, s3: Any, days: list[str]) -> None:
@@ -68,7 +67,7 @@ def test_an_export_is_the_rows_as_they_were(connection: Connection, s3: Any, day
         "select to_jsonb(event) as event from events as event where tableoid = %s::regclass order by id",
         [days[1]],
     ).fetchall()
-    expire_partitions(connection, s3, BUCKET, RETENTION)
+    expire_partitions([connection], s3, BUCKET, RETENTION)
     lines = [json.loads(line) for line in exports.read_export(s3, BUCKET, days[1])]
     assert sorted(lines, key=lambda line: str(line["id"])) == [row["event"] for row in rows]
 
@@ -76,7 +75,7 @@ def test_an_export_is_the_rows_as_they_were(connection: Connection, s3: Any, day
 def test_an_export_can_be_put_back_into_a_table(connection: Connection, s3: Any, days: list[str]) -> None:
     whole = "select md5(string_agg(event::text, '' order by id)) as digest from {} as event"
     before = connection.execute(whole.format(days[2])).fetchone()
-    expire_partitions(connection, s3, BUCKET, RETENTION)
+    expire_partitions([connection], s3, BUCKET, RETENTION)
     connection.execute("create table restored (like events)")
     for line in exports.read_export(s3, BUCKET, days[2]):
         connection.execute(
@@ -88,16 +87,8 @@ def test_an_export_can_be_put_back_into_a_table(connection: Connection, s3: Any,
 def test_what_is_not_sealed_is_neither_exported_nor_dropped(connection: Connection, s3: Any) -> None:
     connection.execute("select create_events_partition(%s, %s)", [TODAY - 9 * DAY, TODAY - 8 * DAY])
     before = raw_partitions(connection)
-    assert expire_partitions(connection, s3, BUCKET, RETENTION) == Expired(0, 0, 0)
+    assert expire_partitions([connection], s3, BUCKET, RETENTION) == Expired()
     assert raw_partitions(connection) == before
-
-
-def test_what_was_never_counted_is_not_dropped(connection: Connection, s3: Any, days: list[str]) -> None:
-    lower = TODAY - 9 * DAY  # made after later ones were sealed: nobody will count it
-    connection.execute("select create_events_partition(%s, %s)", [lower, lower + DAY])
-    with pytest.raises(psycopg.errors.RaiseException, match=r"events_\d+ is not sealed"):
-        expire_partitions(connection, s3, BUCKET, RETENTION)
-    assert f"events_{int((lower + DAY).timestamp())}" in raw_partitions(connection)
 
 
 class Losing:
@@ -129,17 +120,17 @@ def test_what_cannot_be_read_back_is_not_dropped(
     connection: Connection, s3: Any, days: list[str], damage: Callable[[bytes], bytes]
 ) -> None:
     with pytest.raises(exports.ExportError, match=days[0]):
-        expire_partitions(connection, Losing(s3, damage), BUCKET, RETENTION)
+        expire_partitions([connection], Losing(s3, damage), BUCKET, RETENTION)
     assert set(days) <= raw_partitions(connection)
     assert list(exports.list_exports(s3, BUCKET)) == []
-    assert expire_partitions(connection, s3, BUCKET, RETENTION).dropped == 3, "the next run does it"
+    assert expire_partitions([connection], s3, BUCKET, RETENTION).dropped == 3, "the next run does it"
 
 
 def test_an_export_that_was_changed_later_is_noticed(
     connection: Connection, s3: Any, days: list[str]
 ) -> None:
-    expire_partitions(connection, s3, BUCKET, RETENTION)
-    s3.put_object(Bucket=BUCKET, Key=f"events/{days[0]}.ndjson.gz", Body=gzip.compress(b"{}\n"))
+    expire_partitions([connection], s3, BUCKET, RETENTION)
+    s3.put_object(Bucket=BUCKET, Key=f"events/{days[0]}/0000000000.ndjson.gz", Body=gzip.compress(b"{}\n"))
     with pytest.raises(exports.ExportError, match=days[0]):
         list(exports.read_export(s3, BUCKET, days[0]))
 
@@ -157,11 +148,65 @@ def test_while_somebody_reads_the_table_for_long_a_partition_stays_and_recording
     with ThreadPoolExecutor() as pool:
         with reader.transaction():
             reader.execute("select count(*) from events")
-            expiring = pool.submit(expire_partitions, connection, s3, BUCKET, RETENTION)
+            expiring = pool.submit(expire_partitions, [connection], s3, BUCKET, RETENTION)
             while not expiring.done():
                 record(recorder, make_events(1))
-        assert expiring.result() == Expired(exported=1, events=1, dropped=0)
-    assert expire_partitions(connection, s3, BUCKET, RETENTION).dropped == 3
+        assert expiring.result() == Expired(parts=1, events=1, dropped=0, behind=3)
+    assert expire_partitions([connection], s3, BUCKET, RETENTION).dropped == 3
+
+
+class TestParts:
+    """A large partition is exported in parts, by several connections, in several runs."""
+
+    @pytest.fixture
+    def large(self, connection: Connection, make_events: MakeEvents, monkeypatch: pytest.MonkeyPatch) -> str:
+        """A sealed partition of which each page is a part."""
+        monkeypatch.setattr(retention, "PART_PAGES", 1)
+        lower = TODAY - 9 * DAY
+        connection.execute("select create_events_partition(%s, %s)", [lower, lower + DAY])
+        record(connection, make_events(60, payload={"title": 'say "añé"\n\\n' * 40}))
+        connection.execute("update events set created_at = %s", [lower])
+        seal_partitions(connection)
+        return f"events_{int((lower + DAY).timestamp())}"
+
+    def test_a_run_goes_on_where_the_last_one_stopped(
+        self, connection: Connection, s3: Any, large: str
+    ) -> None:
+        rows = connection.execute(
+            "select to_jsonb(event) as event from events as event order by id"
+        ).fetchall()
+        before = reads.count_events(connection, "ana")
+        runs = 0
+        exported = dropped = 0
+        while not dropped:
+            # No time but for one part.
+            run = expire_partitions([connection], s3, BUCKET, RETENTION, seconds=0)
+            assert run.parts == 1
+            assert run.behind == 1 - run.dropped
+            runs, exported, dropped = runs + 1, exported + run.events, run.dropped
+        assert (exported, runs > 3) == (60, True)
+        lines = [json.loads(line) for line in exports.read_export(s3, BUCKET, large)]
+        assert sorted(lines, key=lambda line: str(line["id"])) == [row["event"] for row in rows]
+        assert reads.count_events(connection, "ana") == before
+        assert connection.execute("select from exported_parts").fetchall() == []
+        assert connection.execute("select from streamer_partitions").fetchall() == []
+
+    def test_connections_share_the_parts(
+        self, connection: Connection, settings: DatabaseSettings, connect: Connect, s3: Any, large: str
+    ) -> None:
+        connections = [connection, connect(settings), connect(settings)]
+        expired = expire_partitions(connections, s3, BUCKET, RETENTION)
+        assert (expired.events, expired.dropped) == (60, 1)
+        assert len(list(exports.read_export(s3, BUCKET, large))) == 60
+
+    def test_a_run_that_fails_keeps_the_parts_that_were_exported(
+        self, connection: Connection, s3: Any, large: str
+    ) -> None:
+        first = expire_partitions([connection], s3, BUCKET, RETENTION, seconds=0)
+        with pytest.raises(exports.ExportError, match=large):
+            expire_partitions([connection], Losing(s3, lambda _: b""), BUCKET, RETENTION)
+        rest = expire_partitions([connection], s3, BUCKET, RETENTION)
+        assert (first.events + rest.events, rest.dropped) == (60, 1)
 
 
 def test_several_at_once_drop_each_partition_once(
@@ -169,7 +214,7 @@ def test_several_at_once_drop_each_partition_once(
 ) -> None:
     connections = [connect(settings) for _ in range(3)]
     with ThreadPoolExecutor() as pool:
-        expired = list(pool.map(lambda each: expire_partitions(each, s3, BUCKET, RETENTION), connections))
+        expired = list(pool.map(lambda each: expire_partitions([each], s3, BUCKET, RETENTION), connections))
     assert sum(each.dropped for each in expired) == 3
     assert list(exports.list_exports(s3, BUCKET)) == days[:-1]
 
@@ -177,7 +222,7 @@ def test_several_at_once_drop_each_partition_once(
 def test_the_command_lists_and_reads(
     connection: Connection, s3: Any, days: list[str], capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    expire_partitions(connection, s3, BUCKET, RETENTION)
+    expire_partitions([connection], s3, BUCKET, RETENTION)
     exports.main([BUCKET])
     assert capfdbinary.readouterr().out.decode().split() == days[:-1]
     exports.main([BUCKET, days[0]])

@@ -1,17 +1,22 @@
 """The upkeep: partitions are there before they are needed, and the table of seen ids stays small."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
+from psycopg.errors import LockNotAvailable
 
 from lambdas.common.event import Event
+from lambdas.history import locks, reads
+from lambdas.history.archived_counts import archive_counts, roll_up_archived_counts
 from lambdas.history.database import Connection, DatabaseSettings
 from lambdas.history.migrations import migrate
 from lambdas.history.recording import Recorded, record
 from lambdas.history.upkeep import ensure_partitions, forget_seen_events
+from local import postgres
 
 Connect = Callable[[DatabaseSettings], Connection]
 MakeEvents = Callable[..., list[Event]]
@@ -74,6 +79,86 @@ def test_recording_goes_on_while_a_partition_is_made(
     with archiver.transaction():
         archiver.execute("select create_events_partition('2000-01-01', '2000-01-02')")
         assert record(recorder, make_events(3)).new == 3
+
+
+def test_a_partition_without_statistics_is_read_by_its_index(
+    connection: Connection, make_events: MakeEvents
+) -> None:
+    connection.execute(
+        "insert into events select n::text, '1', 'ana', 'channel.raid', now(), present_stamp(), '{}' "
+        "from generate_series(1, 20000) as n"
+    )
+    row = connection.execute("select present_stamp() as stamp").fetchone()
+    assert row is not None
+    plan = connection.execute("explain select count(*) from events where created_at >= %s", [row["stamp"]])
+    text = "\n".join(line["QUERY PLAN"] for line in plan)
+    assert "created_at_idx" in text, text
+
+
+class TestAutovacuum:
+    """An autovacuum is cancelled when it is in the way; recorders and readers do not queue meanwhile."""
+
+    @pytest.fixture
+    def vacuumed(
+        self, server: postgres.Postgres, settings: DatabaseSettings
+    ) -> Iterator[Callable[[str], None]]:
+        """Let something hold the lock that an autovacuum of a table has, until it is ended."""
+        with psycopg.connect(server.url(settings.database_name), autocommit=False) as holder:
+
+            def hold(table: str) -> None:
+                holder.execute(f"lock table {table} in share update exclusive mode")
+
+            yield hold
+            holder.rollback()
+
+    def test_the_lock_that_is_waited_for_lets_reads_and_writes_pass(
+        self,
+        connection: Connection,
+        settings: DatabaseSettings,
+        connect: Connect,
+        make_events: MakeEvents,
+        vacuumed: Callable[[str], None],
+    ) -> None:
+        connection.execute("update seen_events_since set since = since - interval '2 days'")
+        vacuumed("seen_events")
+        recorder = connect(settings)
+        recorder.execute("set lock_timeout = '100ms'")
+        waiting = "select from pg_locks where not granted and mode = 'ShareUpdateExclusiveLock'"
+        with ThreadPoolExecutor() as pool:
+            forgetting = pool.submit(
+                connection.execute, "select forget_seen_events(interval '2 days') as forgotten"
+            )
+            while recorder.execute(waiting).fetchone() is None:
+                assert not forgetting.done()
+            assert record(recorder, make_events(3)).new == 3
+            with pytest.raises(LockNotAvailable):
+                forgetting.result()
+
+
+def test_a_long_reader_keeps_counts_from_being_rolled_up_and_nobody_from_reading(
+    connection: Connection,
+    settings: DatabaseSettings,
+    connect: Connect,
+    make_events: MakeEvents,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(locks, "PAUSE_SECONDS", 0.0)
+    start = datetime(2020, 1, 1, tzinfo=UTC)
+    for hours in range(3):
+        lower = start + timedelta(hours=hours)
+        connection.execute("select create_events_partition(%s, %s)", [lower, lower + timedelta(hours=1)])
+    archive_counts(connection, 60)
+    dump, reader = connect(settings), connect(settings)
+    reader.execute("set lock_timeout = '5s'")
+    with ThreadPoolExecutor() as pool:
+        with dump.transaction():
+            dump.execute("select from archived_events")
+            rolling_up = pool.submit(roll_up_archived_counts, connection)
+            while not rolling_up.done():
+                reads.leaderboard(reader, None, 7, start.date(), 10)
+            with pytest.raises(LockNotAvailable):
+                rolling_up.result()
+        assert roll_up_archived_counts(connection) == 3
 
 
 def test_a_partition_has_the_indexes_of_the_table(fresh: Connection) -> None:
@@ -163,10 +248,16 @@ class TestForgetting:
                 new += sum(record(recorder, batch).new for batch in batches)
             return new
 
+        def forgotten_now() -> bool:
+            try:
+                return forget_seen_events(connection)
+            except LockNotAvailable:
+                return False
+
         days_pass(2)
         with ThreadPoolExecutor() as pool:
             recording = [pool.submit(record_all, recorder) for recorder in recorders]
-            while not forget_seen_events(connection):
+            while not forgotten_now():
                 assert not any(future.done() for future in recording)
             forgotten.set()
             assert sum(future.result() for future in recording) == 800
@@ -185,5 +276,6 @@ class TestForgetting:
         days_pass(2)
         with recorder.transaction():
             record(recorder, make_events(1))
-            assert forget_seen_events(connection) is False
+            with pytest.raises(LockNotAvailable):
+                forget_seen_events(connection)
         assert forget_seen_events(connection) is True

@@ -128,6 +128,14 @@ def test_a_notification_reaches_its_queue_as_an_event(cloud: Cloud, webhook: Fun
     assert [line["correlation_id"] for line in webhook.log_lines()] == ["an-id"]
 
 
+@pytest.mark.parametrize("login", [None, "", 7, "37885088", "x" * 10_000])
+def test_an_event_without_a_login_is_accepted(cloud: Cloud, webhook: Function, login: Any) -> None:
+    event = {**NOTIFICATION["event"], "to_broadcaster_user_login": login}
+    assert webhook(request({**NOTIFICATION, "event": event})) == {"statusCode": 204}
+    (message,) = cloud.received()
+    assert Event.from_json(message["Body"]).streamer_id == "1337"
+
+
 def test_a_revocation_is_published_but_not_to_the_queues_of_notifications(
     cloud: Cloud, webhook: Function
 ) -> None:

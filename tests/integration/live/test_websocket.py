@@ -8,7 +8,7 @@ import pytest
 
 from lambdas.common import connections, tickets
 from lambdas.common.aws import AwsError, Client
-from lambdas.live.connection_limits import TOO_MANY_CONNECTIONS
+from lambdas.live.connection_limits import TOO_MANY_CONNECTIONS, TOO_MANY_MESSAGES
 from tests.integration.functions import Function, load
 from tests.integration.live.conftest import CONNECTIONS, TICKETS, VIEWERS, ConnectionsApi
 
@@ -143,6 +143,33 @@ def test_a_ping_is_answered_and_renews_the_connection(
     answer = connection(event("MESSAGE", "ping", '{"action": "ping"}'))
     assert (answer["statusCode"], json.loads(answer["body"])) == (200, {"type": "pong"})
     assert open_connections() == ["connection-1"]
+
+
+def test_a_connection_that_floods_is_closed_and_told_why_and_others_are_served(
+    connections_api: ConnectionsApi, connection: Function
+) -> None:
+    for name in ("flooding", "other"):
+        connection(event("CONNECT", "$connect", connection_id=name))
+    ping = '{"action": "ping"}'
+    flood = [connection(event("MESSAGE", "ping", ping, connection_id="flooding")) for _ in range(100)]
+    assert flood[0]["body"] == '{"type": "pong"}'
+    assert flood[-1] == {"statusCode": 200}
+    assert open_connections() == ["other"]
+    assert connections_api.posted == {"flooding": [TOO_MANY_MESSAGES]}
+    assert {*connections_api.closed} == {"flooding"}
+    assert json.loads(connection(event("MESSAGE", "ping", ping, connection_id="other"))["body"]) == {
+        "type": "pong"
+    }
+
+
+@pytest.mark.parametrize("route", ["ping", "$default"])
+def test_messages_of_any_kind_are_counted(
+    connections_api: ConnectionsApi, connection: Function, route: str
+) -> None:
+    connection(event("CONNECT", "$connect"))
+    for _ in range(50):
+        connection(event("MESSAGE", route))
+    assert {*connections_api.closed} == {"connection-1"}
 
 
 @pytest.mark.parametrize(

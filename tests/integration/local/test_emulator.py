@@ -317,6 +317,9 @@ def test_cloudfront_reads_a_bucket_that_refuses_unencrypted_requests(endpoint: s
     host = f"{label}.cloudfront.localhost:{endpoint.rpartition(':')[2]}"
     answer = urllib3.request("GET", f"{endpoint}/", headers={"Host": host}, timeout=60)
     assert (answer.status, answer.data) == (200, b"<title>Fanfare")
+    by_path = f"{endpoint}/_aws/cloudfront/{label}"
+    for path, status in (("/", 200), ("/index.html", 200), ("/no%20such", 403)):
+        assert urllib3.request("GET", by_path + path, timeout=60).status == status
     stack.delete()
 
 
@@ -332,6 +335,29 @@ def test_iam_is_enforced(endpoint: str) -> None:
     )
     with pytest.raises(ClientError, match="AccessDenied"):
         nobody.list_buckets()
+
+
+def test_a_batch_of_sqs_calls_needs_the_permission_for_one(endpoint: str) -> None:
+    url = client(endpoint, "sqs").create_queue(QueueName="batches")["QueueUrl"]
+    iam = client(endpoint, "iam")
+    iam.create_user(UserName="sender")
+    statement = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "*"}
+    iam.put_user_policy(
+        UserName="sender",
+        PolicyName="send",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+    )
+    key = iam.create_access_key(UserName="sender")["AccessKey"]
+    sender = client(
+        endpoint,
+        "sqs",
+        aws_access_key_id=key["AccessKeyId"],
+        aws_secret_access_key=key["SecretAccessKey"],
+    )
+    answer = sender.send_message_batch(QueueUrl=url, Entries=[{"Id": "1", "MessageBody": "1"}])
+    assert [sent["Id"] for sent in answer["Successful"]] == ["1"]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        sender.receive_message(QueueUrl=url)
 
 
 def test_functions_with_the_same_package_share_one_copy_of_it(endpoint: str, state: Path) -> None:

@@ -1,65 +1,66 @@
-"""`make deploy`: a renewed Twitch secret reaches the identity providers."""
+"""`make deploy`: renewed secrets reach the identity providers and CloudFront."""
 
-import json
-from collections.abc import Callable, Iterator
-
-import boto3
 import pytest
-from moto import mock_aws
 
-from ops import deploy
+from ops.checks import Failure
+from ops.deploy import deploy
+from ops.stage_settings import settings_of
+from tests.integration.ops.fake_account import FakeAccount
 
-
-@pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, ...]]]:
-    """The arguments of each run of the CDK, in an account in which nothing exists yet."""
-    monkeypatch.setenv("AWS_REGION", "eu-central-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.delenv("CI", raising=False)
-    with mock_aws():
-        yield []
+ORIGIN_SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:HttpApiOriginSecret-abcdef"
+OUTPUTS = [{"OutputKey": "OriginSecretArn", "OutputValue": ORIGIN_SECRET}]
+DEPLOYED = {"Stacks": [{"StackName": "Fanfare-dev-App", "Outputs": OUTPUTS}]}
 
 
-def recorded(commands: list[tuple[str, ...]]) -> Callable[..., int]:
-    """Stands for the CDK's command line."""
+def account(**versions: str) -> FakeAccount:
+    """A stage that is deployed, whose secrets have these current versions."""
+
+    def describe(asked: dict[str, str]) -> object:
+        name = "origin" if asked["SecretId"] == ORIGIN_SECRET else "twitch"
+        return {"VersionIdsToStages": {"former": ["AWSPREVIOUS"], versions[name]: ["AWSCURRENT"]}}
+
+    return FakeAccount({"DescribeSecret": describe, "DescribeStacks": DEPLOYED})
+
+
+def command(of: FakeAccount) -> tuple[str, ...]:
+    """The arguments with which the CDK is run."""
+    found: list[tuple[str, ...]] = []
 
     def run(*arguments: str) -> int:
-        commands.append(arguments)
+        found.append(arguments)
         return 0
 
-    return run
+    assert deploy(of, settings_of("dev"), "cdk.out/dev", run) == 0
+    return found[0]
 
 
-def version_passed(command: tuple[str, ...]) -> str:
-    (parameter,) = (
-        value for value in command if value.startswith("Fanfare-dev-App:TwitchCredentialsVersion=")
-    )
-    return parameter.partition("=")[2]
+@pytest.fixture(autouse=True)
+def _not_in_a_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
 
 
-def test_each_version_of_the_secret_is_passed_on(commands: list[tuple[str, ...]]) -> None:
-    manager = boto3.client("secretsmanager", region_name="eu-central-1")
-    first = manager.create_secret(Name="fanfare/dev/twitch", SecretString=json.dumps({"client_id": "1"}))
-    assert deploy.main(["dev", "cdk.out/dev"], recorded(commands)) == 0
-    renewed = manager.put_secret_value(SecretId="fanfare/dev/twitch", SecretString="{}")
-    assert deploy.main(["dev", "cdk.out/dev"], recorded(commands)) == 0
-    assert [version_passed(command) for command in commands] == [first["VersionId"], renewed["VersionId"]]
-    assert all(command[:4] == ("deploy", "--all", "--app", "cdk.out/dev") for command in commands)
+def test_the_present_versions_of_both_secrets_are_passed_on() -> None:
+    for twitch, origin in (("t1", "o1"), ("t2", "o2")):
+        assert command(account(twitch=twitch, origin=origin)) == (
+            *("deploy", "--all", "--app", "cdk.out/dev"),
+            *("--parameters", f"Fanfare-dev-App:TwitchCredentialsVersion={twitch}"),
+            *("--parameters", f"Fanfare-dev-App:OriginHeaderVersion={origin}"),
+        )
 
 
-def test_a_workflow_is_not_asked(commands: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
-    boto3.client("secretsmanager", region_name="eu-central-1").create_secret(
-        Name="fanfare/dev/twitch", SecretString="{}"
-    )
+def test_the_first_deployment_makes_the_origin_secret() -> None:
+    empty = account(twitch="t1")
+    empty.answers["DescribeStacks"] = "ValidationError"
+    assert not any("OriginHeaderVersion" in argument for argument in command(empty))
+
+
+def test_a_workflow_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
-    deploy.main(["dev", "cdk.out/dev"], recorded(commands))
-    assert commands[0][-2:] == ("--require-approval", "never")
+    assert command(account(twitch="t1", origin="o1"))[-2:] == ("--require-approval", "never")
 
 
-def test_a_missing_secret_is_said_before_anything_is_deployed(
-    commands: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert deploy.main(["dev", "cdk.out/dev"], recorded(commands)) == 1
-    assert commands == []
-    assert "there is no secret fanfare/dev/twitch" in capsys.readouterr().out
+def test_a_missing_secret_is_said_before_anything_is_deployed() -> None:
+    empty = account(origin="o1")
+    empty.answers["DescribeSecret"] = "ResourceNotFoundException"
+    with pytest.raises(Failure, match="there is no secret fanfare/dev/twitch"):
+        command(empty)

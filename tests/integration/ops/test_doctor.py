@@ -138,7 +138,7 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
                 "Quota": {"Value": {**QUOTAS, "L-F8E2BA85": 300.0}[given["QuotaCode"]]}
             }
         },
-        "AWS admits 300 messages published to SNS a second here, fewer than 500",
+        "AWS admits 300 messages published to SNS a second here, fewer than 2000",
     ),
     (
         "WebSocket connections",

@@ -20,6 +20,7 @@ SHORT: list[tuple[str, dict[str, float]]] = [
     ("join_at_once", {"size": 0.01, "seconds": 5.0}),
     ("invocations_die", {"size": 0.1, "seconds": 20.0}),
     ("dynamodb_silent", {"size": 0.05, "seconds": 60.0}),
+    ("posts_forbidden", {"size": 0.05, "seconds": 60.0}),
     ("bursts", {"seconds": 20.0}),
 ]
 

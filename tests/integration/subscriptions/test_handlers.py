@@ -523,7 +523,8 @@ class TestOverlay:
             event = {
                 "headers": {"authorization": f"Bearer {key}"},
                 "pathParameters": {"login": login},
-                "requestContext": {},
+                # API Gateway's, of an authorizer that admits without a context.
+                "requestContext": {"authorizer": {"lambda": None}},
             }
             answer: dict[str, Any] = module.handler(event, Context())
             return answer

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambdas.common import connections
 from lambdas.common.event import parse_time
-from lambdas.common.webhook_secret import WebhookSecret
+from lambdas.common.rotated_secret import RotatedSecret
 from lambdas.ingest import eventsub_signature, message
 from lambdas.ingest.refusal import RefusedError
 from lambdas.subscriptions.channels import ChannelsTable
@@ -111,7 +111,7 @@ class World:
         self.grants = GrantsTable(self._client, "grants")
         self.changes: list[str] = []
         self.statuses = StatusUpdater(self.channels, self.changes.append)
-        self.secret = WebhookSecret("the-first-webhook-secret", None, "v1")
+        self.secret = RotatedSecret("the-first-webhook-secret", None, "v1")
         self.webhook_url = WEBHOOK_URL
         self._numbers = itertools.count(2)
         self.redeploy()
@@ -217,7 +217,7 @@ class World:
     def rotate_secret(self) -> None:
         """An operator gives the webhook a new secret."""
         version = f"v{next(self._numbers)}"
-        self.secret = WebhookSecret(f"the-webhook-secret-{version}", self.secret.current, version)
+        self.secret = RotatedSecret(f"the-webhook-secret-{version}", self.secret.current, version)
 
     # -- time, and the reconciler --------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ events = st.builds(
     Event,
     id=st.text(min_size=1),
     streamer_id=st.text(min_size=1),
-    streamer_name=st.text(min_size=1),
+    streamer_name=st.text(),
     event_type=st.text(min_size=1),
     occurred_at=st.datetimes(timezones=st.just(UTC)),
     created_at=st.datetimes(timezones=st.just(UTC)),
@@ -63,10 +63,20 @@ def test_what_is_no_event_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", GOOD)
-@pytest.mark.parametrize("value", ["", None, 7, []])
+@pytest.mark.parametrize("value", [None, 7, []])
 def test_a_field_of_another_kind_is_refused(name: str, value: object) -> None:
     with pytest.raises(MalformedEventError):
         Event.from_json(json.dumps({**GOOD, name: value}))
+
+
+@pytest.mark.parametrize("name", ["id", "streamer_id", "event_type", "payload", "occurred_at", "created_at"])
+def test_a_field_is_not_empty(name: str) -> None:
+    with pytest.raises(MalformedEventError):
+        Event.from_json(json.dumps({**GOOD, name: ""}))
+
+
+def test_the_name_of_a_streamer_may_not_be_known() -> None:
+    assert Event.from_json(json.dumps({**GOOD, "streamer_name": ""})).streamer_name == ""
 
 
 @pytest.mark.parametrize(

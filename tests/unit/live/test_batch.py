@@ -13,9 +13,36 @@ from lambdas.common.topics_frame import TopicsFrame
 from lambdas.live.batch import Batch, ServePart, parse_batch
 from lambdas.live.frames import MAX_FRAME_BYTES
 from lambdas.live.parts import Part
+from lambdas.live.rotation import Rotation
 from lambdas.live.update import MAX_AGE_SECONDS, Update, combine, frames
 
 TIME = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+# How deep JSON may be that Python can read depends on how deep its stack is: near 1,000.
+DEEP = (101, 975, 980, 985, 990, 995)
+PART = {"streamer_id": "1", "index": 0, "of": 4}
+REQUEST = {"type": "part", "part": PART, "token": "", "rotation": {}, "per_second": 0}
+ODD_PARTS: dict[str, list[Any]] = {
+    "streamer_id": [1, "", None, []],
+    "index": [-1, 4, "0", 0.5, True, None],
+    "of": [0, 1_000_000, "4", None],
+    "frames": [[]],
+}
+ODD_FIELDS: dict[str, list[Any]] = {
+    "part": [{**PART, name: value} for name, values in ODD_PARTS.items() for value in values],
+    "token": [1, None],
+    "per_second": [-1, "1", None, float("nan"), float("inf")],
+    "rotation": [
+        *([], None, {"frames": []}, {"place": 1}, {"added": []}),
+        *({"added": {"id": added}} for added in ([], [0], ["0", "a"], [0, 1], [0, "a", 2])),
+    ],
+}
+ODD_REQUESTS = [{**REQUEST, name: value} for name, values in ODD_FIELDS.items() for value in values]
+
+
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
 
 
 def event(number: int, streamer_id: str, text: str = "", age: float = 0.0) -> Event:
@@ -33,6 +60,32 @@ def received(*bodies: str) -> Batch:
 
 def combined(batch: Batch, streamer_id: str) -> Update:
     return combine(batch.updates[streamer_id], TIME.timestamp())
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    content=st.fixed_dictionaries(
+        {"type": st.sampled_from(["part", "topics", "x"])},
+        optional=dict.fromkeys(
+            ("part", "token", "rotation", "per_second", "streamer_id", "topics", "version"), JSON
+        ),
+    )
+)
+def test_whatever_a_message_says_it_is_refused_or_can_be_sent(content: dict[str, Any]) -> None:
+    batch = received(json.dumps({**REQUEST, **content}), event(1, "1").to_json())
+    assert set(batch.refused) <= {"message-0"}
+    for request in batch.requests.values():
+        Rotation(request.part, **request.rotation).updates()
+        assert ServePart.from_dict(json.loads(request.to_json())) == request
+    for streamer_id in batch.updates:
+        for frame in frames(combined(batch, streamer_id), 1):
+            json.loads(frame.data)
 
 
 @given(streamers=st.lists(st.sampled_from(["1", "2", "3", None]), max_size=20))
@@ -110,8 +163,18 @@ def test_a_request_to_serve_a_part_arrives_as_it_was() -> None:
         '{"type":"part"}',
         '{"type":"part","part":{"streamer_id":"1"},"token":"","rotation":{},"per_second":0}',
         '{"type":"topics"}',
+        '{"type":"topics","streamer_id":7,"topics":[],"version":1}',
+        '{"type":"topics","streamer_id":"","topics":[],"version":1}',
+        '{"type":"topics","streamer_id":"1","topics":{},"version":1}',
+        '{"type":"topics","streamer_id":"1","topics":[],"version":"new"}',
+        f'{{"type":"topics","streamer_id":"1","topics":{nested(985)},"version":1}}',
+        '{"type":"topics","streamer_id":"1","topics":[1e999],"version":1}',
         '{"type":"what"}',
         "[" * 100_000,
+        *(json.dumps(request) for request in ODD_REQUESTS),
+        *(event(0, "1").to_json().replace('{"t":""}', f'{{"t":{nested(depth)}}}') for depth in DEEP),
+        event(0, "1").to_json().replace('"streamer_id":"1"', '"streamer_id":1'),
+        event(0, "1").to_json().replace('"id":"id-0"', '"id":0'),
     ],
 )
 def test_what_makes_no_sense_fails_alone(body: str) -> None:

@@ -165,6 +165,15 @@ def test_time_that_is_up_leaves_the_rest_unstarted(poster: Poster, world: World)
     assert len(world.tried) == started
 
 
+def test_answers_that_have_come_count_although_the_time_is_up(poster: Poster, world: World) -> None:
+    """The process may have been frozen, or busy for long, since it looked."""
+    poster.deliver(postings(5), world.now + 60)
+    world.now += 1.0
+    poster.finish(world.now)
+    assert poster.outcome.posted == 5
+    assert poster.take_unserved() == ([], [])
+
+
 def test_a_connection_that_is_closed_counts_as_gone(poster: Poster, world: World) -> None:
     run(poster, world, [Posting("1337", Connection("1", OLD), [CLOSE])])
     gone, _ = poster.take_unserved()

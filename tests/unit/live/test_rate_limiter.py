@@ -68,6 +68,39 @@ def test_those_who_share_a_budget_come_to_share_it_fairly() -> None:
     assert max(accepted) < 2 * min(accepted)
 
 
+def test_the_invocations_of_one_audience_share_the_limit_and_leave_the_rest_of_the_budget() -> None:
+    """Nobody is refused, so neither are those who make other requests."""
+    rates = [RateLimiter(0.0) for _ in range(16)]
+    for rate in rates:
+        rate.share(16)
+    counts = run(Budget(MOST / 0.95), rates, 5.0)
+    assert sum(throttled for _, throttled in counts) == 0
+    accepted = [each for each, _ in counts]
+    assert 0.9 * MOST * 5 < sum(accepted) <= MOST * (5 + BURST_SECONDS)
+    assert max(accepted) < 1.1 * min(accepted)
+
+
+def test_who_served_a_small_share_has_the_whole_limit_again() -> None:
+    rate = RateLimiter(0.0)
+    for among in (32, 1, 4, 1):
+        rate.share(among)
+    assert rate.per_second == MOST
+
+
+def test_what_was_found_of_the_limit_is_kept_in_proportion() -> None:
+    rate = RateLimiter(0.0)
+    rate.per_second = MOST / 2
+    rate.share(4)
+    assert rate.per_second == MOST / 8
+
+
+def test_who_goes_on_for_another_stays_below_its_share() -> None:
+    rate = RateLimiter(0.0)
+    rate.share(4)
+    rate.go_on(MOST)
+    assert rate.per_second == MOST / 4
+
+
 def test_a_refusal_now_and_then_slows_nothing_down() -> None:
     rate = RateLimiter(0.0)
     for tick in range(100):
@@ -77,18 +110,21 @@ def test_a_refusal_now_and_then_slows_nothing_down() -> None:
     assert rate.per_second == MOST
 
 
-@given(answers=st.lists(st.tuples(st.floats(0, 0.3), st.booleans()), max_size=200))
-def test_it_never_stops_nor_exceeds_the_budget(answers: list[tuple[float, bool]]) -> None:
-    rate, now, spent = RateLimiter(0.0), 0.0, 0
+@given(
+    answers=st.lists(st.tuples(st.floats(0, 0.3), st.booleans()), max_size=200),
+    most=st.sampled_from([MOST, 2_250.0, 10 * MOST]),
+)
+def test_it_never_stops_nor_exceeds_the_budget(answers: list[tuple[float, bool]], most: float) -> None:
+    rate, now, spent = RateLimiter(0.0, most), 0.0, 0
     for passed, throttled in answers:
         now += passed
         posts = rate.available(now)
         rate.spend(posts)
         rate.answered(throttled=throttled)
         spent += posts
-        assert LEAST <= rate.per_second <= MOST
+        assert LEAST <= rate.per_second <= most
         assert 0 <= rate.wait() <= 1 / LEAST
-    assert spent <= MOST * (BURST_SECONDS + now)
+    assert spent <= most * (BURST_SECONDS + now)
 
 
 def test_a_few_that_are_throttled_are_clients_not_the_limit() -> None:

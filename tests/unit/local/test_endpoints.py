@@ -8,7 +8,7 @@ from local.endpoints import Endpoints, write
 
 ENDPOINTS = Endpoints(
     site="http://d1.cloudfront.localhost:8600/",
-    api="http://127.0.0.1:8600/_aws/execute-api/a1",
+    api="http://127.0.0.1:8600/_aws/cloudfront/d1",
     websocket="ws://127.0.0.1:8600/_aws/execute-api/a2/live",
     webhook="http://127.0.0.1:8600/_aws/execute-api/a1/webhooks/twitch",
     twitch="http://127.0.0.1:8601",

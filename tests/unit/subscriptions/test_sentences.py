@@ -14,13 +14,15 @@ from local.twitch.users import User
 
 ROWS = json.loads(SUBSCRIPTION_TYPES.read_text())
 # What the site works out before it speaks: frontend/src/events/sentences.ts.
-WORKED_OUT = {"changed", "winner", "most_votes"}
+WORKED_OUT = {"changed", "winner", "most_votes", "others", "donated", "raised", "target"}
 
 
 def has(event: Event, path: str) -> bool:
-    """Whether a field is in an event, be it null."""
+    """Whether a field is in an event, be it null, or in an object that is null."""
     value: Any = event
     for key in path.split("."):
+        if value is None:
+            return True
         if not isinstance(value, dict) or key not in value:
             return False
         value = value[key]

@@ -1,0 +1,4 @@
+select
+    state,
+    until
+from announce_archiving(%(most)s, %(only_ended)s)

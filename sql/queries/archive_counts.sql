@@ -1,0 +1,4 @@
+select
+    state,
+    event_total
+from archive_counts(%(until)s)

@@ -1,1 +1,0 @@
-select archive_recent_counts() as event_count

@@ -1,1 +1,0 @@
-select close_events_partition(%(upper_bound)s)

@@ -1,0 +1,1 @@
+select erase_events(%(streamer_id)s, %(most)s) as erased

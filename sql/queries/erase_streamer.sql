@@ -1,1 +1,0 @@
-select erase_streamer(%(streamer_id)s) as erased

@@ -1,0 +1,1 @@
+select finish_erasing(%(streamer_id)s)

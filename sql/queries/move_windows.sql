@@ -1,0 +1,1 @@
+select move_windows() as moved

@@ -1,0 +1,1 @@
+update totals_checked set streamer_id = %(streamer_id)s

@@ -1,0 +1,1 @@
+select wait_for_writers() as done

@@ -1,0 +1,84 @@
+"""``make chaos``: make each fault and each attack, print a row for it, and fail if one is not as promised.
+
+``python -m tests.chaos <part of a name> …`` makes the rows with such a name.
+The rows are written to .artifacts/chaos.json.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.chaos.attacks import ATTACKS
+from tests.chaos.faults import FAULTS
+from tests.chaos.laboratory import Check, Laboratory, Row
+from tests.e2e.local_cloud import LocalCloud
+
+RESULTS = Path(__file__).resolve().parents[2] / ".artifacts" / "chaos.json"
+#: How long a fault lasts.
+SECONDS = 20
+HEAD = (
+    f"{'row':42} {'tries':>6} {'accepted':>8} {'recorded':>8} {'counted':>8} {'delivered':>9} {'lost':>5} "
+    f"{'doubled':>7} {'recorded after':>14} {'delivered after':>15}  verdict"
+)
+
+
+def main() -> int:
+    """Run; return the exit code."""
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    parser.add_argument("names", nargs="*", help="parts of the names of rows")
+    chosen = parser.parse_args()
+    everything = (*FAULTS, *ATTACKS)
+    checks = [
+        check for check in everything if not chosen.names or any(part in check.name for part in chosen.names)
+    ]
+    if not checks:
+        parser.error(f"no row has such a name; there are {', '.join(check.name for check in everything)}")
+    RESULTS.parent.mkdir(exist_ok=True)
+    rows: list[Row] = []
+    print(f"Starting a local cloud (its output: {RESULTS.with_name('chaos.log')}) …", flush=True)
+    with _laboratory() as laboratory:
+        print(HEAD)
+        for check in [Check("no fault", Laboratory.wait), *checks]:
+            row = laboratory.run(check)
+            rows.append(row)
+            row.judge(check, rows[0])
+            print(_line(row), flush=True)
+            found = [dataclasses.asdict(row) | {"ok": row.ok} for row in rows]
+            RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+    failed = [row.name for row in rows if not row.ok]
+    print(
+        f"{len(rows) - len(failed)} of {len(rows)} rows are as promised." + f" Not: {failed}" * bool(failed)
+    )
+    return 1 if failed else 0
+
+
+@contextlib.contextmanager
+def _laboratory() -> Iterator[Laboratory]:
+    with tempfile.TemporaryDirectory(prefix="fanfare-chaos-") as state:
+        local = LocalCloud(Path(state), RESULTS.with_name("chaos.log"))
+        try:
+            with contextlib.closing(Laboratory(local, local.start(), SECONDS)) as laboratory:
+                yield laboratory
+        finally:
+            local.stop()
+
+
+def _line(row: Row) -> str:
+    after = [
+        "never" if seconds is None else f"{seconds:.1f} s"
+        for seconds in (row.recorded_after, row.delivered_after)
+    ]
+    verdict = "ok" if row.ok else "NOT OK: " + "; ".join(row.problems)
+    return (
+        f"{row.name:42} {row.tries:6} {row.accepted:8} {row.recorded:8} {row.counted:8} {row.delivered:9} "
+        f"{row.lost:5} {row.doubled:7} {after[0]:>14} {after[1]:>15}  {verdict}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

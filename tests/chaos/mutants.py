@@ -1,0 +1,104 @@
+"""``python -m tests.chaos.mutants``: take out one safeguard after the other; ``make chaos`` must turn red.
+
+Each mutant is a copy of the repository in a temporary folder with one text replaced.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A safeguard that is taken out: ``old`` becomes ``new`` in a file; a row with the name must fail."""
+
+    safeguard: str
+    file: str
+    old: str
+    new: str
+    row: str
+
+
+MUTANTS = (
+    Mutant(
+        "deduplication",
+        "sql/queries/record_events.sql",
+        """    insert into seen_events (id)
+    select incoming.id
+    from incoming
+    left join seen_events_before on incoming.id = seen_events_before.id
+    where seen_events_before.id is null
+    order by incoming.id
+    on conflict do nothing
+    returning id
+""",
+        "    select incoming.id from incoming\n",
+        "200 times",
+    ),
+    Mutant(
+        "partial batch answers",
+        "lambdas/handlers/recorder.py",
+        '{"itemIdentifier": message_id} for message_id in failed',
+        '{"itemIdentifier": message_id} for message_id in failed[:0]',
+        "poison",
+    ),
+    Mutant(
+        "the signature's age",
+        "lambdas/ingest/eventsub_signature.py",
+        "if abs(now - sent_at) > MAX_AGE:",
+        "if False:",
+        "a sample",
+    ),
+    Mutant(
+        "the ticket's condition",
+        "lambdas/common/tickets.py",
+        '"expires_at > :now"',
+        '"attribute_exists(ticket_hash)"',
+        "tickets",
+    ),
+    Mutant(
+        "the catch-up read",
+        "tests/chaos/watchers.py",
+        "self._gap = not self._read_the_record()",
+        "self._gap = False",
+        "authorizer",
+    ),
+)
+
+
+def main() -> int:
+    """Run all mutants; returns 0 if each of them was found."""
+    survived = []
+    for mutant in MUTANTS:
+        with tempfile.TemporaryDirectory(prefix="fanfare-mutant-") as folder:
+            copy = Path(folder) / "fanfare"
+            _copy(copy)
+            changed = copy / mutant.file
+            text = changed.read_text()
+            assert text.count(mutant.old) == 1, f"{mutant.file} does not have {mutant.old!r} once"
+            changed.write_text(text.replace(mutant.old, mutant.new))
+            print(f"without {mutant.safeguard}:", flush=True)
+            found = subprocess.run([sys.executable, "-m", "tests.chaos", mutant.row], cwd=copy, check=False)
+            if found.returncode != 1:
+                survived.append(mutant.safeguard)
+    print(f"not found: {', '.join(survived)}" if survived else "Each missing safeguard was found.")
+    return 1 if survived else 0
+
+
+def _copy(to: Path) -> None:
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in files.stdout.splitlines():
+        if (ROOT / name).exists():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    for installed in (".venv", "node_modules", "frontend/node_modules"):
+        (to / installed).symlink_to(ROOT / installed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

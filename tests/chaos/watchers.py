@@ -1,0 +1,73 @@
+"""Viewers with real WebSockets that merge as the site does: by event id, with the record after each gap."""
+
+import contextlib
+import json
+import threading
+import time
+from collections import Counter
+
+from urllib3.exceptions import HTTPError
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import ClientConnection
+
+from tests.chaos.ledger import Channel
+from tests.e2e.clients import Cloud, Viewer
+
+PING_SECONDS = 20
+
+
+class Watcher:
+    """A viewer of one channel, who connects again as long as it takes."""
+
+    def __init__(self, cloud: Cloud, viewer: Viewer, channel: Channel) -> None:
+        self.seen: Counter[str] = Counter()
+        """By event id, how often it came over the WebSocket; an event from the record only is 0."""
+        self.connections = 0
+        self._cloud, self._viewer, self._channel = cloud, viewer, channel
+        self._ended = threading.Event()
+        self._gap = True
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Close the connection."""
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.is_set():
+            try:
+                with self._viewer.connect(self._channel.login) as socket:
+                    self.connections += 1
+                    self._gap = True
+                    self._receive(socket)
+            except (WebSocketException, OSError, AssertionError, HTTPError, EOFError, ValueError):
+                self._ended.wait(1)
+
+    def _receive(self, socket: ClientConnection) -> None:
+        next_ping = time.monotonic() + PING_SECONDS
+        while not self._ended.is_set():
+            if self._gap:
+                self._gap = not self._read_the_record()
+            if time.monotonic() > next_ping:
+                next_ping = time.monotonic() + PING_SECONDS
+                socket.send(json.dumps({"action": "ping"}))
+            with contextlib.suppress(TimeoutError):
+                frame = json.loads(socket.recv(0.5))
+                if frame["type"] == "events":
+                    self.seen.update(event["id"] for event in frame["events"])
+                    self._gap = self._gap or frame.get("missed", False)
+
+    def _read_the_record(self) -> bool:
+        """Read the newest events, page by page, until those that are known; whether it was answered."""
+        before = ""
+        while True:
+            answer = self._cloud.get(f"api/channels/{self._channel.login}/events?limit=100{before}")
+            if answer.status != 200:
+                return False
+            page = answer.json()
+            new = [event["id"] for event in page["events"] if event["id"] not in self.seen]
+            self.seen.update(dict.fromkeys(new, 0))
+            if not new or page["next"] is None:
+                return True
+            before = f"&before={page['next']}"

@@ -1,0 +1,88 @@
+"""A local cloud for tests: started, stopped, killed, started again; and its processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.e2e.clients import LIMIT, Cloud, eventually
+from tests.process_table import Running, descendants, processes
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 1200  # the first start also installs the emulator and the functions' wheels
+
+
+class LocalCloud:
+    """A ``python -m local run`` with a state folder of its own."""
+
+    def __init__(self, state: Path, log: Path) -> None:
+        self.state, self.log = state, log
+        self.endpoints = state / "endpoints.json"
+        self.runner: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Cloud:
+        """Start it and return its addresses. Raises AssertionError with the end of the log if it does not."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("w") as output:
+            self.runner = subprocess.Popen(
+                [sys.executable, "-m", "local", "run", "--state-dir", str(self.state)],
+                cwd=ROOT,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self.endpoints.exists():
+            ended = self.runner.poll() is not None or time.monotonic() > deadline
+            assert not ended, f"the local cloud did not start:\n{self.log.read_text()[-4000:]}"
+            time.sleep(0.1)
+        return Cloud.from_file(self.endpoints)
+
+    def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it; returns the exit code when all of its processes have ended.
+
+        Raises AssertionError if some do not end; then they are killed.
+        """
+        assert self.runner is not None
+        family = [entry for entry in processes() if entry.pid in descendants(self.runner.pid)]
+        self.runner.send_signal(by)
+        try:
+            code = self.runner.wait(LIMIT)
+            eventually("all processes have ended", lambda: not {entry.pid for entry in family} & _running())
+        except (AssertionError, subprocess.TimeoutExpired):
+            send(signal.SIGKILL, family)
+            raise
+        return code
+
+    def postgres(self) -> list[Running]:
+        """PostgreSQL's processes: first the postmaster, then those that it started."""
+        (postmaster,) = (
+            entry
+            for entry in self._family()
+            if Path(entry.command.split()[0]).name == "postgres" and " -D " in entry.command
+        )
+        return [postmaster, *(entry for entry in processes() if entry.parent == postmaster.pid)]
+
+    def functions(self) -> list[Running]:
+        """The processes of functions."""
+        return [entry for entry in self._family() if "/ministack-lambda-" in entry.command]
+
+    def _family(self) -> list[Running]:
+        assert self.runner is not None
+        pids = descendants(self.runner.pid)
+        return [entry for entry in processes() if entry.pid in pids]
+
+
+def _running() -> set[int]:
+    return {entry.pid for entry in processes()}
+
+
+def send(signal_: signal.Signals, running: list[Running]) -> None:
+    """Send a signal to processes; those that have ended meanwhile are left out."""
+    for entry in running:
+        try:
+            os.kill(entry.pid, signal_)
+        except ProcessLookupError:
+            continue

@@ -1,0 +1,27 @@
+"""Which licences may ship."""
+
+import pytest
+
+from ops.licences import allowed, shipped
+
+
+@pytest.mark.parametrize(
+    ("expression", "may"),
+    [
+        ("MIT", True),
+        ("LGPL-2.1-only OR MIT", True),
+        ("(MIT AND Apache-2.0)", True),
+        ("MIT AND GPL-3.0-only", False),
+        ("GPL-3.0-only", False),
+        ("SEE LICENSE IN LICENSE.md", False),
+        ("not said", False),
+    ],
+)
+def test_an_alternative_has_to_be_on_the_list_with_all_its_parts(expression: str, may: bool) -> None:
+    assert allowed(expression) == may
+
+
+def test_what_ships_is_what_both_locks_say_without_the_tools() -> None:
+    names = [name for name, _ in shipped()]
+    assert {"pydantic", "pycurl", "vue", "oidc-client-ts"} <= {*names}
+    assert not {"vite", "eslint", "boto3", "tzdata"} & {*names}
