@@ -20,7 +20,8 @@ function seeded(seed: number): () => number {
 }
 
 /** As much of a response as is read of it: real ones take a hundred times as long. */
-const answer = (body: unknown): Response => ({ ok: true, json: () => Promise.resolve(body) }) as Response;
+const headers = new Headers();
+const answer = (body: unknown): Response => ({ ok: true, headers, json: () => Promise.resolve(body) }) as Response;
 
 /** As `runPending`, by the turns that an attempt takes: there are several hundred thousand of them here. */
 const runMore = async (): Promise<void> => {

@@ -17,9 +17,8 @@ const UPDATED = { title: "title", category_name: "category", language: "language
  * events; so does whatever else has an id of its own. Only steps of progress have the same id and are told each.
  */
 export function thingOf({ id, event_type, payload }: ChannelEvent): string {
-  const { id: thing } = payload;
-  const named = typeof thing === "string" && thing !== "" && !event_type.endsWith(".progress");
-  return named ? `${event_type} ${thing}` : id;
+  const own = event_type.endsWith(".progress") ? "" : payload.id;
+  return typeof own === "string" && own !== "" ? `${event_type} ${own}` : id;
 }
 
 /** Whether an event is the subscription of somebody who was given it: the gift has an event of its own. */
