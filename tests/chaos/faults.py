@@ -15,6 +15,7 @@ import psycopg
 
 from tests.chaos.laboratory import Check, Laboratory
 from tests.chaos.ledger import raid
+from tests.e2e.clients import eventually
 from tests.e2e.grants import without_grant
 from tests.e2e.local_cloud import send
 
@@ -120,8 +121,7 @@ def poison(laboratory: Laboratory) -> None:
         for body in POISON:
             sqs.send_message(QueueUrl=url, MessageBody=body)
     laboratory.wait()
-    if (found := count() - before) != len(POISON):
-        laboratory.problems.append(f"{found} dead letters to record, not {len(POISON)}")
+    eventually("all are dead letters", lambda: count() - before == len(POISON))
 
 
 def break_helix(**fault: Any) -> Callable[[Laboratory], None]:

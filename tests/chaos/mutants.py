@@ -41,10 +41,10 @@ MUTANTS = (
         "200 times",
     ),
     Mutant(
-        "partial batch answers",
+        "dead letters",
         "lambdas/handlers/recorder.py",
-        '{"itemIdentifier": message_id} for message_id in failed',
-        '{"itemIdentifier": message_id} for message_id in failed[:0]',
+        "        _refuse(message, reason)\n",
+        "        pass\n",
         "poison",
     ),
     Mutant(
