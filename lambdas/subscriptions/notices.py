@@ -10,6 +10,10 @@ from lambdas.subscriptions.plan import CONSENT_ENDED
 from lambdas.subscriptions.subscription_status import StatusUpdater
 from lambdas.subscriptions.subscription_types import SubscriptionState, find_target
 
+# The call that creates a subscription stores it at the same time as Twitch verifies it: what was read is then
+# read again.
+ATTEMPTS = 4
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Notice:
@@ -33,7 +37,7 @@ def apply_notice(statuses: StatusUpdater, grants: GrantsTable, notice: Notice) -
 
     A notice is late if the table has another subscription of that type by now, or knows that it ended after
     the notice was sent: it changes nothing. It is early if the call that creates the subscription has not
-    returned yet: it counts.
+    returned yet: it counts. Raises RuntimeError if others change the state each time: SNS sends it again.
     """
     subscription = notice.subscription
     target = find_target(subscription["type"], subscription["version"], subscription["condition"])
@@ -42,18 +46,20 @@ def apply_notice(statuses: StatusUpdater, grants: GrantsTable, notice: Notice) -
         return None
     subscription_type, streamer_id, grantor_id = target
     key = subscription_type.key
-    record = statuses.table.get(streamer_id)
-    before = record.states.get(key) if record else None
-    change = _change(notice, before)
-    if record is None or change is None:
-        extra = {"channel": streamer_id, "subscription_type": key}
-        logger.info("A notice that changes nothing", extra=extra)
-        return streamer_id
-    after, why = change
-    if subscription_type.scope is not None and after.reason in CONSENT_ENDED:
-        grants.remove_scopes(streamer_id, grantor_id, notice.sent_at // 1000)
-    statuses.update(streamer_id, key, before, after, why)
-    return streamer_id
+    for _ in range(ATTEMPTS):
+        record = statuses.table.get(streamer_id)
+        before = record.states.get(key) if record else None
+        change = _change(notice, before)
+        if record is None or change is None:
+            extra = {"channel": streamer_id, "subscription_type": key}
+            logger.info("A notice that changes nothing", extra=extra)
+            return streamer_id
+        after, why = change
+        if subscription_type.scope is not None and after.reason in CONSENT_ENDED:
+            grants.remove_scopes(streamer_id, grantor_id, notice.sent_at // 1000)
+        if statuses.update(streamer_id, key, before, after, why):
+            return streamer_id
+    raise RuntimeError(f"the state of {key} changes all the time")
 
 
 def _change(notice: Notice, before: SubscriptionState | None) -> tuple[SubscriptionState, str] | None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from lambdas.common.event import DISCONNECTED
+from lambdas.subscriptions.channels import ChannelRecord, ChannelsTable
 from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.helix import (
     Helix,
@@ -596,6 +597,26 @@ class TestLateNotices:
         assert world.known("ninja")["user.update"].status == "revoked"
         world.notice(challenge)
         assert world.known("ninja")["user.update"].status == "revoked"
+
+    def test_a_challenge_at_the_moment_the_subscription_is_stored_counts(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.watch("ninja")
+        pending = world.twitch.take_messages()
+        get, stale = ChannelsTable.get, [True]
+
+        def get_as_before(table: ChannelsTable, streamer_id: str) -> ChannelRecord | None:
+            record = get(table, streamer_id)
+            if record is not None and stale:
+                stale.pop()
+                return dataclasses.replace(record, states={})
+            return record
+
+        monkeypatch.setattr(ChannelsTable, "get", get_as_before)
+        for one in pending:
+            stale.append(True)
+            world.notice(Notice(one.subscription.to_dict(), int(world.now * 1000)))
+        assert {state.status for state in world.known("ninja").values()} == {"enabled"}
 
     def test_a_list_that_was_read_before_a_notice_does_not_undo_it(self, world: World) -> None:
         world.watch("ninja")
