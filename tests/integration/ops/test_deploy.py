@@ -50,7 +50,7 @@ def test_the_present_versions_of_both_secrets_are_passed_on() -> None:
 
 def test_without_cognito_no_template_refers_to_the_twitch_secret() -> None:
     arguments = command(account(twitch="t1", origin="o1"), sign_in="twitch")
-    assert [value for value in arguments if "Version=" in value] == ["Fanfare-dev-App:OriginSecretVersion=o1"]
+    assert [value for value in arguments if "Version=" in value] == ["Fanfare-dev-App:OriginHeaderVersion=o1"]
 
 
 def test_the_first_deployment_makes_the_origin_secret() -> None:

@@ -342,6 +342,7 @@ class TestTrouble:
         )
         world.twitch.revoke([world.twitch.state.subscriptions[revoked.id]], "version_removed")
         world.deliver()
+        world.now += FRESH_SECONDS + 1
         report = world.reconcile()
         world.deliver()
         assert report.complete
@@ -696,6 +697,7 @@ class TestBudget:
                 "https://another-stage.example/",
                 "a-secret-of-theirs",
             )
+        world.now += FRESH_SECONDS + 1
         report = world.reconcile()
         limited = SubscriptionState("absent", None, "limited")
         assert report.limited == 2

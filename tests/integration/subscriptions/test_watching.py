@@ -13,6 +13,7 @@ from lambdas.subscriptions.helix import NoSuchChannelError, TwitchUnavailableErr
 from lambdas.subscriptions.logins import CLAIM_SECONDS, NOBODY_SECONDS, RESOLVED_SECONDS
 from lambdas.subscriptions.model import Subscription
 from lambdas.subscriptions.plan import CHALLENGE_SECONDS, TRANSIENT_RETRY_SECONDS, TRUSTED_SECONDS
+from lambdas.subscriptions.reconciler import FRESH_SECONDS
 from lambdas.subscriptions.requests import LOST_SECONDS, Request
 from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES, SubscriptionState, summarize
 from local.twitch.state import Fault
@@ -436,6 +437,7 @@ class TestConsent:
         world.sign_in_as_streamer("ninja")
         world.watch("ninja", as_streamer="ninja")
         world.deliver()
+        world.now += FRESH_SECONDS + 1
         world.reconcile()
         world.deliver()
         assert world.delivered("ninja") == {key: ["enabled"] for key in ALL}
