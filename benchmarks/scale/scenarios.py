@@ -12,6 +12,7 @@ from benchmarks.scale import constants, subscriptions
 from benchmarks.scale.model import Model
 from benchmarks.scale.rows import Row, percentile
 from benchmarks.scale.viewers import Channel, Page
+from lambdas.common.observability import logger
 
 SECONDS = 60.0
 # After the last event, until nothing is under way any more.
@@ -222,7 +223,8 @@ BY_NAME = {scenario.__name__: scenario for scenario in SCENARIOS}
 
 
 def run(name: str) -> Row:
-    """Run the named scenario, and say so."""
+    """Run the named scenario in a process of its own, and say so."""
+    logger.setLevel("CRITICAL")
     # Nearly everything that is made stays until the end.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)

@@ -15,7 +15,6 @@ import urllib3
 
 from benchmarks.scale.rows import CALLS, Row, percentile
 from benchmarks.subscriptions import FREE, World
-from lambdas.common.observability import logger
 from lambdas.subscriptions.helix import PATIENCE_SECONDS, HelixError
 from lambdas.subscriptions.logins import LOOK_SECONDS, WAIT_SECONDS
 from lambdas.subscriptions.points import Points
@@ -239,4 +238,3 @@ def hostile_account(seed: int = 1, size: float = 1.0, seconds: float = 900.0) ->
 
 
 SCENARIOS = (one_new_channel, many_new_channels, an_hour_with_faults, hostile_account)
-logger.setLevel("CRITICAL")
