@@ -80,5 +80,5 @@ def test_the_topic_has_three_subscriptions(prod: Stage) -> None:
     assert {found["Endpoint"]: found["FilterPolicy"]["message_type"] for found in subscriptions} == {
         "{History/Feed/Queue.Arn}": ["notification"],
         "{Live/Feed/Queue.Arn}": ["notification"],
-        "{Subscriptions/Notices.Arn}": ["revocation", "webhook_callback_verification"],
+        "{Subscriptions/Notices.Arn}": ["disconnection", "revocation", "webhook_callback_verification"],
     }

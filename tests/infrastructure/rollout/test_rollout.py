@@ -17,7 +17,11 @@ def test_apis_call_the_aliases_and_queues_the_functions(prod: Stage) -> None:
     for path, integration in prod.of_type("AWS::ApiGatewayV2::Integration").items():
         assert "/Live}" in integration["IntegrationUri"], path
     for path, source in prod.of_type("AWS::Lambda::EventSourceMapping").items():
-        assert source["FunctionName"] in {"{History/Recorder}", "{Live/Broadcaster}"}, path
+        assert source["FunctionName"] in {
+            "{History/Recorder}",
+            "{Live/Broadcaster}",
+            "{Subscriptions/Subscriber}",
+        }, path
 
 
 def test_other_stages_change_at_once(local: Stage) -> None:

@@ -31,10 +31,10 @@ PROD = {
     "App/Live/Api/ping-Route": {"APIG4"},
     "App/Live/Stage": {"APIG1"},
     **{
-        f"App/Live/{function}Role": {
+        f"App/{function}Role": {
             f"IAM5[Resource::{CONNECTIONS}/{method}/@connections/*]" for method in ("DELETE", "POST")
         }
-        for function in ("Broadcaster", "Connection")
+        for function in ("Live/Broadcaster", "Live/Connection", "Subscriptions/Overlay")
     },
     **{f"App/{function}Role": {"IAM5[Resource::*]"} for function in IN_DATABASE_NETWORK},
     "App/History/ArchiverRole": {
@@ -65,7 +65,16 @@ PROD = {
 DEV = {
     **{
         f"Data/{table}": {"DDB3"}
-        for table in ("Channels", "Connections", "Grants", "Tickets", "Overlays", "Inboxes", "Viewers")
+        for table in (
+            "Channels",
+            "Connections",
+            "Grants",
+            "Tickets",
+            "Overlays",
+            "Inboxes",
+            "Viewers",
+            "Twitch",
+        )
     },
     "Data/Database/Cluster": {"RDS10"},
     "App/Site/Distribution": {"CFR1", "CFR2", "CFR3", "CFR4"},
@@ -110,6 +119,7 @@ def test_development_has_further_ones_because_it_may_lose_its_data(dev: Stage) -
         "App/History/ArchiverRole",
         "App/Live/BroadcasterRole",
         "App/Live/ConnectionRole",
+        "App/Subscriptions/OverlayRole",
         f"App/{UPLOADER}",
     }
     assert {path: acknowledged[path] for path in DEV} == DEV
