@@ -94,6 +94,18 @@ def odd(draw: st.DrawFn, channel: Channel, secret: str) -> Request:
     return body, sign(secret, body, message_type=draw(st.sampled_from(TYPES)))
 
 
+def _generate(strategy: st.SearchStrategy[Request], count: int, use: Callable[[Request], object]) -> None:
+    """Call ``use`` with so many requests, the same ones in every run."""
+
+    @seed(count)
+    @settings(max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(strategy)
+    def generate(sent: Request) -> None:
+        use(sent)
+
+    generate()
+
+
 def hostile_deliveries(count: int) -> Callable[[Laboratory], None]:
     """Generate ``count`` deliveries, half of them forged, and send them to the webhook."""
 
@@ -116,20 +128,11 @@ def hostile_deliveries(count: int) -> Callable[[Laboratory], None]:
 
         with ThreadPoolExecutor(SENDERS) as senders:
             for is_forged, strategy in ((True, forged), (False, odd)):
-
-                @seed(count)
-                @settings(
-                    max_examples=count // 2,
-                    database=None,
-                    deadline=None,
-                    derandomize=False,
-                    suppress_health_check=list(HealthCheck),
+                _generate(
+                    strategy(victim, traffic.secret),
+                    count // 2,
+                    lambda sent, is_forged=is_forged: senders.submit(send, is_forged, sent),
                 )
-                @given(strategy(victim, traffic.secret))
-                def generate(sent: Request, is_forged: bool = is_forged) -> None:
-                    senders.submit(send, is_forged, sent)
-
-                generate()
         laboratory.tries += sum(each.total() for each in statuses.values())
         published = laboratory.recorded_of(victim) if statuses[True][204] == 0 else -1
         print(
@@ -147,7 +150,8 @@ def bad_tickets(laboratory: Laboratory) -> None:
     channel = laboratory.traffic.channels[0]
     answer = laboratory.viewer.watch(channel.login).json()
     url, used = answer["websocket_url"], answer["ticket"]
-    connect_with_ticket(url, used).close()
+    with connect_with_ticket(url, used):
+        pass
     expired = secrets.token_urlsafe(32)
     laboratory.cloud.aws("dynamodb").put_item(
         TableName="fanfare-local-tickets",
@@ -174,7 +178,8 @@ def bad_tickets(laboratory: Laboratory) -> None:
     for ticket in made_up:
         laboratory.tries += 1
         try:
-            connect_with_ticket(url, ticket).close()
+            with connect_with_ticket(url, ticket):
+                pass
             laboratory.problems.append(f"the ticket {ticket[:60]!r} opened a connection")
         except InvalidStatus as refused:
             if refused.response.status_code not in (401, 403):

@@ -4,6 +4,7 @@ Each case removes one grant from a deployed role, expects the function to fail, 
 """
 
 import contextlib
+import secrets
 from collections.abc import Callable
 
 import pytest
@@ -20,6 +21,11 @@ def webhook_publishes(cloud: Cloud, viewer: Viewer) -> bool:
 
 def watch_issues_tickets(cloud: Cloud, viewer: Viewer) -> bool:
     return viewer.watch("granted_channel").status == 200
+
+
+def watch_begins_a_channel(cloud: Cloud, viewer: Viewer) -> bool:
+    """A channel that was watched within the last minute is not written again."""
+    return viewer.watch(f"begun_{secrets.token_hex(4)}").status == 200
 
 
 def a_ticket_opens_a_connection(cloud: Cloud, viewer: Viewer) -> bool:
@@ -69,7 +75,7 @@ def broadcaster_errors(cloud: Cloud) -> int:
     [
         ("webhook", "sns:Publish", webhook_publishes),
         ("watch", "dynamodb:PutItem", watch_issues_tickets),
-        ("watch", "dynamodb:UpdateItem", watch_issues_tickets),
+        ("watch", "dynamodb:UpdateItem", watch_begins_a_channel),
         ("authorizer", "dynamodb:DeleteItem", a_ticket_opens_a_connection),
         ("connection", "dynamodb:PutItem", a_ticket_opens_a_connection),
         ("connection", "execute-api:ManageConnections", the_oldest_connection_gives_way),
