@@ -127,12 +127,10 @@ def hostile_deliveries(count: int) -> Callable[[Laboratory], None]:
                 laboratory.problems.append(f"{status} for {headers} {body[:200]!r}")
 
         with ThreadPoolExecutor(SENDERS) as senders:
-            for is_forged, strategy in ((True, forged), (False, odd)):
-                _generate(
-                    strategy(victim, traffic.secret),
-                    count // 2,
-                    lambda sent, is_forged=is_forged: senders.submit(send, is_forged, sent),
-                )
+            _generate(
+                forged(victim, traffic.secret), count // 2, lambda sent: senders.submit(send, True, sent)
+            )
+            _generate(odd(victim, traffic.secret), count // 2, lambda sent: senders.submit(send, False, sent))
         laboratory.tries += sum(each.total() for each in statuses.values())
         published = laboratory.recorded_of(victim) if statuses[True][204] == 0 else -1
         print(
