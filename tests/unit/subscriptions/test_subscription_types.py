@@ -130,8 +130,8 @@ def test_a_viewer_sees_each_event_type_once_with_its_worst_state(
     for entry in shown:
         related = [known[row.key] for row in SUBSCRIPTION_TYPES if row.event_type == entry["event_type"]]
         # What Twitch has not been asked for yet.
-        pending, absent = SubscriptionState("pending"), SubscriptionState("absent")
-        related = [pending if state == absent else state for state in related]
+        pending = SubscriptionState("pending")
+        related = [pending if (one.status, one.reason) == ("absent", None) else one for one in related]
         assert entry["status"] == max((state.status for state in related), key=SEVERITY.index)
         assert (entry["status"], entry["reason"]) in [(state.status, state.reason) for state in related]
 
