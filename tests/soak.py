@@ -23,6 +23,7 @@ import urllib3
 
 from local.ports import is_free
 from tests.e2e.clients import Cloud, Viewer, eventually
+from tests.e2e.local_cloud import LocalCloud
 from tests.process_table import descendants, processes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +34,6 @@ BUSY_LOOPS = 2
 EVENT_TYPE = "channel.update"
 EVENTS = 30
 MOST_WAIT_SECONDS = 120
-MOST_START_SECONDS = 600
 MOST_STOP_SECONDS = 10
 MOST_MEGABYTES = 5
 
@@ -89,25 +89,18 @@ def main() -> int:
 
 
 def _start_and_stop(row: Round, by: signal.Signals, state: Path, recorded: set[str]) -> None:
-    log = RESULTS.with_name("soak.log")
+    local = LocalCloud(state, RESULTS.with_name("soak.log"))
     began = time.monotonic()
-    with log.open("w") as output:
-        command = [sys.executable, "-m", "local", "run", "--state-dir", str(state)]
-        runner = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
-    addresses = state / "endpoints.json"
-    while not addresses.exists() and runner.poll() is None and time.monotonic() < began + MOST_START_SECONDS:
-        time.sleep(0.1)
-    row.start_seconds = time.monotonic() - began
     stopping = threading.Event()
     cloud = None
-    if addresses.exists():
-        try:
-            cloud = Cloud.from_file(addresses)
-            _use(row, cloud, recorded, stopping)
-        except (AssertionError, OSError, psycopg.Error, urllib3.exceptions.HTTPError) as error:
-            row.problem = repr(error)
-    else:
-        row.problem = f"did not start: {log.read_text()[-1000:]}"
+    try:
+        cloud = local.start()
+        row.start_seconds = time.monotonic() - began
+        _use(row, cloud, recorded, stopping)
+    except (AssertionError, OSError, psycopg.Error, urllib3.exceptions.HTTPError) as error:
+        row.problem = repr(error)
+    runner = local.runner
+    assert runner is not None
 
     family = descendants(runner.pid) | {runner.pid}
     began = time.monotonic()
@@ -121,7 +114,7 @@ def _start_and_stop(row: Round, by: signal.Signals, state: Path, recorded: set[s
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     row.exit_code = runner.wait()
-    row.endpoints = addresses.exists()
+    row.endpoints = local.endpoints.exists()
     row.megabytes = sum(path.lstat().st_size for path in (state / "tmp").rglob("*")) / 1e6
     if cloud is not None:
         used = (urlsplit(url).port for url in (cloud.aws_endpoint, cloud.twitch, cloud.database))

@@ -157,7 +157,7 @@ def repeat_slowly(laboratory: Laboratory) -> None:
 def restart(laboratory: Laboratory) -> None:
     """Kill everything, and start again with what PostgreSQL has. Queues are in the emulator's memory."""
     laboratory.rest()
-    laboratory.restart(signal.SIGKILL)
+    laboratory.restart()
 
 
 PERMISSIONS = (

@@ -116,11 +116,11 @@ class Laboratory:
         self.traffic.pause(MOST_SECONDS)
         eventually("everything is recorded", lambda: not self._missing()[0], MOST_SECONDS)
 
-    def restart(self, by: signal.Signals) -> None:
-        """Stop everything by a signal and start it again with the same state folder."""
+    def restart(self) -> None:
+        """Kill everything and start it again with the same state folder."""
         accepted = self.traffic.accepted
         self.close()
-        self.local.stop(by)
+        self.local.stop(signal.SIGKILL)
         self._begin(self.local.start(), accepted)
         self.traffic.begin()
         self.wait(2)

@@ -111,10 +111,8 @@ class Traffic:
         self._unfinished = 0
         self._lock = threading.Lock()
         self._pool = urllib3.PoolManager(retries=False, timeout=ATTEMPT_SECONDS, maxsize=16)
-        self._threads = [threading.Thread(target=self._generate, daemon=True)]
-        self._threads += [threading.Thread(target=self._deliver, daemon=True) for _ in range(8)]
-        for thread in self._threads:
-            thread.start()
+        for work in (self._generate, *[self._deliver] * 8):
+            threading.Thread(target=work, daemon=True).start()
 
     def begin(self) -> None:
         """Send from now on."""

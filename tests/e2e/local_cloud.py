@@ -59,7 +59,7 @@ class LocalCloud:
         Raises AssertionError if some do not end; then they are killed.
         """
         assert self.runner is not None
-        family = [entry for entry in processes() if entry.pid in descendants(self.runner.pid)]
+        family = self._family()
         self.runner.send_signal(by)
         try:
             code = self.runner.wait(LIMIT)

@@ -65,7 +65,7 @@ def test_without_a_longer_wait_each_time_one_failing_type_uses_up_the_calls(
 
 def test_without_leases_the_budget_is_exceeded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Inboxes, "take", lambda *_: True)
-    row = scenarios.ten_thousand(size=0.1, seconds=6.0)
+    row = scenarios.ten_thousand(size=0.05, seconds=3.0)
     assert not row.ok
 
 
