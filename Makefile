@@ -75,7 +75,7 @@ run: $(VENV) $(TOOLS) $(SITE) ## Run everything on this machine, until Ctrl-C (T
 # -- tests ----------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: $(VENV) $(TOOLS) $(SITE) ## Run every check: lint, unit, integration, infrastructure, e2e
+test: $(VENV) $(TOOLS) $(SITE) $(OLD_BROWSERS)/node_modules/.installed ## Run every check: lint, unit, integration, infrastructure, e2e
 	@echo "Running five suites, two at a time; each prints its output when it has finished."
 	@$(MAKE) -j2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) \
 		e2e infrastructure integration unit lint
