@@ -1,5 +1,7 @@
 """What could not be loaded is tried again for as long as a page is open."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
@@ -43,13 +45,16 @@ def test_a_page_says_what_it_waits_for_and_goes_on(
     open_page: OpenPage, stand_in: StandIn, what: str, status: int | None
 ) -> None:
     page = open_page("/robots.txt")
+    # The next attempt waits until the test has seen what the page says.
     page.clock.install()
+    page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
     fail(page, what, status, times=1)
     page.goto(f"{stand_in.url}/watch/marlowe")
     if what == "charts":
         page.get_by_test_id("numbers").scroll_into_view_if_needed()
     expect(page.get_by_test_id("error" if what == "config" else "trying-again")).to_be_visible()
     page.clock.run_for(2_000)
+    page.clock.resume()
     expect(page.get_by_test_id("daily-chart").locator("canvas")).to_be_visible()
     expect(page.get_by_test_id("trying-again")).to_have_count(0)
     expect(page.get_by_test_id("error")).to_have_count(0)
