@@ -24,7 +24,7 @@ import pycurl
 
 from benchmarks.scale import constants
 from benchmarks.scale.clock import Clock
-from benchmarks.scale.connections_api import NEVER, ConnectionsApi
+from benchmarks.scale.connections_api import ConnectionsApi
 from benchmarks.scale.dynamodb import DynamoDB, ServiceError
 from benchmarks.scale.queues import SQS
 from lambdas import common, live
@@ -163,7 +163,7 @@ class Transport:
                 self._send(posting, frame, patience)
         if not self._is_due():
             # Even a look takes a moment.
-            next_at = self._under_way[0][0] if self._under_way else NEVER
+            next_at = self._under_way[0][0] if self._under_way else math.inf
             clock.sleep(min(seconds, next_at - clock.now))
         answers = []
         while self._is_due():
