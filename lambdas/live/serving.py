@@ -26,6 +26,8 @@ ROUND_SECONDS = 0.5
 PAGE_CONNECTIONS = 500
 # A round takes as long as its posts. So only few viewers have the time for more than one frame with events.
 FRAMES_OF_SMALL_PARTS, FRAMES_OF_LARGE_PARTS = 4, 1
+# A round waits so long for posts that API Gateway is slow to answer, if it answers at all.
+CATCH_UP_SECONDS = 1.0
 # The inbox is not read more often than this. A read costs a read unit for each 4 KB of it, of which DynamoDB
 # serves 3,000 a second.
 INBOX_SECONDS = 0.1
@@ -101,6 +103,8 @@ class Serving:
                     return True
             elif self._serve_page(until):
                 self._wait(min(round_began + ROUND_SECONDS, until))
+                # The next round has nothing but the mark for those who have not got all of this one.
+                self._poster.catch_up(min(until, self._clock.monotonic() + CATCH_UP_SECONDS))
                 round_began = self._clock.monotonic()
         return False
 
