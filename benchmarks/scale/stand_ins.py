@@ -64,6 +64,8 @@ class Services:
         self.dynamodb_seconds, self.dynamodb_spread = constants.DYNAMODB_SECONDS, constants.DYNAMODB_SPREAD
         # When DynamoDB is silent.
         self.dynamodb_silent_from = self.dynamodb_silent_until = math.inf
+        # One of so many answers of DynamoDB and SQS is lost, none if this is 0.
+        self.lost_every = 0
         self.calls: Counter[str] = Counter()
 
     def call(
@@ -85,6 +87,9 @@ class Services:
         except ServiceError as error:
             self.clock.sleep(there)
             return 400, {"__type": f"model#{error.code}", "message": error.message}
+        if self.lost_every and self.rng.random() * self.lost_every < 1.0:
+            self.clock.sleep(patience)
+            raise TimeoutError
         self.clock.sleep(there + items * constants.DYNAMODB_ITEM_SECONDS)
         return 200, answer
 
