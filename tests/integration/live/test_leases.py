@@ -294,6 +294,24 @@ def test_what_is_not_done_in_time_is_handed_over_with_the_lease(
     assert stage.inbox() == []
 
 
+def test_who_is_served_slowly_gets_everything_and_no_mark(registry: Client) -> None:
+    """A round's last posts have no answer when the next round could begin."""
+    stage = Stage(registry)
+    stage.world.per_second = 6
+    stage.invoke(stage.event())
+    broadcaster, aws = stage.invocation()
+
+    def more_comes() -> None:
+        if len(stage.sent) < 6:
+            stage.invoke(stage.event())
+
+    aws.before = more_comes
+    assert broadcaster.broadcast([stage.queue.pop()], stage.world.now + 20).failed == []
+    stage.serve_all()
+    for viewer in VIEWERS:
+        assert sorted(stage.got(viewer)) == stage.sent
+
+
 def test_a_message_that_comes_twice_brings_no_second_to_serve_a_part(registry: Client) -> None:
     stage = Stage(registry)
     stage.invoke(stage.event())
