@@ -744,7 +744,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Twitch admits no more requests now */
+            /** @description The viewer follows too many channels, or Twitch admits no more requests now */
             429: {
                 headers: {
                     /** @description Seconds */
@@ -814,7 +814,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Twitch admits no more requests now */
+            /** @description The viewer follows too many channels, or Twitch admits no more requests now */
             429: {
                 headers: {
                     /** @description Seconds */

@@ -29,7 +29,7 @@ SHORT: list[tuple[str, dict[str, float]]] = [
     ("one_new_channel", {"size": 0.05}),
     ("many_new_channels", {"size": 0.05}),
     ("an_hour_with_faults", {"size": 0.01, "seconds": 1200.0}),
-    ("hostile_account", {"size": 0.02}),
+    ("hostile_account", {"size": 0.2}),
 ]
 
 

@@ -635,11 +635,44 @@ class TestOverlay:
     ) -> None:
         for login in ("alice", "bob", "carol"):
             assert watch(login)["statusCode"] == 200
-        statuses = []
-        for login in ("dave", "eve", "frank", "grace"):
+        for login in ("dave", "eve", "frank"):
             key = json.loads(order("POST", login)["body"])["key"]
-            statuses.append(show(key, login)["statusCode"])
-        assert statuses == [200, 200, 200, 429]
+            assert show(key, login)["statusCode"] == 200
+
+    @pytest.mark.parametrize("method", ["POST", "DELETE"])
+    def test_keys_for_too_many_channels_are_refused_and_twitch_is_not_asked(
+        self,
+        order: Callable[..., dict[str, Any]],
+        twitch: Twitch,
+        channels: ChannelsTable,
+        method: str,
+    ) -> None:
+        """A channel that was asked for is subscribed for a while."""
+        names = ("dave", "eve", "nosuch_1")
+        assert [order(method, name)["statusCode"] // 100 for name in names] == [2, 2, 4]
+        twitch.order("faults", status=500)
+        answer = order(method, "frank")
+        assert answer["statusCode"] == 429
+        assert json.loads(answer["body"])["error"]["code"] == "too_many_channels"
+        assert len(list(channels.scan())) == 2
+
+    def test_a_key_of_one_channel_too_many_does_not_make_twitch_be_asked(
+        self,
+        order: Callable[..., dict[str, Any]],
+        show: Callable[..., dict[str, Any]],
+        twitch: Twitch,
+        channels: ChannelsTable,
+    ) -> None:
+        """Keys do not end by themselves, so somebody may have gathered many."""
+        key = json.loads(order("POST")["body"])["key"]
+        ((streamer_id, _record),) = channels.scan()
+        channels.delete_unwatched(streamer_id, not_watched_since=2**40)
+        viewers, now = ViewersTable(Client("dynamodb"), "viewers"), datetime.now(UTC)
+        viewers.unfollow("overlay/42", "alice")
+        for login in ("dave", "eve", "frank"):
+            viewers.follow("overlay/42", login, most=3, now=now, keep=timedelta(minutes=1))
+        twitch.order("faults", status=500)
+        assert show(key)["statusCode"] == 429
 
     def test_a_new_key_ends_the_one_before(
         self, order: Callable[..., dict[str, Any]], show: Callable[..., dict[str, Any]]
