@@ -219,7 +219,9 @@ export interface components {
         };
         /**
          * EventPage
-         * @description Newest first. `next` is the `before` of the following page, null on the last one.
+         * @description Newest first, fewer than asked for where they are large.
+         *
+         *     `next` is the `before` of the following page, null on the last one.
          */
         EventPage: {
             /** Events */

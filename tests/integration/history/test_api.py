@@ -106,6 +106,23 @@ class TestEvents:
         assert sizes == [10, 10, 3]
         assert seen == [event.id for event in events][::-1]
 
+    @pytest.mark.parametrize("text", ["🎉" * 60_000, '"' * 120_000])
+    def test_pages_of_large_events_are_no_larger_than_a_function_may_answer(
+        self, api: Api, connection: Connection, make_events: MakeEvents, text: str
+    ) -> None:
+        events = make_events(14, payload={"title": text})
+        record(connection, events)
+        seen, parameters = [], {"limit": "100"}
+        while True:
+            answer = api.answer("/api/channels/ana/events", **parameters)
+            assert len(json.dumps(answer)) < 6_000_000
+            page = json.loads(answer["body"])
+            seen += [event["id"] for event in page["events"]]
+            if page["next"] is None:
+                break
+            parameters["before"] = page["next"]
+        assert seen == [event.id for event in events][::-1]
+
     def test_a_list_of_some_types_has_no_others(
         self, api: Api, connection: Connection, make_events: MakeEvents
     ) -> None:
