@@ -319,6 +319,10 @@ export interface components {
              */
             expires_at: string;
         };
+        /** @description An error, or with Cognito what API Gateway's authorizer answers. */
+        SignedOut: components["schemas"]["Error"] | {
+            message: string;
+        };
         /** @description An overlay's key. */
         OverlayKey: {
             key: string;
@@ -338,7 +342,7 @@ export interface operations {
                 limit?: number;
                 /** @description `next` of the page before */
                 before?: string | null;
-                /** @description Comma-separated; all if absent */
+                /** @description Comma-separated; all if absent or empty */
                 event_type?: string | null;
             };
             header?: never;
@@ -511,7 +515,7 @@ export interface operations {
     get_leaderboard_api_leaderboard_get: {
         parameters: {
             query?: {
-                /** @description All if absent */
+                /** @description All if absent or empty */
                 event_type?: string | null;
                 /** @description UTC days, today included; all time if absent */
                 days?: components["schemas"]["Window"] | null;
@@ -588,7 +592,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["SignedOut"];
                 };
             };
             /** @description There is no such channel */
@@ -732,7 +736,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["SignedOut"];
                 };
             };
             /** @description There is no such channel */
@@ -802,7 +806,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["SignedOut"];
                 };
             };
             /** @description There is no such channel */
