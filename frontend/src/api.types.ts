@@ -346,6 +346,10 @@ export interface components {
              */
             expires_at: string;
         };
+        /** @description An error, or with Cognito what API Gateway's authorizer answers. */
+        SignedOut: components["schemas"]["Error"] | {
+            message: string;
+        };
         /** @description An overlay's key. */
         OverlayKey: {
             key: string;
@@ -379,7 +383,7 @@ export interface operations {
                 limit?: number;
                 /** @description `next` of the page before */
                 before?: string | null;
-                /** @description Comma-separated; all if absent */
+                /** @description Comma-separated; all if absent or empty */
                 event_type?: string | null;
             };
             header?: never;
@@ -552,7 +556,7 @@ export interface operations {
     get_leaderboard_api_leaderboard_get: {
         parameters: {
             query?: {
-                /** @description All if absent */
+                /** @description All if absent or empty */
                 event_type?: string | null;
                 /** @description UTC days, today included; all time if absent */
                 days?: components["schemas"]["Window"] | null;
@@ -629,7 +633,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["SignedOut"];
                 };
             };
             /** @description There is no such channel */
@@ -773,7 +777,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["SignedOut"];
                 };
             };
             /** @description There is no such channel */
@@ -843,7 +847,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["SignedOut"];
                 };
             };
             /** @description There is no such channel */

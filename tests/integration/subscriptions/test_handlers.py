@@ -784,8 +784,12 @@ class TestOverlay:
         assert secret not in json.dumps(dynamodb.scan(TableName="overlays")["Items"])
         assert secret not in log.getvalue()
 
-    def test_a_malformed_login_is_refused(self, order: Callable[..., dict[str, Any]]) -> None:
+    def test_a_malformed_login_is_refused(
+        self, order: Callable[..., dict[str, Any]], show: Callable[..., dict[str, Any]]
+    ) -> None:
         assert order("POST", login="not a name")["statusCode"] == 400
+        key = json.loads(order("POST")["body"])["key"]
+        assert show(key, login="not a name")["statusCode"] == 400
 
 
 class TestSessions:
