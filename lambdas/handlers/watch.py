@@ -60,11 +60,14 @@ UNKNOWN_KEY = error_answer(401, "unknown_key", "This overlay's key does not work
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer an HTTP API request (payload 2.0) of a viewer or an overlay."""
+    login = parse_login(event["pathParameters"]["login"])
     try:
         if event["routeKey"].startswith(OVERLAYS):
             overlay = OVERLAY_KEYS.find(event["headers"].get("authorization", "").partition(" ")[2])
-            return UNKNOWN_KEY if overlay is None else _watch_as_overlay(overlay)
-        login, sign_in = parse_login(event["pathParameters"]["login"]), SIGN_INS.find(event)
+            if overlay is None:
+                return UNKNOWN_KEY
+            return INVALID_LOGIN if login is None else _watch_as_overlay(overlay)
+        sign_in = SIGN_INS.find(event)
         if sign_in is None:
             return SIGNED_OUT
         return INVALID_LOGIN if login is None else _watch(login, sign_in)

@@ -190,17 +190,26 @@ class Poster:
             again_at = self._later[0][0] if self._later else math.inf
             self._take_answers(self._pause(now, until, again_at))
 
+    def catch_up(
+        self, until: float, *, since: float = -math.inf, unanswered_grace: float = GRACE_SECONDS
+    ) -> None:
+        """Continue what is under way until some time after a connection was served last, or after ``since``.
+
+        That is ``GRACE_SECONDS``, or ``unanswered_grace`` while a connection has not answered at all. It ends
+        at ``until`` at the latest; times are ``monotonic``. Raises ForbiddenError.
+        """
+        while (self._posted or self._later) and (now := self._clock.monotonic()) < until:
+            grace = unanswered_grace if self._awaits_first_answer() else GRACE_SECONDS
+            if now >= max(since, self._served_at) + grace:
+                break
+            self.wait(min(until, now + GRACE_SECONDS / 10))
+
     def finish(self, until: float) -> None:
         """Wait for the last answers; give up those that are still not served some time after all others.
 
         It ends at ``until`` (``monotonic``) at the latest. Raises ForbiddenError.
         """
-        began = self._clock.monotonic()
-        while (self._posted or self._later) and (now := self._clock.monotonic()) < until:
-            grace = ANSWER_GRACE_SECONDS if self._awaits_first_answer() else GRACE_SECONDS
-            if now >= max(began, self._served_at) + grace:
-                break
-            self.wait(min(until, now + GRACE_SECONDS / 10))
+        self.catch_up(until, since=self._clock.monotonic(), unanswered_grace=ANSWER_GRACE_SECONDS)
         self.take_answers()
         self._give_up_all()
 

@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -38,6 +39,8 @@ def main() -> int:
     ]
     if not checks:
         parser.error(f"no row has such a name; there are {', '.join(check.name for check in everything)}")
+    # Also then the local cloud is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     RESULTS.parent.mkdir(exist_ok=True)
     rows: list[Row] = []
     print(f"Starting a local cloud (its output: {RESULTS.with_name('chaos.log')}) …", flush=True)
@@ -47,7 +50,8 @@ def main() -> int:
             row = laboratory.run(check)
             rows.append(row)
             row.judge(check, rows[0])
-            print(_line(row), flush=True)
+            laboratory.usual_seconds = max(rows[0].recorded_after or 0, rows[0].delivered_after or 0)
+            print("\n  ".join([_line(row), *row.notes]), flush=True)
             found = [dataclasses.asdict(row) | {"ok": row.ok} for row in rows]
             RESULTS.write_text(json.dumps(found, indent=2) + "\n")
     failed = [row.name for row in rows if not row.ok]
@@ -62,7 +66,7 @@ def _laboratory() -> Iterator[Laboratory]:
     with tempfile.TemporaryDirectory(prefix="fanfare-chaos-") as state:
         local = LocalCloud(Path(state), RESULTS.with_name("chaos.log"))
         try:
-            with contextlib.closing(Laboratory(local, local.start(), SECONDS)) as laboratory:
+            with contextlib.closing(Laboratory(local, local.start(), SECONDS, RESULTS.parent)) as laboratory:
                 yield laboratory
         finally:
             local.stop()
