@@ -305,6 +305,8 @@ class TestMany:
         world.now += TRUSTED_SECONDS + 1
         for _ in range(30):
             world.ask_to_watch("ninja")
+        # Else they would be handled at the same time.
+        assert world.queues.waiting() == 1
         world.work()
         assert len(world.calls(before)) == 1 + len(FREE)
 
