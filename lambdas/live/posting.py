@@ -9,7 +9,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 from lambdas.common.connections import Connection
@@ -32,6 +32,8 @@ POSTING_SECONDS = 5.0
 # When all others are served, the rest is given up after the first of these; after the second while a
 # connection has not answered at all.
 GRACE_SECONDS, ANSWER_GRACE_SECONDS = 0.2, 1.0
+# How often it is looked whether they have caught up.
+CATCH_UP_PAUSE_SECONDS = 0.005
 # API Gateway answers 429 when the account's limit is reached, and when one client's buffer is full. It is
 # assumed to be the buffer when so many 429 in a row are less probable than this by the account's limit.
 BY_CHANCE = 0.0001
@@ -190,26 +192,29 @@ class Poster:
             again_at = self._later[0][0] if self._later else math.inf
             self._take_answers(self._pause(now, until, again_at))
 
-    def catch_up(
-        self, until: float, *, since: float = -math.inf, unanswered_grace: float = GRACE_SECONDS
-    ) -> None:
-        """Continue what is under way until some time after a connection was served last, or after ``since``.
+    def catch_up(self, connection_ids: Collection[str], until: float) -> None:
+        """Continue what is under way until these connections are served, but for those that a post failed to.
 
-        That is ``GRACE_SECONDS``, or ``unanswered_grace`` while a connection has not answered at all. It ends
-        at ``until`` at the latest; times are ``monotonic``. Raises ForbiddenError.
+        It ends ``GRACE_SECONDS`` after a connection was served last, and at ``until`` (``monotonic``), at the
+        latest. Raises ForbiddenError.
         """
-        while (self._posted or self._later) and (now := self._clock.monotonic()) < until:
-            grace = unanswered_grace if self._awaits_first_answer() else GRACE_SECONDS
-            if now >= max(since, self._served_at) + grace:
+        while any(not each.failures and each.connection.id in connection_ids for each in self.under_way()):
+            now = self._clock.monotonic()
+            if now >= min(until, self._served_at + GRACE_SECONDS):
                 break
-            self.wait(min(until, now + GRACE_SECONDS / 10))
+            self.wait(min(until, now + CATCH_UP_PAUSE_SECONDS))
 
     def finish(self, until: float) -> None:
         """Wait for the last answers; give up those that are still not served some time after all others.
 
         It ends at ``until`` (``monotonic``) at the latest. Raises ForbiddenError.
         """
-        self.catch_up(until, since=self._clock.monotonic(), unanswered_grace=ANSWER_GRACE_SECONDS)
+        began = self._clock.monotonic()
+        while (self._posted or self._later) and (now := self._clock.monotonic()) < until:
+            grace = ANSWER_GRACE_SECONDS if self._awaits_first_answer() else GRACE_SECONDS
+            if now >= max(began, self._served_at) + grace:
+                break
+            self.wait(min(until, now + GRACE_SECONDS / 10))
         self.take_answers()
         self._give_up_all()
 

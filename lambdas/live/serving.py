@@ -27,7 +27,7 @@ ROUND_SECONDS = 0.5
 PAGE_CONNECTIONS = 500
 # A round takes as long as its posts. So only few viewers have the time for more than one frame with events.
 FRAMES_OF_SMALL_PARTS, FRAMES_OF_LARGE_PARTS = 4, 1
-# A round waits so long for posts that API Gateway is slow to answer, if it answers at all.
+# A page waits so long for earlier posts that API Gateway is slow to answer, if it answers at all.
 CATCH_UP_SECONDS = 1.0
 # The inbox is not read more often than this. A read costs a read unit for each 4 KB of it, of which DynamoDB
 # serves 3,000 a second.
@@ -107,8 +107,6 @@ class Serving:
             round_ends = round_ends or self._clock.monotonic() + ROUND_SECONDS
             if self._serve_page(until):
                 self._wait(min(round_ends, until))
-                # The next round has nothing but the mark for those who have not got all of this one.
-                self._poster.catch_up(min(until, self._clock.monotonic() + CATCH_UP_SECONDS))
                 round_ends = 0.0
         return False
 
@@ -200,6 +198,8 @@ class Serving:
         A connection with an earlier posting under way gets no other; the earlier one is ``overtaken``.
         """
         self._poster.take_answers()
+        ids = {posting.connection.id for posting in postings}
+        self._poster.catch_up(ids, min(until, self._clock.monotonic() + CATCH_UP_SECONDS))
         under_way = {posting.connection.id: posting for posting in self._poster.under_way()}
         free = []
         for posting in postings:

@@ -133,6 +133,20 @@ def test_an_open_page_goes_on_while_its_session_is_prolonged(cloud: Cloud) -> No
     assert int(after["expires_at"]["N"]) - int(item["expires_at"]["N"]) > 19 * DAY
 
 
+def test_an_open_page_whose_session_has_ended_leads_to_the_sign_in(
+    page: Page, cloud: Cloud, channel: str
+) -> None:
+    watch(page, cloud, channel, "forgotten_viewer")
+    age(cloud, "forgotten_viewer", days=91)
+    cloud.close_connections(channel)
+    expect(page.get_by_test_id("signed-out")).to_be_visible()
+    page.get_by_test_id("sign-in").click()
+    page.locator("#login").fill("forgotten_viewer")
+    page.locator("#sign-in").click()
+    page.wait_for_url(urljoin(cloud.site, f"watch/{channel}"))
+    expect(page.get_by_test_id("connection-state")).to_have_attribute("data-state", "live")
+
+
 def test_twitchs_tokens_are_given_up(cloud: Cloud) -> None:
     before = cloud.twitch_state()["user_tokens"]
     Viewer.sign_in(cloud, "vera_viewer")

@@ -37,6 +37,18 @@ def test_what_anyone_may_call_comes_through_cloudfront_which_knows_a_secret(prod
     assert "OriginCustomHeaders" not in distribution["Origins"][0]
 
 
+def test_what_viewers_call_needs_their_token_also_at_the_apis_own_url(prod: Stage) -> None:
+    routes = {
+        route["RouteKey"]: route["AuthorizerId"]
+        for route in prod.of_type("AWS::ApiGatewayV2::Route").values()
+        if route["AuthorizationType"] == "JWT"
+    }
+    keys = {f"{method} /api/overlays/{{login}}/key" for method in ("POST", "DELETE")}
+    assert routes == dict.fromkeys(keys | {"POST /api/channels/{login}/watch"}, "{HttpApi/ViewerAuthorizer}")
+    # None has a throttle of its own, so that the stage's is theirs.
+    assert not routes.keys() & prod.resources["HttpStage"].properties["RouteSettings"].keys()
+
+
 def test_every_route_of_the_site_is_described_in_the_apis_document(prod: Stage, twitch: Stage) -> None:
     keys = {
         route["RouteKey"]
