@@ -21,7 +21,7 @@ from tests.chaos.pages import a_page_that_was_away, stored_markup
 from tests.e2e.clients import Response, Viewer, connect_with_ticket, request
 
 #: How many answers each route gives to generated requests of each kind.
-EXAMPLES = 40
+EXAMPLES = 20
 #: Of schemathesis: that the answers are those of the document, and that nothing is open to nobody.
 CHECKS = ",".join(
     (

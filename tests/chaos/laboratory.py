@@ -1,11 +1,14 @@
 """The local cloud with its traffic and its watchers, and the questions that each row of the table asks."""
 
 import dataclasses
+import functools
 import hashlib
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -48,14 +51,16 @@ class Row:
         """Whether nothing was lost or doubled, and all was in time."""
         return not (self.lost or self.doubled or self.problems)
 
-    def judge(self, check: "Check", without_fault: "Row") -> None:
-        """Add a problem if something took longer than is promised, on this machine."""
-        for what, after, usual, within in (
-            ("recorded", self.recorded_after, without_fault.recorded_after, check.recorded_within),
-            ("delivered", self.delivered_after, without_fault.delivered_after, check.delivered_within),
-        ):
-            if after is not None and usual is not None and after > usual + within:
-                self.problems.append(f"{what} {after:.0f} s after it, not {within:.0f} s")
+    def late(self, check: "Check", without_fault: "Row") -> list[str]:
+        """What took longer than is promised, on this machine."""
+        return [
+            f"{what} {after:.0f} s after it, not {usual + within:.0f} s"
+            for what, after, usual, within in (
+                ("recorded", self.recorded_after, without_fault.recorded_after, check.recorded_within),
+                ("delivered", self.delivered_after, without_fault.delivered_after, check.delivered_within),
+            )
+            if after is not None and usual is not None and after > usual + within
+        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +91,8 @@ class Laboratory:
         """What it found worth knowing."""
         self.tries = 0
         """How many requests a row's attack made, beside the traffic."""
-        self.usual_seconds = 0.0
-        """How long it takes on this machine until everything is everywhere, without a fault."""
+        self.recoveries: list[tuple[float | None, float | None]] = []
+        """Of this row: seconds until everything was recorded and counted, and until everybody had it."""
         self.poisoned = False
         """Whether malformed messages were put into the queues."""
         self._new_channels = 0
@@ -100,10 +105,9 @@ class Laboratory:
         logins = [f"chaos_{number}" for number in range(CHANNELS)]
         channels = []
         for login in logins:
-            answer = self.viewer.watch(login)
-            assert answer.status == 200, answer.data
-            channels.append(Channel(answer.json()["channel"]["id"], login))
-            self.websocket_url = answer.json()["websocket_url"]
+            watched = eventually(f"{login} is watched", functools.partial(self._watch, login))
+            channels.append(Channel(watched["channel"]["id"], login))
+            self.websocket_url = watched["websocket_url"]
             cloud.until_subscribed(login)
         function = cloud.aws("lambda").get_function_configuration(FunctionName="fanfare-local-webhook")
         secret = cloud.aws("secretsmanager").get_secret_value(
@@ -118,6 +122,10 @@ class Laboratory:
         ]
         eventually("all watchers are connected", lambda: all(each.connections for _, each in self.watchers))
 
+    def _watch(self, login: str) -> Any:
+        answer = self.viewer.watch(login)
+        return answer.json() if answer.status == 200 else None
+
     def wait(self, seconds: float | None = None) -> None:
         """Let the fault last, while traffic goes on."""
         time.sleep(self.seconds if seconds is None else seconds)
@@ -127,15 +135,13 @@ class Laboratory:
         self.traffic.pause(MOST_SECONDS)
         eventually("everything is recorded", lambda: not self._missing()[0], MOST_SECONDS)
 
-    def restart(self, by: signal.Signals) -> None:
-        """Stop everything under load, and start it again: what was recorded is there.
+    def restart(self) -> None:
+        """Kill everything under load, and start it again: what was recorded is there.
 
         What is only accepted is in the queues, which the emulator keeps in its memory: SQS does not lose it.
         """
         before = Books.read(self.cloud, self.traffic.channels).recorded
-        code = self.local.stop(by)
-        if code != (-by if by == signal.SIGKILL else 0):
-            self.problems.append(f"the local cloud ended with {code}")
+        self.local.stop(signal.SIGKILL)
         accepted = self.traffic.accepted
         self.close()
         self._begin(self.local.start())
@@ -148,6 +154,22 @@ class Laboratory:
         )
         self.traffic.begin()
         self.wait(2)
+
+    def stop(self) -> Row:
+        """Stop the local cloud while events are sent: it ends by itself, and with all of its processes."""
+        row = Row("a stop under load", accepted=len(self.traffic.accepted), tries=-self.traffic.tries)
+        began = time.monotonic()
+        self.traffic.begin()
+        self.wait(2)
+        try:
+            if (code := self.local.stop()) != 0:
+                row.problems.append(f"it ended with {code}")
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            row.problems.append(str(error)[:1000])
+        row.seconds = time.monotonic() - began
+        row.tries += self.traffic.tries
+        row.notes.append(f"it ended {row.seconds - 2:.1f} s after SIGTERM")
+        return row
 
     def close(self) -> None:
         """End traffic and watchers."""
@@ -196,12 +218,8 @@ class Laboratory:
         row.seconds = time.monotonic() - began
         return row
 
-    def recover(self) -> tuple[float | None, float | None, int]:
-        """Stop sending, and wait until everything accepted is everywhere.
-
-        Returns the seconds until it is recorded and counted, and until everybody has it (None: never), and
-        how many deliveries were never accepted.
-        """
+    def recover(self) -> None:
+        """Stop sending, and wait until everything accepted is everywhere; the slowest of a row counts."""
         ended = time.monotonic()
         self.wait(2)  # some events after the fault
         unfinished = self.traffic.pause(MOST_SECONDS)
@@ -215,16 +233,18 @@ class Laboratory:
             if delivered_after is None and not unseen:
                 delivered_after = now
             time.sleep(0.2)
-        return recorded_after, delivered_after, unfinished
+        self.recoveries.append((recorded_after, delivered_after))
+        if unfinished:
+            self.problems.append(f"{unfinished} deliveries were never accepted")
 
     def _measure(self, row: Row) -> None:
-        row.recorded_after, row.delivered_after, unfinished = self.recover()
+        self.recover()
+        row.recorded_after, row.delivered_after = map(_slowest, zip(*self.recoveries, strict=True))
+        self.recoveries = []
         self._fill_in(row)
         for what, after in (("recorded", row.recorded_after), ("delivered", row.delivered_after)):
             if after is None:
                 row.problems.append(f"not everything was {what} within {MOST_SECONDS} s")
-        if unfinished:
-            row.problems.append(f"{unfinished} deliveries were never accepted")
         if self.traffic.refused:
             row.problems.append(f"valid deliveries were refused: {dict(self.traffic.refused)}")
             self.traffic.refused.clear()
@@ -273,3 +293,9 @@ class Laboratory:
         row.doubled = (
             books.recorded.total() - len(books.recorded) + max(books.counted - len(books.recorded), 0)
         )
+
+
+def _slowest(seconds: tuple[float | None, ...]) -> float | None:
+    """The most seconds; None, which is never, if there is one."""
+    known = [one for one in seconds if one is not None]
+    return max(known) if len(known) == len(seconds) else None

@@ -71,6 +71,10 @@ class LocalCloud:
             raise
         return code
 
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self.runner is not None and self.runner.poll() is None
+
     def postgres(self) -> list[Running]:
         """PostgreSQL's processes: first the postmaster, then those that it started."""
         (postmaster,) = (
