@@ -1,7 +1,6 @@
 """The next version is deployed while events arrive; a version whose migration fails is rolled back."""
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -14,8 +13,9 @@ import psycopg
 import pytest
 
 from local.deployment import CDK
-from local.environment import ROOT, aws_variables
+from local.environment import aws_variables
 from tests.e2e.clients import Cloud, Viewer, eventually
+from tests.fresh_clone import fresh_clone
 
 CHANNEL = "upgraded_channel"
 STACK = "Fanfare-local-App"
@@ -49,16 +49,7 @@ app.synth()
 def next_version(tmp_path: Path) -> Path:
     """A copy of the sources, for changes. Packages that stay the same are not built again."""
     copy = tmp_path / "next"
-    copy.mkdir()
-    for name in ("cdk", "lambdas", "sql", "local", "frontend", "cdk.json", "app.py"):
-        source = ROOT / name
-        if source.is_dir():
-            ignored = shutil.ignore_patterns("node_modules", "dist", "__pycache__")
-            shutil.copytree(source, copy / name, ignore=ignored)
-        else:
-            shutil.copy(source, copy / name)
-    for name in ("node_modules", "frontend/node_modules", ".build"):
-        (copy / name).symlink_to(ROOT / name)
+    fresh_clone(copy)
     (copy / "next_app.py").write_text(NEXT_APP)
     (copy / "lambdas/handlers/added.py").write_text("def handler(event, context):\n    return 'added'\n")
     return copy
