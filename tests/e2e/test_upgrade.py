@@ -1,6 +1,5 @@
 """The next version is deployed while events arrive; a version whose migration fails is rolled back."""
 
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,7 +11,8 @@ import psycopg
 import pytest
 
 from tests.e2e.clients import Cloud, Viewer, eventually
-from tests.e2e.local_cloud import ROOT, deploy
+from tests.e2e.local_cloud import deploy
+from tests.fresh_clone import fresh_clone
 
 CHANNEL = "upgraded_channel"
 STACK = "Fanfare-local-App"
@@ -46,16 +46,7 @@ app.synth()
 def next_version(tmp_path: Path) -> Path:
     """A copy of the sources, for changes. Packages that stay the same are not built again."""
     copy = tmp_path / "next"
-    copy.mkdir()
-    for name in ("cdk", "lambdas", "sql", "local", "frontend", "cdk.json", "app.py"):
-        source = ROOT / name
-        if source.is_dir():
-            ignored = shutil.ignore_patterns("node_modules", "dist", "__pycache__")
-            shutil.copytree(source, copy / name, ignore=ignored)
-        else:
-            shutil.copy(source, copy / name)
-    for name in ("node_modules", "frontend/node_modules", ".build"):
-        (copy / name).symlink_to(ROOT / name)
+    fresh_clone(copy)
     (copy / "next_app.py").write_text(NEXT_APP)
     (copy / "lambdas/handlers/added.py").write_text("def handler(event, context):\n    return 'added'\n")
     return copy
