@@ -104,7 +104,7 @@ unit: $(VENV) $(SITE) ## Test decisions, without any service: Python and the sit
 	cd frontend && npm run --silent test
 
 .PHONY: integration
-integration: $(VENV) $(TOOLS) ## Test against a real PostgreSQL, simulated AWS calls and a simulated Twitch
+integration: $(VENV) $(TOOLS) $(SITE) ## Test against a real PostgreSQL, simulated AWS calls and a simulated Twitch
 	$(PYTEST) tests/integration
 
 .PHONY: stress

@@ -382,6 +382,7 @@ def execute(function: Any, event: Any) -> Any:
 
 
 _behavior = cloudfront._dataplane_behavior
+_match_behavior = cloudfront._match_behavior
 _viewer_request = cloudfront.handle_viewer_request
 
 # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/ServingCompressedFiles.html
@@ -402,6 +403,11 @@ COMPRESSED_TYPES = {
 def behavior(element: Any, path_pattern: str | None = None) -> dict[str, Any]:
     """A distribution's behaviour, with its setting ``Compress``."""
     return {**_behavior(element, path_pattern), "compress": cloudfront._text(element, "Compress") == "true"}
+
+
+def match_behavior(config: dict[str, Any], path: str) -> Any:
+    """The behaviour for a path; a pattern's ``*`` takes a line feed, too, as for CloudFront's ``%0A``."""
+    return _match_behavior(config, path.replace("\n", " "))
 
 
 async def viewer_request(
@@ -512,6 +518,7 @@ if __name__ == "__main__":
     SharedArchive.folder = Path(os.environ.pop("FANFARE_UNPACKED"))
     lambda_runtime.zipfile = SimpleNamespace(**{**vars(zipfile), "ZipFile": SharedArchive})
     cloudfront._dataplane_behavior = behavior
+    cloudfront._match_behavior = match_behavior
     cloudfront.handle_viewer_request = viewer_request
     provisioners._RESOURCE_HANDLERS.update(HANDLERS)
     iam_evaluator._resolve_condition_key = condition_value

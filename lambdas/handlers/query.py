@@ -62,10 +62,13 @@ Minutes = Annotated[int, Query(ge=1, le=180, description="Minutes, the present o
 EventTypes = Annotated[
     str | None,
     Query(
-        pattern=r"^[a-z0-9_.]{1,100}(,[a-z0-9_.]{1,100}){0,29}$", description="Comma-separated; all if absent"
+        pattern=r"^([a-z0-9_.]{1,100}(,[a-z0-9_.]{1,100}){0,29})?$",
+        description="Comma-separated; all if absent or empty",
     ),
 ]
-EventType = Annotated[str | None, Query(pattern="^[a-z0-9_.]{1,100}$", description="All if absent")]
+EventType = Annotated[
+    str | None, Query(pattern="^([a-z0-9_.]{1,100})?$", description="All if absent or empty")
+]
 
 app = APIGatewayHttpResolver(enable_validation=True, response_validation_error_http_code=500)
 

@@ -204,6 +204,7 @@ class Control:
             path=_read(body, "path", str, "/helix"),
             method=_read(body, "method", str, "") or None,
             status=status or None,
+            body=_read(body, "body", str, "") if "body" in body else None,
             latency_ms=_read(body, "latency_ms", int, 0, most=600_000),
             lost=next((lost for lost in LOST if lost == body.get("lost")), None),
             duplicates=_read(body, "duplicates", int, 0, most=100),
@@ -215,8 +216,9 @@ class Control:
             raise BadRequestError(f"method must be one of {', '.join(FAULT_METHODS)}")
         if body.get("lost") != fault.lost:
             raise BadRequestError(f"lost must be one of {', '.join(LOST)}")
-        if not (fault.status or fault.latency_ms or fault.lost or fault.duplicates):
-            raise BadRequestError("a fault needs a status, latency_ms, lost or duplicates")
+        does_something = fault.status or fault.latency_ms or fault.lost or fault.duplicates
+        if not does_something and fault.body is None:
+            raise BadRequestError("a fault needs a status, a body, latency_ms, lost or duplicates")
         self._state.faults.append(fault)
         return self._show_faults()
 

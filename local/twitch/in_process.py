@@ -8,6 +8,7 @@ from typing import Any
 import urllib3
 from yarl import URL
 
+from local.twitch.responses import Response
 from local.twitch.simulator import Simulator
 
 
@@ -43,6 +44,8 @@ class InProcessPool(urllib3.PoolManager):
                 raise urllib3.exceptions.ProtocolError("Connection aborted.")
             if effect.status is not None:
                 answer = self._simulator.refusal(effect.status)
+            elif effect.body is not None:
+                answer = Response(200)
             else:
                 answer = self._simulator.answer(
                     method,
@@ -54,8 +57,9 @@ class InProcessPool(urllib3.PoolManager):
             raise urllib3.exceptions.ProtocolError("Connection aborted.")
         if effect.latency > self._read_timeout:
             raise urllib3.exceptions.TimeoutError("Read timed out.")
+        text = effect.body or ("" if answer.body is None else json.dumps(answer.body))
         return urllib3.HTTPResponse(
-            body=io.BytesIO(b"" if answer.body is None else json.dumps(answer.body).encode()),
+            body=io.BytesIO(text.encode()),
             headers={"Content-Type": "application/json", **answer.headers},
             status=answer.status,
         )

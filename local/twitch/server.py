@@ -58,6 +58,8 @@ class Api:
         response: web.StreamResponse = web.Response()
         if effect.status is not None:
             response = _response(self._simulator.refusal(effect.status))
+        elif effect.body is not None:
+            response = web.Response(text=effect.body, content_type="application/json")
         elif effect.lost != "request":
             response = await handler(request)
         await asyncio.sleep(effect.latency)

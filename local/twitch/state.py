@@ -137,15 +137,16 @@ class Fault:
     """Something that goes wrong.
 
     It applies to requests of ``method`` (None is any) whose path begins with ``path``: they are answered
-    after ``latency_ms``, and refused with ``status``. ``lost`` is what does not arrive: a request before it
-    is handled, the answer afterwards, or a message of that type to a callback. ``duplicates`` is the number
-    of extra copies of each notification. The fault applies ``remaining`` times; None is until the faults are
-    deleted.
+    after ``latency_ms``, and refused with ``status``, or answered with 200 and ``body``. ``lost`` is what
+    does not arrive: a request before it is handled, the answer afterwards, or a message of that type to a
+    callback. ``duplicates`` is the number of extra copies of each notification. The fault applies
+    ``remaining`` times; None is until the faults are deleted.
     """
 
     path: str
     method: str | None = None
     status: int | None = None
+    body: str | None = None
     latency_ms: int = 0
     lost: Lost | None = None
     duplicates: int = 0
@@ -166,6 +167,7 @@ class FaultEffect:
     latency: float = 0.0
     status: int | None = None
     lost: Lost | None = None
+    body: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -321,13 +323,13 @@ class State:
         latency = 0.0
         for fault in self.faults:
             lost = fault.lost if fault.lost in ("request", "answer") else None
-            about_requests = fault.latency_ms or fault.status or lost
+            about_requests = fault.latency_ms or fault.status or lost or fault.body is not None
             fits = path.startswith(fault.path) and fault.method in (None, method)
             if not about_requests or not fits or not fault.use():
                 continue
             latency += fault.latency_ms / 1000
-            if fault.status or lost:
-                return FaultEffect(latency, fault.status, lost)
+            if fault.status or lost or fault.body is not None:
+                return FaultEffect(latency, fault.status, lost, fault.body)
         return FaultEffect(latency)
 
     def loses(self, message_type: Lost) -> bool:

@@ -1,146 +1,39 @@
 """The attacks that `make chaos` makes: each input is refused or answered as it should be, never with 5xx."""
 
-import hashlib
+import base64
+import contextlib
 import json
 import secrets
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from typing import Any
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
-import urllib3
-from hypothesis import HealthCheck, given, seed, settings
-from hypothesis import strategies as st
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection
 
+from tests.chaos.deliveries import hostile_deliveries
 from tests.chaos.laboratory import Check, Laboratory
-from tests.chaos.ledger import Channel, raid, sign
-from tests.e2e.clients import Viewer, connect_with_ticket, request
+from tests.chaos.overload import ramp_of_deliveries, ramp_of_viewers
+from tests.chaos.pages import a_page_that_was_away, stored_markup
+from tests.e2e.clients import Response, Viewer, connect_with_ticket, request
 
-SENDERS = 8
-
-
-# -- hostile deliveries --------------------------------------------------------------------------------------
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=20), inner, max_size=4),
-    max_leaves=12,
+#: How many answers each route gives to generated requests of each kind.
+EXAMPLES = 20
+#: Of schemathesis: that the answers are those of the document, and that nothing is open to nobody.
+CHECKS = ",".join(
+    (
+        "not_a_server_error",
+        "status_code_conformance",
+        "content_type_conformance",
+        "response_headers_conformance",
+        "response_schema_conformance",
+        "negative_data_rejection",
+        "ignored_auth",
+    )
 )
-FIELDS = ("subscription", "event", "challenge")
-HEADERS = (
-    "Twitch-Eventsub-Message-Id",
-    "Twitch-Eventsub-Message-Type",
-    "Twitch-Eventsub-Message-Signature",
-    "Twitch-Eventsub-Message-Timestamp",
-)
-TYPES = ("notification", "revocation", "webhook_callback_verification", "", "other")
-PRINTABLE = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=200)
-Request = tuple[bytes, dict[str, str]]
-
-
-@st.composite
-def forged(draw: st.DrawFn, channel: Channel, secret: str) -> Request:
-    """A delivery that nobody with the secret has sent, or not now: it must be answered 403."""
-    delivery = raid(channel, secret, draw(st.integers(0, 10**6)))
-    body, headers = delivery.body, dict(delivery.headers)
-    kind = draw(st.sampled_from(("other secret", "body", "header", "no header", "age", "no signature")))
-    match kind:
-        case "other secret":
-            headers = sign(draw(st.text(min_size=1)) + "x", body)
-        case "body":
-            at = draw(st.integers(0, len(body) - 1))
-            body = body[:at] + bytes([body[at] ^ draw(st.integers(1, 255))]) + body[at + 1 :]
-        case "header":
-            name = draw(st.sampled_from((HEADERS[0], *HEADERS[2:])))
-            headers[name] = draw(PRINTABLE.filter(lambda text: text.strip() != headers[name]))
-        case "no header":
-            del headers[draw(st.sampled_from((HEADERS[0], *HEADERS[2:])))]
-        case "age":
-            minutes = draw(st.integers(11, 10**6) | st.integers(-(10**5), -11))
-            headers = sign(secret, body, sent_at=datetime.now(UTC) - timedelta(minutes=minutes))
-        case "no signature":
-            headers[HEADERS[2]] = draw(st.sampled_from(("", "sha256=", "sha1=00", "sha256=" + "0" * 64)))
-    return body, headers
-
-
-@st.composite
-def odd(draw: st.DrawFn, channel: Channel, secret: str) -> Request:
-    """A delivery with a right signature and a body that Twitch would hardly send: 2xx or 4xx."""
-    content: Any = json.loads(raid(channel, secret, 1).body)
-    match draw(st.sampled_from(("anything", "field", "condition", "deep", "bytes", "long"))):
-        case "anything":
-            content = draw(JSON)
-        case "field":
-            content[draw(st.sampled_from(FIELDS))] = draw(JSON)
-        case "condition":
-            content["subscription"]["condition"] = draw(JSON)
-        case "deep":
-            depth = draw(st.integers(90, 1200))
-            body = b'{"event": ' + b"[" * depth + b"]" * depth + b"}"
-            return body, sign(secret, body, message_type=draw(st.sampled_from(TYPES)))
-        case "bytes":
-            body = draw(st.binary(max_size=300))
-            return body, sign(secret, body, message_type=draw(st.sampled_from(TYPES)))
-        case "long":
-            field = draw(st.sampled_from(("type", "version", "status")))
-            content["subscription"][field] = draw(st.sampled_from(("é", "😀", "\ud800", "\0", '"'))) * draw(
-                st.sampled_from((1, 2000, 60_000))
-            )
-    body = json.dumps(content).encode()
-    return body, sign(secret, body, message_type=draw(st.sampled_from(TYPES)))
-
-
-def _generate(strategy: st.SearchStrategy[Request], count: int, use: Callable[[Request], object]) -> None:
-    """Call ``use`` with so many requests, the same ones in every run."""
-
-    @seed(count)
-    @settings(max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(strategy)
-    def generate(sent: Request) -> None:
-        use(sent)
-
-    generate()
-
-
-def hostile_deliveries(count: int) -> Callable[[Laboratory], None]:
-    """Generate ``count`` deliveries, half of them forged, and send them to the webhook."""
-
-    def make(laboratory: Laboratory) -> None:
-        traffic = laboratory.traffic
-        victim = Channel("666", "victim")
-        statuses: dict[bool, Counter[int | None]] = {True: Counter(), False: Counter()}
-        pool = urllib3.PoolManager(retries=False, timeout=30, maxsize=SENDERS)
-
-        def send(is_forged: bool, sent: Request) -> None:
-            body, headers = sent
-            try:
-                status = pool.request("POST", laboratory.cloud.webhook, body=body, headers=headers).status
-            except urllib3.exceptions.HTTPError:
-                status = None
-            statuses[is_forged][status] += 1
-            right = status == 403 if is_forged else status is not None and 200 <= status < 500
-            if not right and len(laboratory.problems) < 10:
-                laboratory.problems.append(f"{status} for {headers} {body[:200]!r}")
-
-        with ThreadPoolExecutor(SENDERS) as senders:
-            _generate(
-                forged(victim, traffic.secret), count // 2, lambda sent: senders.submit(send, True, sent)
-            )
-            _generate(odd(victim, traffic.secret), count // 2, lambda sent: senders.submit(send, False, sent))
-        laboratory.tries += sum(each.total() for each in statuses.values())
-        published = laboratory.recorded_of(victim) if statuses[True][204] == 0 else -1
-        print(
-            f"  forged: {dict(statuses[True])}, odd: {dict(statuses[False])}, odd ones recorded: {published}"
-        )
-
-    return make
-
-
-# -- the API -------------------------------------------------------------------------------------------------
 
 
 def bad_tickets(laboratory: Laboratory) -> None:
@@ -151,16 +44,7 @@ def bad_tickets(laboratory: Laboratory) -> None:
     with connect_with_ticket(url, used):
         pass
     expired = secrets.token_urlsafe(32)
-    laboratory.cloud.aws("dynamodb").put_item(
-        TableName="fanfare-local-tickets",
-        Item={
-            "ticket_hash": {"S": hashlib.sha256(expired.encode()).hexdigest()},
-            "viewer_id": {"S": "somebody"},
-            "streamer_id": {"S": channel.id},
-            "streamer_name": {"S": channel.login},
-            "expires_at": {"N": str(int(time.time()) - 1)},
-        },
-    )
+    laboratory.write_ticket(expired, channel, -1)
     made_up = (
         "",
         used,
@@ -174,14 +58,23 @@ def bad_tickets(laboratory: Laboratory) -> None:
         "x" * 4000,
     )
     for ticket in made_up:
-        laboratory.tries += 1
-        try:
-            with connect_with_ticket(url, ticket):
-                pass
-            laboratory.problems.append(f"the ticket {ticket[:60]!r} opened a connection")
-        except InvalidStatus as refused:
-            if refused.response.status_code not in (401, 403):
-                laboratory.problems.append(f"{refused.response.status_code} for the ticket {ticket[:60]!r}")
+        if (status := _handshake(laboratory, url, ticket)) not in (401, 403):
+            laboratory.problems.append(f"{status} for the ticket {ticket[:60]!r}")
+    ticket = laboratory.viewer.watch(channel.login).json()["ticket"]
+    with ThreadPoolExecutor(20) as pool:
+        at_once = Counter(pool.map(lambda _: _handshake(laboratory, url, ticket), range(20)))
+    if at_once[101] != 1:
+        laboratory.problems.append(f"one ticket, 20 times at once: {dict(at_once)}")
+
+
+def _handshake(laboratory: Laboratory, url: str, ticket: str) -> int:
+    """Try to open a WebSocket; returns the status, 101 if it opens."""
+    laboratory.tries += 1
+    try:
+        with connect_with_ticket(url, ticket):
+            return 101
+    except InvalidStatus as refused:
+        return refused.response.status_code
 
 
 def bad_tokens(laboratory: Laboratory) -> None:
@@ -199,13 +92,123 @@ def bad_tokens(laboratory: Laboratory) -> None:
         f"{head}.{body}.{signature[::-1]}",
         f"{head}.{body[:-4]}AAAA.{signature}",
         "x" * 9000,
+        laboratory.viewer.tokens["id_token"],
+        laboratory.viewer.tokens["refresh_token"],
     )
-    url = urljoin(laboratory.cloud.site, "api/channels/chaos_0/watch")
     for value in tokens:
-        laboratory.tries += 1
-        status = request("POST", url, headers={"Authorization": f"Bearer {value}"}).status
+        status = _send(
+            laboratory, "POST", "api/channels/chaos_0/watch", Authorization=f"Bearer {value}"
+        ).status
         if status not in (401, 403):
             laboratory.problems.append(f"{status} for the token {value[:60]!r}")
+
+
+def _send(laboratory: Laboratory, method: str, path: str, **headers: str) -> Response:
+    laboratory.tries += 1
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return request(method, urljoin(laboratory.cloud.site, path), headers=named)
+
+
+def bad_keys(laboratory: Laboratory) -> None:
+    """Overlay keys that are changed, mixed or ended open nothing; what an ended one has opened is closed."""
+    login = laboratory.traffic.channels[0].login
+
+    def change(method: str, viewer: Viewer) -> Response:
+        return _send(laboratory, method, f"api/overlays/{login}/key", **viewer.headers)
+
+    def watch(key: str) -> Response:
+        return _send(laboratory, "POST", f"api/overlays/{login}/watch", Authorization=f"Bearer {key}")
+
+    other = Viewer.sign_in(laboratory.cloud, "other_streamer")
+    ended, key, others = (
+        change("POST", viewer).json()["key"] for viewer in (laboratory.viewer, laboratory.viewer, other)
+    )
+    overlay, _, secret = key.partition(".")
+    token = laboratory.viewer.tokens["access_token"]
+    made_up = (
+        "",
+        ended,
+        overlay,
+        f"{overlay}.",
+        f".{secret}",
+        key[:-1],
+        key + "x",
+        key.upper(),
+        f"{overlay}.{secret[::-1]}",
+        f"{others.partition('.')[0]}.{secret}",
+        f"{overlay}.{secrets.token_urlsafe(32)}",
+        f"{'0' * 32}.{secret}",
+        token,
+        "x" * 4000,
+    )
+    for value in made_up:
+        if (status := watch(value).status) != 401:
+            laboratory.problems.append(f"{status} for the key {value[:60]!r}")
+    if (
+        status := _send(
+            laboratory, "POST", f"api/channels/{login}/watch", Authorization=f"Bearer {key}"
+        ).status
+    ) != 401:
+        laboratory.problems.append(f"{status} for a key in a token's place")
+
+    opened, unused = watch(key).json(), watch(key).json()
+    with connect_with_ticket(opened["websocket_url"], opened["ticket"]) as socket:
+        change("DELETE", laboratory.viewer)
+        if not _is_closed(socket):
+            laboratory.problems.append("an ended key's connection is open after 10 s")
+    if (status := watch(key).status) != 401:
+        laboratory.problems.append(f"{status} for an ended key")
+    # The handshake may succeed; then the connection finds its key ended.
+    with (
+        contextlib.suppress(InvalidStatus),
+        connect_with_ticket(unused["websocket_url"], unused["ticket"]) as socket,
+    ):
+        if not _is_closed(socket):
+            laboratory.problems.append("an ended key's ticket opens a connection that stays")
+
+
+def _is_closed(socket: ClientConnection) -> bool:
+    """Whether the server closes the connection within 10 s."""
+    until = time.monotonic() + 10
+    try:
+        while True:
+            socket.recv(max(until - time.monotonic(), 0))
+    except ConnectionClosed:
+        return True
+    except TimeoutError:
+        return False
+
+
+def bad_cursors(laboratory: Laboratory) -> None:
+    """Cursors that are changed, cut or made up: 200 or 400; no event is on two pages."""
+    laboratory.rest()
+    path = f"api/channels/{laboratory.traffic.channels[0].login}/events?limit=5"
+    first = _send(laboratory, "GET", path).json()
+    cursor = first["next"]
+    second = _send(laboratory, "GET", f"{path}&before={cursor}").json()
+    if {event["id"] for event in first["events"]} & {event["id"] for event in second["events"]}:
+        laboratory.problems.append("an event is on two pages")
+    texts = (
+        "0:",
+        ":",
+        "x:y",
+        "-1:a",
+        f"{10**30}:a",
+        "1:\0",
+        "1:'; drop table events; --",
+        "1:" + "é" * 200,
+        "\ud800",
+    )
+    made_up = [
+        base64.urlsafe_b64encode(text.encode(errors="surrogatepass")).decode().rstrip("=") for text in texts
+    ]
+    made_up += [cursor[:at] + "A" + cursor[at + 1 :] for at in range(len(cursor))]
+    made_up += [cursor[:at] for at in range(1, len(cursor))]
+    made_up += [cursor + "=", cursor + "A", cursor * 20, "%00", "%ff", "é", "null", "x" * 4000]
+    for value in made_up:
+        answer = _send(laboratory, "GET", f"{path}&before={quote(value, '%')}")
+        if answer.status not in (200, 400) or (answer.status == 400 and "error" not in answer.json()):
+            laboratory.problems.append(f"{answer.status} for the cursor {value[:60]!r}")
 
 
 ODD_NAMES = (
@@ -264,21 +267,110 @@ def odd_requests(laboratory: Laboratory) -> None:
             laboratory.problems.append(f"{answer.status} for {method} {path[:120]}")
 
 
-def origins(laboratory: Laboratory) -> None:
-    """A foreign page can neither read answers with somebody's token nor be allowed to send one."""
-    for origin in ("https://evil.example", "null", laboratory.cloud.site.replace("://", "://evil.")):
-        laboratory.tries += 1
-        answer = request(
-            "OPTIONS",
-            urljoin(laboratory.cloud.site, "api/channels/chaos_0/watch"),
-            headers={
-                "Origin": origin,
-                "Access-Control-Request-Method": "POST",
-                "Access-Control-Request-Headers": "authorization",
-            },
+def other_sites(laboratory: Laboratory) -> None:
+    """Pages of other sites can neither send a token nor do anything without one.
+
+    With Cognito a browser adds nothing to a request by itself. What a cookie is good for without Cognito is
+    tested in ``tests/e2e/test_sessions.py``.
+    """
+    origins = ("https://evil.example", "null", laboratory.cloud.site.replace("://", "://evil."))
+    acts = [
+        (method, f"api/{path}")
+        for method, path in (
+            ("POST", "channels/chaos_0/watch"),
+            ("POST", "overlays/chaos_0/watch"),
+            ("POST", "overlays/chaos_0/key"),
+            ("DELETE", "overlays/chaos_0/key"),
         )
-        if answer.headers.get("Access-Control-Allow-Origin") in (origin, "*"):
-            laboratory.problems.append(f"{origin} may send tokens")
+    ]
+    for origin in origins:
+        for method, path in acts:
+            asked = _send(
+                laboratory,
+                "OPTIONS",
+                path,
+                Origin=origin,
+                Access_Control_Request_Method=method,
+                Access_Control_Request_Headers="authorization",
+            )
+            if asked.headers.get("Access-Control-Allow-Origin") in (origin, "*"):
+                laboratory.problems.append(f"{origin} may send tokens to {path}")
+            for content in ("text/plain", "application/x-www-form-urlencoded"):
+                status = _send(laboratory, method, path, Origin=origin, Content_Type=content).status
+                if status != 401:
+                    laboratory.problems.append(f"{status} for {method} {path} from {origin}")
+        read = _send(laboratory, "GET", "api/channels/chaos_0/events", Origin=origin)
+        if "Access-Control-Allow-Credentials" in read.headers:
+            laboratory.problems.append(f"{origin} may read with credentials")
+
+
+def redirects(laboratory: Laboratory) -> None:
+    """No address of the site or of the sign-in leads to another site."""
+    site, evil = laboratory.cloud.site, "evil.example"
+    paths = (
+        "//evil.example",
+        "/\\evil.example",
+        "%2f%2fevil.example",
+        "%5cevil.example",
+        ".evil.example",
+        "@evil.example",
+        "watch/%0d%0aLocation:%20https://evil.example",
+        "callback?next=https://evil.example",
+        "watch/..%2f..%2fevil.example",
+    )
+    addresses = [f"{site}{path}" for path in (*paths, *(f"api/{path}" for path in paths))]
+    identity = laboratory.cloud.get("config.json").json()["identity"]
+    client = {"client_id": identity["client_id"], "response_type": "code", "scope": "openid"}
+    client |= {"identity_provider": identity["provider"], "state": "s"}
+    for target in (
+        f"https://{evil}/callback",
+        f"{site}callback.{evil}",
+        f"{site}callback@{evil}",
+        f"{site}callback/../x",
+        f"//{evil}",
+    ):
+        for way, name in (("oauth2/authorize", "redirect_uri"), ("logout", "logout_uri")):
+            addresses.append(f"{identity['domain']}/{way}?{urlencode({**client, name: target})}")
+    for address in addresses:
+        laboratory.tries += 1
+        location = request("GET", address).headers.get("Location", "")
+        while location.startswith(laboratory.cloud.twitch):
+            answer = request("GET", f"{location}&auto=misled_viewer")
+            location = urljoin(location, answer.headers.get("Location", ""))
+        host = urlsplit(location.replace("\\", "/")).hostname or ""
+        if evil in host or evil in location.partition("?")[0]:
+            laboratory.problems.append(f"{address} leads to {location}")
+
+
+def generated_requests(laboratory: Laboratory) -> None:
+    """Requests to every route of the OpenAPI document, right and wrong ones: each is answered as it says.
+
+    A run with a viewer's token, and one with an overlay's key.
+    """
+    login = laboratory.traffic.channels[0].login
+    key = _send(laboratory, "POST", f"api/overlays/{login}/key", **laboratory.viewer.headers).json()["key"]
+    host = urlsplit(laboratory.cloud.site)
+    document = laboratory.folder / "openapi.json"
+    document.write_bytes(laboratory.cloud.get("api/openapi.json").data)
+    for choice, authorization in (
+        ("--exclude-path", laboratory.viewer.headers["Authorization"]),
+        ("--include-path", f"Bearer {key}"),
+    ):
+        report = laboratory.folder / f"schemathesis{choice}.json"
+        command = [sys.executable, "-m", "schemathesis.cli", "run", str(document)]
+        command += ["--url", f"http://127.0.0.1:{host.port}", choice, "/api/overlays/{login}/watch"]
+        command += ["--header", f"Host: {host.netloc}", "--header", f"Authorization: {authorization}"]
+        command += ["--checks", CHECKS, "--max-examples", str(EXAMPLES), "--seed", "1"]
+        command += ["--report", "json", "--report-json-path", str(report)]
+        ran = subprocess.run(command, cwd=laboratory.local.state, check=False, capture_output=True, text=True)
+        report.with_suffix(".log").write_text(ran.stdout + ran.stderr)
+        result = json.loads(report.read_text())
+        laboratory.tries += result["test_cases"]["generated"]
+        found = [f"{failure['title']}: {failure['operations']}" for failure in result["failures"]]
+        if ran.returncode != 0:
+            laboratory.problems.append(
+                f"schemathesis ({report.with_suffix('.log')}): {found or ran.returncode}"
+            )
 
 
 def a_greedy_viewer(laboratory: Laboratory) -> None:
@@ -292,29 +384,20 @@ def a_greedy_viewer(laboratory: Laboratory) -> None:
         laboratory.problems.append(f"another viewer got {status}")
 
 
-def bursts(laboratory: Laboratory) -> None:
-    """Many deliveries at once: what is too much is refused clearly, and all is accepted in the end."""
-    traffic = laboratory.traffic
-    for at_once in (50, 100, 200):
-        deliveries = [raid(traffic.channels[0], traffic.secret, number) for number in range(2 * at_once)]
-        with ThreadPoolExecutor(at_once) as pool:
-            statuses = Counter(pool.map(traffic.send, deliveries))
-        print(f"  {at_once} at once: {dict(statuses)}", flush=True)
-        deadline = time.monotonic() + 60
-        left = [each for each in deliveries if each.id not in traffic.accepted]
-        while left and time.monotonic() < deadline:
-            left = [each for each in left if traffic.send(each) != 204]
-        if left:
-            laboratory.problems.append(f"{len(left)} of {len(deliveries)} were not accepted within a minute")
-
-
 ATTACKS = (
     Check("hostile deliveries", hostile_deliveries(50_000)),
     Check("hostile deliveries, a sample", hostile_deliveries(400), short=True),
     Check("bad tickets", bad_tickets, short=True),
     Check("bad tokens", bad_tokens, short=True),
+    Check("bad overlay keys", bad_keys, short=True),
+    Check("bad cursors", bad_cursors, short=True),
     Check("odd requests", odd_requests),
-    Check("foreign origins", origins, short=True),
+    Check("generated requests to every route", generated_requests),
+    Check("pages of other sites", other_sites, short=True),
+    Check("redirects", redirects, short=True),
+    Check("stored markup", stored_markup),
+    Check("a page that was away", a_page_that_was_away),
     Check("a greedy viewer", a_greedy_viewer),
-    Check("bursts of deliveries", bursts),
+    Check("a ramp of deliveries", ramp_of_deliveries, delivered_within=30),
+    Check("a ramp of viewers", ramp_of_viewers, delivered_within=30),
 )

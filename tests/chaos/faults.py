@@ -7,6 +7,7 @@ import contextlib
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,10 +17,10 @@ import psycopg
 from tests.chaos.laboratory import Check, Laboratory
 from tests.chaos.ledger import raid
 from tests.e2e.clients import eventually
-from tests.e2e.grants import without_grant
+from tests.e2e.grants import grants, without_grant
 from tests.e2e.local_cloud import send
 
-QUEUES = ("record", "broadcast", "fan-out")
+QUEUES = ("record", "broadcast", "fan-out", "subscribe")
 POISON = (
     " ",
     "not JSON",
@@ -30,6 +31,10 @@ POISON = (
     '{"id": "\\ud800", "streamer_id": "\\u0000"}',
     "[" * 985 + "]" * 985,
 )
+DEAD_LETTER_SECONDS = 240
+#: What Helix answers with 200.
+GARBAGE = ("{}", "[]", "null", "not JSON", '{"data": 7}', '{"data": [{}]}')
+TURNS = 5
 
 
 @contextlib.contextmanager
@@ -105,6 +110,33 @@ def take_away(function: str, action: str) -> Callable[[Laboratory], None]:
     return make
 
 
+def take_away_all_others(laboratory: Laboratory) -> None:
+    """Remove every permission that has no row of its own for a while, some at the same time."""
+    others = [
+        (function, action)
+        for function, actions in grants(laboratory.cloud).items()
+        for action in actions
+        if (function, action) not in PERMISSIONS
+    ]
+    for turn in range(TURNS):
+        with contextlib.ExitStack() as stack:
+            for function, action in others[turn::TURNS]:
+                stack.enter_context(without_grant(laboratory.cloud, function, action))
+            laboratory.wait()
+        laboratory.recover()
+        laboratory.watch_a_new_channel()
+        laboratory.traffic.begin()
+    laboratory.notes.append(f"{len(others)} permissions of {len(dict(others))} functions")
+
+
+def close_connections(laboratory: Laboratory) -> None:
+    """Close the WebSockets of everybody every other second."""
+    for _ in range(max(laboratory.seconds // 2, 1)):
+        for channel in laboratory.traffic.channels:
+            laboratory.cloud.close_connections(channel.login)
+        laboratory.wait(2)
+
+
 def poison(laboratory: Laboratory) -> None:
     """Put malformed messages into every queue. The recorder keeps its own as dead letters at once."""
     sqs = laboratory.cloud.aws("sqs")
@@ -116,6 +148,7 @@ def poison(laboratory: Laboratory) -> None:
             return int(row[0])
 
     before = count()
+    laboratory.poisoned = True
     for name in QUEUES:
         url = sqs.get_queue_url(QueueName=f"fanfare-local-{name}")["QueueUrl"]
         for body in POISON:
@@ -124,17 +157,46 @@ def poison(laboratory: Laboratory) -> None:
     eventually("all are dead letters", lambda: count() - before == len(POISON))
 
 
-def break_helix(**fault: Any) -> Callable[[Laboratory], None]:
-    """Let every request to Helix fail, while newcomers watch channels that nobody has watched before."""
+def dead_letters(laboratory: Laboratory) -> None:
+    """The queues' dead letters are the poison alone: nothing that could be handled was given up."""
+    for name in QUEUES:
+        # The recorder keeps its own in the database. The others are tried for up to two minutes.
+        wanted = Counter(POISON) if laboratory.poisoned and name != "record" else Counter()
+        found: Counter[str] = Counter()
+        deadline = time.monotonic() + DEAD_LETTER_SECONDS
+        while (
+            not (found := found + _take_dead_letters(laboratory, name)) >= wanted
+            and time.monotonic() < deadline
+        ):
+            laboratory.wait(1)
+        if found != wanted:
+            laboratory.problems.append(
+                f"{name}: {wanted - found} are no dead letters, and {found - wanted} are"
+            )
+
+
+def _take_dead_letters(laboratory: Laboratory, name: str) -> Counter[str]:
+    sqs, bodies = laboratory.cloud.aws("sqs"), []
+    url = sqs.get_queue_url(QueueName=f"fanfare-local-{name}-dead-letters")["QueueUrl"]
+    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        for message in messages:
+            bodies.append(message["Body"])
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return Counter(bodies)
+
+
+def break_helix(*faults: dict[str, Any]) -> Callable[[Laboratory], None]:
+    """Let every request to Helix fail in one way after the other, while newcomers watch new channels."""
 
     def make(laboratory: Laboratory) -> None:
-        laboratory.cloud.control("faults", **{"path": "/helix", **fault})
-        try:
-            deadline = time.monotonic() + laboratory.seconds
-            while time.monotonic() < deadline:
-                laboratory.watch_a_new_channel()
-        finally:
-            laboratory.delete_faults()
+        for fault in faults:
+            laboratory.cloud.control("faults", **{"path": "/helix", **fault})
+            try:
+                deadline = time.monotonic() + laboratory.seconds / len(faults)
+                while time.monotonic() < deadline:
+                    laboratory.watch_a_new_channel()
+            finally:
+                laboratory.delete_faults()
 
     return make
 
@@ -147,30 +209,21 @@ def repeat_at_once(laboratory: Laboratory) -> None:
 
 
 def repeat_slowly(laboratory: Laboratory) -> None:
-    """Deliver one message again and again, for a while."""
+    """Deliver one message again and again, for a minute."""
     delivery = raid(laboratory.traffic.channels[0], laboratory.traffic.secret, 1)
-    for _ in range(laboratory.seconds):
+    for _ in range(3 * laboratory.seconds):
         laboratory.traffic.send(delivery)
         laboratory.wait(1)
 
 
-def restart(laboratory: Laboratory) -> None:
-    """Kill everything, and start again with what PostgreSQL has. Queues are in the emulator's memory."""
-    laboratory.rest()
-    laboratory.restart()
-
-
+#: Those with a row of their own: without one of them nothing of its function works.
 PERMISSIONS = (
     ("webhook", "sns:Publish"),
     ("webhook", "secretsmanager:GetSecretValue"),
-    ("recorder", "secretsmanager:GetSecretValue"),
     ("recorder", "sqs:ReceiveMessage"),
     ("broadcaster", "sqs:ReceiveMessage"),
     ("broadcaster", "dynamodb:Query"),
     ("broadcaster", "execute-api:ManageConnections"),
-    ("authorizer", "dynamodb:DeleteItem"),
-    ("connection", "dynamodb:PutItem"),
-    ("query", "secretsmanager:GetSecretValue"),
 )
 
 FAULTS = (
@@ -181,12 +234,15 @@ FAULTS = (
     Check("sessions end each second", end_sessions),
     Check("functions are killed", kill_functions, recorded_within=60, delivered_within=30, short=True),
     *(Check(f"{function} without {action}", take_away(function, action)) for function, action in PERMISSIONS),
+    Check("every other permission", take_away_all_others),
+    Check("WebSockets are closed", close_connections, short=True),
     Check("poison in every queue", poison, short=True),
-    Check("Helix answers 503", break_helix(status=503)),
-    Check("Helix answers 429", break_helix(status=429)),
-    Check("Helix answers 418", break_helix(status=418)),
-    Check("Helix is slow", break_helix(latency_ms=8000)),
+    Check("Helix is down", break_helix({"lost": "request"}, {"status": 503})),
+    Check("Helix answers 429", break_helix({"status": 429})),
+    Check("Helix answers garbage", break_helix({"status": 418}, *({"body": body} for body in GARBAGE))),
+    Check("Helix is slow", break_helix({"latency_ms": 8000})),
     Check("one message 200 times at once", repeat_at_once, short=True),
     Check("one message for a while", repeat_slowly),
-    Check("everything is killed and started again", restart),
+    Check("dead letters", dead_letters),
+    Check("everything is killed and started again", Laboratory.restart),
 )

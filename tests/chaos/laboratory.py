@@ -1,9 +1,14 @@
 """The local cloud with its traffic and its watchers, and the questions that each row of the table asks."""
 
 import dataclasses
+import functools
+import hashlib
 import signal
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -38,20 +43,24 @@ class Row:
     delivered_after: float | None = None
     seconds: float = 0
     problems: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    """What is worth knowing and no problem."""
 
     @property
     def ok(self) -> bool:
         """Whether nothing was lost or doubled, and all was in time."""
         return not (self.lost or self.doubled or self.problems)
 
-    def judge(self, check: "Check", without_fault: "Row") -> None:
-        """Add a problem if something took longer than is promised, on this machine."""
-        for what, after, usual, within in (
-            ("recorded", self.recorded_after, without_fault.recorded_after, check.recorded_within),
-            ("delivered", self.delivered_after, without_fault.delivered_after, check.delivered_within),
-        ):
-            if after is not None and usual is not None and after > usual + within:
-                self.problems.append(f"{what} {after:.0f} s after it, not {within:.0f} s")
+    def late(self, check: "Check", without_fault: "Row") -> list[str]:
+        """What took longer than is promised, on this machine."""
+        return [
+            f"{what} {after:.0f} s after it, not {usual + within:.0f} s"
+            for what, after, usual, within in (
+                ("recorded", self.recorded_after, without_fault.recorded_after, check.recorded_within),
+                ("delivered", self.delivered_after, without_fault.delivered_after, check.delivered_within),
+            )
+            if after is not None and usual is not None and after > usual + within
+        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,32 +82,38 @@ class Check:
 class Laboratory:
     """A running local cloud under test."""
 
-    def __init__(self, local: LocalCloud, cloud: Cloud, seconds: int) -> None:
-        """``seconds`` is how long a fault lasts."""
-        self.local, self.seconds = local, seconds
+    def __init__(self, local: LocalCloud, cloud: Cloud, seconds: int, folder: Path) -> None:
+        """``seconds`` is how long a fault lasts; files that explain a row are written to ``folder``."""
+        self.local, self.seconds, self.folder = local, seconds, folder
         self.problems: list[str] = []
         """What a row's fault or attack found wrong."""
+        self.notes: list[str] = []
+        """What it found worth knowing."""
         self.tries = 0
         """How many requests a row's attack made, beside the traffic."""
+        self.recoveries: list[tuple[float | None, float | None]] = []
+        """Of this row: seconds until everything was recorded and counted, and until everybody had it."""
+        self.poisoned = False
+        """Whether malformed messages were put into the queues."""
         self._new_channels = 0
-        self._begin(cloud, {})
+        self._begin(cloud)
 
-    def _begin(self, cloud: Cloud, accepted: dict[str, Channel]) -> None:
+    def _begin(self, cloud: Cloud) -> None:
         self.cloud = cloud
+        self._dynamodb = cloud.aws("dynamodb")
         self.viewer = Viewer.sign_in(cloud, "vera_viewer")
         logins = [f"chaos_{number}" for number in range(CHANNELS)]
         channels = []
         for login in logins:
-            answer = self.viewer.watch(login)
-            assert answer.status == 200, answer.data
-            channels.append(Channel(answer.json()["channel"]["id"], login))
+            watched = eventually(f"{login} is watched", functools.partial(self._watch, login))
+            channels.append(Channel(watched["channel"]["id"], login))
+            self.websocket_url = watched["websocket_url"]
             cloud.until_subscribed(login)
         function = cloud.aws("lambda").get_function_configuration(FunctionName="fanfare-local-webhook")
         secret = cloud.aws("secretsmanager").get_secret_value(
             SecretId=function["Environment"]["Variables"]["WEBHOOK_SECRET_ARN"]
         )
         self.traffic = Traffic(cloud, channels, secret["SecretString"], per_second=EVENTS_PER_SECOND)
-        self.traffic.accepted.update(accepted)
         self._newcomers = [Viewer.sign_in(cloud, f"newcomer_{number}") for number in range(3)]
         viewers = [Viewer.sign_in(cloud, f"watcher_{number}") for number in range(WATCHERS)]
         self.watchers = [
@@ -106,6 +121,10 @@ class Laboratory:
             for number, viewer in enumerate(viewers)
         ]
         eventually("all watchers are connected", lambda: all(each.connections for _, each in self.watchers))
+
+    def _watch(self, login: str) -> Any:
+        answer = self.viewer.watch(login)
+        return answer.json() if answer.status == 200 else None
 
     def wait(self, seconds: float | None = None) -> None:
         """Let the fault last, while traffic goes on."""
@@ -117,19 +136,59 @@ class Laboratory:
         eventually("everything is recorded", lambda: not self._missing()[0], MOST_SECONDS)
 
     def restart(self) -> None:
-        """Kill everything and start it again with the same state folder."""
+        """Kill everything under load, and start it again: what was recorded is there.
+
+        What is only accepted is in the queues, which the emulator keeps in its memory: SQS does not lose it.
+        """
+        before = Books.read(self.cloud, self.traffic.channels).recorded
+        self.local.stop(signal.SIGKILL)
         accepted = self.traffic.accepted
         self.close()
-        self.local.stop(signal.SIGKILL)
-        self._begin(self.local.start(), accepted)
+        self._begin(self.local.start())
+        after = Books.read(self.cloud, self.traffic.channels).recorded
+        if before - after:
+            self.problems.append(f"{len(before - after)} of {len(before)} recorded events are gone")
+        self.traffic.accepted = {id_: channel for id_, channel in accepted.items() if id_ in after}
+        self.notes.append(
+            f"{len(accepted.keys() - after.keys())} were in the local cloud's queues when it ended"
+        )
         self.traffic.begin()
         self.wait(2)
+
+    def stop(self) -> Row:
+        """Stop the local cloud while events are sent: it ends by itself, and with all of its processes."""
+        row = Row("a stop under load", accepted=len(self.traffic.accepted), tries=-self.traffic.tries)
+        began = time.monotonic()
+        self.traffic.begin()
+        self.wait(2)
+        try:
+            if (code := self.local.stop()) != 0:
+                row.problems.append(f"it ended with {code}")
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            row.problems.append(str(error)[:1000])
+        row.seconds = time.monotonic() - began
+        row.tries += self.traffic.tries
+        row.notes.append(f"it ended {row.seconds - 2:.1f} s after SIGTERM")
+        return row
 
     def close(self) -> None:
         """End traffic and watchers."""
         self.traffic.end()
         for _, watcher in self.watchers:
             watcher.end()
+
+    def write_ticket(self, ticket: str, channel: Channel, seconds: int) -> None:
+        """Let a ticket open a connection to a channel for some seconds from now."""
+        self._dynamodb.put_item(
+            TableName="fanfare-local-tickets",
+            Item={
+                "ticket_hash": {"S": hashlib.sha256(ticket.encode()).hexdigest()},
+                "viewer_id": {"S": ticket},
+                "streamer_id": {"S": channel.id},
+                "streamer_name": {"S": channel.login},
+                "expires_at": {"N": str(int(time.time()) + seconds)},
+            },
+        )
 
     def watch_a_new_channel(self) -> None:
         """Watch a channel that nobody has watched: the answer is 200, 429 or 503 with Retry-After."""
@@ -150,36 +209,48 @@ class Laboratory:
         row = Row(check.name)
         began, self.tries = time.monotonic(), -self.traffic.tries
         self.traffic.begin()
-        check.make(self)
+        try:
+            check.make(self)
+        except Exception as error:  # noqa: BLE001 -- this row has failed; the others are made
+            self.problems.append(f"{type(error).__name__}: {str(error)[:1000]}")
         self._measure(row)
         row.tries = self.tries + self.traffic.tries
         row.seconds = time.monotonic() - began
         return row
 
-    def _measure(self, row: Row) -> None:
+    def recover(self) -> None:
+        """Stop sending, and wait until everything accepted is everywhere; the slowest of a row counts."""
         ended = time.monotonic()
         self.wait(2)  # some events after the fault
         unfinished = self.traffic.pause(MOST_SECONDS)
-        deadline = ended + MOST_SECONDS
-        while time.monotonic() < deadline and None in (row.recorded_after, row.delivered_after):
+        recorded_after: float | None = None
+        delivered_after: float | None = None
+        while time.monotonic() < ended + MOST_SECONDS and None in (recorded_after, delivered_after):
             unrecorded, unseen = self._missing()
             now = time.monotonic() - ended
-            if row.recorded_after is None and not unrecorded:
-                row.recorded_after = now
-            if row.delivered_after is None and not unseen:
-                row.delivered_after = now
+            if recorded_after is None and not unrecorded:
+                recorded_after = now
+            if delivered_after is None and not unseen:
+                delivered_after = now
             time.sleep(0.2)
+        self.recoveries.append((recorded_after, delivered_after))
+        if unfinished:
+            self.problems.append(f"{unfinished} deliveries were never accepted")
+
+    def _measure(self, row: Row) -> None:
+        self.recover()
+        row.recorded_after, row.delivered_after = map(_slowest, zip(*self.recoveries, strict=True))
+        self.recoveries = []
         self._fill_in(row)
         for what, after in (("recorded", row.recorded_after), ("delivered", row.delivered_after)):
             if after is None:
                 row.problems.append(f"not everything was {what} within {MOST_SECONDS} s")
-        if unfinished:
-            row.problems.append(f"{unfinished} deliveries were never accepted")
         if self.traffic.refused:
             row.problems.append(f"valid deliveries were refused: {dict(self.traffic.refused)}")
             self.traffic.refused.clear()
         row.problems += self.problems
-        self.problems.clear()
+        row.notes += self.notes
+        self.problems, self.notes = [], []
 
     def recorded_of(self, channel: Channel) -> int:
         """How many events of a channel the store has."""
@@ -222,3 +293,9 @@ class Laboratory:
         row.doubled = (
             books.recorded.total() - len(books.recorded) + max(books.counted - len(books.recorded), 0)
         )
+
+
+def _slowest(seconds: tuple[float | None, ...]) -> float | None:
+    """The most seconds; None, which is never, if there is one."""
+    known = [one for one in seconds if one is not None]
+    return max(known) if len(known) == len(seconds) else None

@@ -14,7 +14,8 @@ import threading
 import time
 import uuid
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import urllib3
@@ -44,20 +45,25 @@ class Delivery:
     headers: dict[str, str]
 
 
+def timestamp(ago: timedelta = timedelta(0)) -> str:
+    """A time as Twitch writes it."""
+    return (datetime.now(UTC) - ago).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
+
+
 def sign(
     secret: str,
     body: bytes,
     *,
-    id_: str = "",
-    sent_at: datetime | None = None,
+    id_: str | None = None,
+    stamp: str | None = None,
     message_type: str = "notification",
 ) -> dict[str, str]:
     """The headers of a message.
 
     https://dev.twitch.tv/docs/eventsub/handling-webhook-events/#verifying-the-event-message
     """
-    id_ = id_ or str(uuid.uuid4())
-    stamp = (sent_at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
+    id_ = str(uuid.uuid4()) if id_ is None else id_
+    stamp = timestamp() if stamp is None else stamp
     digest = hmac.new(secret.encode(), id_.encode() + stamp.encode() + body, hashlib.sha256).hexdigest()
     return {
         "Content-Type": "application/json",
@@ -69,10 +75,27 @@ def sign(
     }
 
 
+def notify(
+    channel: Channel, secret: str, event_type: str, event: dict[str, Any], field: str = "broadcaster_user_id"
+) -> Delivery:
+    """A new delivery of an event of the channel, which ``field`` of the subscription's condition names."""
+    id_ = str(uuid.uuid4())
+    subscription = {
+        "id": str(uuid.uuid4()),
+        "type": event_type,
+        "version": "1",
+        "status": "enabled",
+        "cost": 0,
+        "condition": {field: channel.id},
+        "transport": {"method": "webhook", "callback": "https://example.com/"},
+        "created_at": "2026-01-01T00:00:00Z",
+    }
+    body = json.dumps({"subscription": subscription, "event": event}).encode()
+    return Delivery(id_, channel, body, sign(secret, body, id_=id_))
+
+
 def raid(channel: Channel, secret: str, viewers: int) -> Delivery:
     """A new delivery that tells of a raid of the channel."""
-    id_ = str(uuid.uuid4())
-    condition = {"from_broadcaster_user_id": "", "to_broadcaster_user_id": channel.id}
     event = {
         "from_broadcaster_user_id": "7",
         "from_broadcaster_user_login": "wren",
@@ -82,18 +105,7 @@ def raid(channel: Channel, secret: str, viewers: int) -> Delivery:
         "to_broadcaster_user_name": channel.login.title(),
         "viewers": viewers,
     }
-    subscription = {
-        "id": str(uuid.uuid4()),
-        "type": "channel.raid",
-        "version": "1",
-        "status": "enabled",
-        "cost": 0,
-        "condition": condition,
-        "transport": {"method": "webhook", "callback": "https://example.com/"},
-        "created_at": "2026-01-01T00:00:00Z",
-    }
-    body = json.dumps({"subscription": subscription, "event": event}).encode()
-    return Delivery(id_, channel, body, sign(secret, body, id_=id_))
+    return notify(channel, secret, "channel.raid", event, "to_broadcaster_user_id")
 
 
 class Traffic:
@@ -144,6 +156,12 @@ class Traffic:
                 self.refused[status] += 1
         return status
 
+    def repeat(self, delivery: Delivery) -> None:
+        """Send it, in the background, until it is accepted."""
+        with self._lock:
+            self._unfinished += 1
+        self._waiting.put(delivery)
+
     def end(self) -> None:
         """End the threads."""
         self._ended.set()
@@ -152,9 +170,7 @@ class Traffic:
         chance, number = random.Random(1), 0
         while not self._ended.is_set():
             if self._sending.wait(0.1):
-                with self._lock:
-                    self._unfinished += 1
-                self._waiting.put(raid(self.channels[number % len(self.channels)], self.secret, number))
+                self.repeat(raid(self.channels[number % len(self.channels)], self.secret, number))
                 number += 1
                 time.sleep(chance.expovariate(self._per_second))
 

@@ -40,11 +40,11 @@ MUTANTS = (
         "200 times",
     ),
     Mutant(
-        "dead letters",
-        "lambdas/handlers/recorder.py",
-        "        _refuse(message, reason)\n",
-        "        pass\n",
-        "poison",
+        "partial batch answers",
+        "lambdas/handlers/broadcaster.py",
+        "for id_ in [*report.refused, *report.failed]",
+        "for id_ in []",
+        "broadcaster without dynamodb:Query",
     ),
     Mutant(
         "the signature's age",
@@ -62,10 +62,10 @@ MUTANTS = (
     ),
     Mutant(
         "the catch-up read",
-        "tests/chaos/watchers.py",
-        "self._gap = not self._read_the_record()",
-        "self._gap = False",
-        "authorizer",
+        "frontend/src/live/connection.ts",
+        "    for (const delay of CATCH_UP_AFTER) this.#later(delay, () => void this.#catchUp());\n",
+        "    void CATCH_UP_AFTER;\n",
+        "a page that was away",
     ),
 )
 

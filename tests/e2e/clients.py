@@ -6,7 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -167,11 +167,12 @@ def follow_sign_in(cloud: Cloud, location: str, login: str) -> str:
 
 @dataclass(frozen=True)
 class Viewer:
-    """A viewer who is signed in; ``headers`` are what their requests have."""
+    """A viewer who is signed in; ``headers`` are what their requests have, ``tokens`` are Cognito's."""
 
     cloud: Cloud
     login: str
     headers: dict[str, str]
+    tokens: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def sign_in(cls, cloud: Cloud, login: str) -> Self:
@@ -219,7 +220,8 @@ class Viewer:
             encode_multipart=False,
         )
         assert tokens.status == 200, tokens.data
-        return cls(cloud, login, {"Authorization": f"Bearer {tokens.json()['access_token']}"})
+        answer = tokens.json()
+        return cls(cloud, login, {"Authorization": f"Bearer {answer['access_token']}"}, answer)
 
     def watch(self, channel: str) -> Response:
         """POST …/watch through the site."""

@@ -13,6 +13,7 @@ from tests.chaos.attacks import ATTACKS
 from tests.chaos.faults import FAULTS
 from tests.chaos.laboratory import Check, Laboratory
 from tests.e2e.clients import Cloud
+from tests.e2e.conftest import ARTIFACTS
 from tests.e2e.local_cloud import LocalCloud
 
 pytestmark = pytest.mark.skipif("FANFARE_ENDPOINTS" in os.environ, reason="stops a cloud's processes")
@@ -23,7 +24,7 @@ SHORT = [check for check in (*FAULTS, *ATTACKS) if check.short]
 
 @pytest.fixture(scope="module")
 def laboratory(local_cloud: LocalCloud) -> Iterator[Laboratory]:
-    laboratory = Laboratory(local_cloud, Cloud.from_file(local_cloud.endpoints), SECONDS)
+    laboratory = Laboratory(local_cloud, Cloud.from_file(local_cloud.endpoints), SECONDS, ARTIFACTS)
     with contextlib.closing(laboratory):
         yield laboratory
 

@@ -19,6 +19,15 @@ def test_every_check_that_is_named_exists() -> None:
     assert named <= ROWS
 
 
+def test_every_test_and_command_that_is_named_exists() -> None:
+    text = GUARANTEES.read_text()
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name in re.findall(r"`(test_\w+)`", text) if f"def {name}(" not in tests] == []
+    commands = set(re.findall(r"(?m)^([\w-]+):", (ROOT / "Makefile").read_text()))
+    assert set(re.findall(r"`make ([\w-]+)`", text)) <= commands
+    assert [path for path in re.findall(r"`(tests/[\w/.]+)`", text) if not (ROOT / path).exists()] == []
+
+
 def test_every_row_is_a_promise() -> None:
     text = GUARANTEES.read_text()
     permissions = {name for name in ROWS if " without " in name}

@@ -98,6 +98,12 @@ def test_a_refusal_is_an_answer(client: Client) -> None:
     assert [client.subscribe("7").status for _ in range(2)] == [503, 202]
 
 
+def test_a_fault_can_answer_any_text_instead(client: Client) -> None:
+    client.simulator.state.faults.append(Fault("/helix", body="not JSON", remaining=1))
+    answer = client.subscribe("7")
+    assert (answer.status, answer.data, client.listed()) == (200, b"not JSON", [])
+
+
 @pytest.mark.parametrize("status", [200, None])
 def test_a_subscription_that_is_deleted_before_its_challenge_is_answered_costs_nothing(
     client: Client, status: int | None

@@ -337,7 +337,7 @@ async def test_a_fault_can_delay_an_answer(twitch: Twitch) -> None:
         ("/events", {"event_type": "stream.online", "login": "alice", "event": []}, "event"),
         ("/revoke", {"subscription_id": "unknown"}, "no live subscription"),
         ("/revoke", {"subscription_id": "unknown", "reason": "bored"}, "reason"),
-        ("/faults", {}, "status, latency_ms, lost or duplicates"),
+        ("/faults", {}, "status, a body, latency_ms, lost or duplicates"),
         ("/faults", {"lost": "mind"}, "lost"),
         ("/faults", {"status": 500, "method": "PATCH"}, "method"),
         ("/disconnect", {"login": "nosuch1"}, "nosuch1"),
