@@ -5,12 +5,13 @@ from typing import Any, Final
 
 import psycopg
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from psycopg.pq import TransactionStatus
 
 from lambdas.common.event import Event, MalformedEventError
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
 from lambdas.history.archived_counts import ARCHIVE_EVERY_SECONDS, archive_counts
-from lambdas.history.database import Database, DatabaseSettings
+from lambdas.history.database import Connection, Database, DatabaseSettings
 from lambdas.history.database_password import password_source
 from lambdas.history.health import measure_health
 from lambdas.history.recording import keep_dead_letter, record
@@ -76,15 +77,21 @@ def _archive_if_it_is_time() -> None:
         return
     _next_archiving = time.monotonic() + ARCHIVE_EVERY_SECONDS
     try:
-        try:
-            DATABASE.run(lambda connection: archive_counts(connection, ARCHIVE_SECONDS))
-        finally:
-            health = DATABASE.run(measure_health)
-            metrics.add_metric(name="WatermarkLag", unit=MetricUnit.Seconds, value=health.watermark_lag)
-            metrics.add_metric(
-                name="OldestTransaction", unit=MetricUnit.Seconds, value=health.oldest_transaction
-            )
+        DATABASE.run(_archive)
     except psycopg.Error:
         # It may take longer than a recorder has: the archiver has more time.
         _next_archiving += ARCHIVE_AGAIN_SECONDS
         logger.warning("Not archived: another time", exc_info=True)
+
+
+def _archive(connection: Connection) -> None:
+    """Archive, and measure whether that keeps up: also if it failed, unless the connection did."""
+    try:
+        archive_counts(connection, ARCHIVE_SECONDS)
+    finally:
+        if connection.info.transaction_status == TransactionStatus.IDLE:
+            health = measure_health(connection)
+            metrics.add_metric(name="WatermarkLag", unit=MetricUnit.Seconds, value=health.watermark_lag)
+            metrics.add_metric(
+                name="OldestTransaction", unit=MetricUnit.Seconds, value=health.oldest_transaction
+            )

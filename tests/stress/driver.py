@@ -286,6 +286,10 @@ class Stress:
             complaints = worker.end()
             if worker in self.archivers:
                 self.findings.wrong += complaints
+        recorder = Worker("recorder", self._server, self._exports)
+        for hours in (1, 3):
+            self._send_once(recorder, self.oracle.last_names(hours))
+        recorder.end()
         archiver = Worker("archiver", self._server, self._exports)
         archiver.running()
         try:
@@ -293,6 +297,15 @@ class Stress:
                 self._until_archived(connection)
         finally:
             self.findings.wrong += archiver.end()
+
+    def _send_once(self, recorder: Worker, messages: dict[str, str]) -> None:
+        """Send a batch until it is acknowledged."""
+        deadline = time.monotonic() + MOST_SECONDS
+        command = {"way": "at once", "messages": list(messages.values())}
+        while "answer" not in (answer := recorder.ask(command) or {}):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the last names are not recorded: {answer}")
+        self.oracle.acknowledge(messages)
 
     @staticmethod
     def _until_archived(connection: psycopg.Connection[Any]) -> None:

@@ -5,7 +5,7 @@ import json
 import random
 import threading
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 EVENT_TYPES = ("channel.follow", "channel.raid", "stream.online")
 
@@ -36,25 +36,39 @@ class Oracle:
     def batch(self, size: int) -> dict[str, str]:
         """New messages by event ID."""
         with self._lock:
-            messages = {}
+            messages: dict[str, str] = {}
             for _ in range(size):
-                event_id = f"{self._chance.getrandbits(96):024x}"
                 streamer_id = self._chance.choice(list(self._streamers))
                 names = self._streamers[streamer_id]
-                # A streamer with several names has the next after some events.
-                name = names[min(len(self.sent) // 200, len(names) - 1)]
-                now = datetime.now(UTC)
-                sent = Sent(streamer_id, name, self._chance.choice(EVENT_TYPES), now)
-                self.sent[event_id] = sent
-                self._tried[streamer_id, sent.event_type] += 1
-                fields = dataclasses.asdict(sent) | {
-                    "id": event_id,
-                    "occurred_at": now.isoformat(),
-                    "created_at": now.isoformat(),
-                    "payload": {"text": "é\\\n" * self._chance.randrange(30)},
-                }
-                messages[event_id] = json.dumps(fields)
+                # A streamer with several names has the next after some events, each a minute after the last.
+                events = len(self.sent) if len(names) > 1 else 0
+                name = names[min(events // 200, len(names) - 1)]
+                messages |= self._message(streamer_id, name, timedelta(minutes=events))
             return messages
+
+    def last_names(self, hours: int) -> dict[str, str]:
+        """New messages that tell the last names, so many hours after all events before."""
+        with self._lock:
+            messages: dict[str, str] = {}
+            for streamer_id, names in self._streamers.items():
+                if len(names) > 1:
+                    later = timedelta(minutes=len(self.sent), hours=hours)
+                    messages |= self._message(streamer_id, names[-1], later)
+            return messages
+
+    def _message(self, streamer_id: str, name: str, later: timedelta) -> dict[str, str]:
+        event_id = f"{self._chance.getrandbits(96):024x}"
+        now = datetime.now(UTC)
+        sent = Sent(streamer_id, name, self._chance.choice(EVENT_TYPES), now + later)
+        self.sent[event_id] = sent
+        self._tried[streamer_id, sent.event_type] += 1
+        fields = dataclasses.asdict(sent) | {
+            "id": event_id,
+            "occurred_at": sent.occurred_at.isoformat(),
+            "created_at": now.isoformat(),
+            "payload": {"text": "é\\\n" * self._chance.randrange(30)},
+        }
+        return {event_id: json.dumps(fields)}
 
     def acknowledge(self, messages: dict[str, str]) -> None:
         """The batch is recorded."""
@@ -71,5 +85,5 @@ class Oracle:
             return self._done.copy(), self._tried.copy()
 
     def names(self) -> dict[str, str]:
-        """The name by which each streamer is found: the first, until another was told for an hour."""
-        return {streamer_id: names[0] for streamer_id, names in self._streamers.items()}
+        """The name by which each streamer is found in the end: the last, which was told for an hour."""
+        return {streamer_id: names[-1] for streamer_id, names in self._streamers.items()}

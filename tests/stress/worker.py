@@ -14,11 +14,12 @@ import random
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.rows import dict_row
 
 from lambdas.common.event import Event
 from lambdas.history import archived_counts, health, reads, retention, upkeep
@@ -28,13 +29,15 @@ from lambdas.history.recording import record
 
 PARTITION_SECONDS = 5
 RETENTION_SECONDS = 10
-# How long a transaction is held open, or comes too late: longer than archiving waits.
+# How long a transaction is held open: longer than archiving waits, or not as long.
 LATE_SECONDS = (0.2, 3.0)
 
 LATE = (
     "insert into events (id, streamer_id, streamer_name, event_type, occurred_at, created_at, payload) "
     "values (%(id)s, %(streamer_id)s, %(streamer_name)s, %(event_type)s, %(occurred_at)s, %(stamp)s, '{}')"
 )
+
+DAY = timedelta(days=1)
 
 
 class Folder:
@@ -63,8 +66,9 @@ def record_batch(connection: Connection, command: dict[str, Any]) -> None:
     match command["way"]:
         case "hold open":
             with connection.transaction():
+                alone = _alone(connection)
                 record(connection, events)
-                time.sleep(random.uniform(*LATE_SECONDS))
+                time.sleep(random.uniform(*LATE_SECONDS) if alone else 0)
         case "come late":
             _record_late(connection, events)
         case "lose the answer":
@@ -74,34 +78,50 @@ def record_batch(connection: Connection, command: dict[str, Any]) -> None:
             record(connection, events)
 
 
+def _alone(connection: Connection) -> bool:
+    """Whether no other recorder takes long; counting would else wait for somebody all the time."""
+    row = connection.execute("select pg_try_advisory_xact_lock(0) as alone").fetchone()
+    return row is not None and row["alone"]
+
+
 def _record_late(connection: Connection, events: list[Event]) -> None:
-    """Take the time for the events long before they are inserted."""
-    new = "insert into seen_events select unnest(%s::text[]) on conflict do nothing returning id"
+    """Take the time for the events, and insert them when the events until then are being counted."""
     try:
         with connection.transaction():
-            fresh = {row["id"] for row in connection.execute(new, [[event.id for event in events]])}
-            stamp = connection.execute("select present_stamp() as stamp").fetchone()
-            assert stamp is not None
-            _sleep_until_counting(connection)
-            for event in events:
-                if event.id in fresh:
-                    connection.execute(LATE, {**dataclasses.asdict(event), **stamp, "payload": None})
-            # Until it is counted, if nobody waits for this transaction.
-            time.sleep(1)
+            if _alone(connection):
+                _insert_late(connection, events)
     except psycopg.errors.CheckViolation:
         pass
     record(connection, events)
 
 
-def _sleep_until_counting(connection: Connection) -> None:
-    """Sleep for so long that the time is before what is announced next, then until somebody counts."""
-    time.sleep(1.2)
-    counting = "select from pg_stat_activity where state = 'active' and query like '%%from archive_counts%%'"
-    for _ in range(100):
-        connection.execute("select pg_stat_clear_snapshot()")
-        if connection.execute(counting + " and pid <> pg_backend_pid()").fetchone() is not None:
-            return
-        time.sleep(0.02)
+def _insert_late(connection: Connection, events: list[Event]) -> None:
+    """Count until a time after that of the events; insert them before that is committed."""
+    info = connection.info
+    with psycopg.connect(info.dsn, password=info.password, autocommit=True, row_factory=dict_row) as other:
+        with other.transaction():
+            other.execute("select from watermark for update")
+            row = connection.execute("select present_stamp() as stamp").fetchone()
+            assert row is not None
+            # Archiving counts until a second ago.
+            time.sleep(1.1)
+        for _ in range(5):
+            announced = fetch_one(other, "announce_archiving", {"most": DAY, "only_ended": False})
+            if announced["until"] is None:
+                continue
+            with other.transaction():
+                fetch_one(other, "archive_counts", announced)
+                if announced["until"] > row["stamp"]:
+                    _insert(connection, events, row["stamp"])
+                    return
+
+
+def _insert(connection: Connection, events: list[Event], stamp: datetime) -> None:
+    new = "insert into seen_events select unnest(%s::text[]) on conflict do nothing returning id"
+    fresh = {row["id"] for row in connection.execute(new, [[event.id for event in events]])}
+    for event in events:
+        if event.id in fresh:
+            connection.execute(LATE, {**dataclasses.asdict(event), "stamp": stamp, "payload": None})
 
 
 def read(connection: Connection, command: dict[str, Any]) -> Any:
