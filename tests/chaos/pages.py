@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
-from local.twitch.events import Scene
+from local.twitch.example_events import Scene
 from local.twitch.subscription_types import SUBSCRIPTION_TYPES
 from local.twitch.users import Users
 from tests.chaos.laboratory import Laboratory
