@@ -142,13 +142,14 @@ class Laboratory:
         """
         before = Books.read(self.cloud, self.traffic.channels).recorded
         self.local.stop(signal.SIGKILL)
-        accepted = self.traffic.accepted
+        accepted, tries = self.traffic.accepted, self.traffic.tries
         self.close()
         self._begin(self.local.start())
         after = Books.read(self.cloud, self.traffic.channels).recorded
         if before - after:
             self.problems.append(f"{len(before - after)} of {len(before)} recorded events are gone")
         self.traffic.accepted = {id_: channel for id_, channel in accepted.items() if id_ in after}
+        self.traffic.tries += tries
         self.notes.append(
             f"{len(accepted.keys() - after.keys())} were in the local cloud's queues when it ended"
         )
