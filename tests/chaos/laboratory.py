@@ -14,7 +14,7 @@ from uuid import uuid4
 import psycopg
 from urllib3.exceptions import HTTPError
 
-from tests.chaos.ledger import Books, Channel, Traffic
+from tests.chaos.ledger import ATTEMPT_SECONDS, Books, Channel, Traffic
 from tests.chaos.watchers import Watcher
 from tests.e2e.clients import Cloud, Viewer, eventually, request
 from tests.e2e.local_cloud import LocalCloud
@@ -224,6 +224,8 @@ class Laboratory:
         ended = time.monotonic()
         self.wait(2)  # some events after the fault
         unfinished = self.traffic.pause(MOST_SECONDS)
+        if (accepted_after := time.monotonic() - ended) > 2 * ATTEMPT_SECONDS:
+            self.notes.append(f"the last delivery was accepted {accepted_after:.1f} s after it")
         recorded_after: float | None = None
         delivered_after: float | None = None
         while time.monotonic() < ended + MOST_SECONDS and None in (recorded_after, delivered_after):
