@@ -17,7 +17,7 @@ from urllib3.exceptions import HTTPError
 from tests.chaos.ledger import ATTEMPT_SECONDS, Books, Channel, Traffic
 from tests.chaos.watchers import Watcher
 from tests.e2e.clients import Cloud, Viewer, eventually, request
-from tests.e2e.local_cloud import LocalCloud
+from tests.e2e.local_cloud import LocalCloud, send
 
 CHANNELS, WATCHERS = 3, 6
 EVENTS_PER_SECOND = 8
@@ -134,6 +134,12 @@ class Laboratory:
         """Stop sending, and wait until everything is recorded."""
         self.traffic.pause(MOST_SECONDS)
         eventually("everything is recorded", lambda: not self._missing()[0], MOST_SECONDS)
+
+    def start_functions_anew(self) -> None:
+        """Let all functions start anew, while nothing is under way that would come again later."""
+        self.rest()
+        send(signal.SIGKILL, self.local.functions())
+        self.traffic.begin()
 
     def restart(self) -> None:
         """Kill everything under load, and start it again: what was recorded is there.
