@@ -283,7 +283,7 @@ class Laboratory:
         if books is None:
             return len(self.traffic.accepted), self._unseen()
         unrecorded = len(self.traffic.accepted.keys() - books.recorded.keys())
-        return unrecorded or int(books.counted != len(books.recorded)), self._unseen()
+        return unrecorded or int(books.counted < len(books.recorded)), self._unseen()
 
     def _unseen(self) -> int:
         return sum(
