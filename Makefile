@@ -104,7 +104,7 @@ unit: $(VENV) $(SITE) ## Test decisions, without any service: Python and the sit
 	cd frontend && npm run --silent test
 
 .PHONY: integration
-integration: $(VENV) $(TOOLS) ## Test against a real PostgreSQL, simulated AWS calls and a simulated Twitch
+integration: $(VENV) $(TOOLS) $(SITE) ## Test against a real PostgreSQL, simulated AWS calls and a simulated Twitch
 	$(PYTEST) tests/integration
 
 .PHONY: stress
@@ -228,16 +228,16 @@ lock: $(VENV) ## Pin the Python requirements anew (add UPGRADE=--upgrade for new
 
 AUDIT := $(BIN)/uv run --quiet --no-project --isolated --python $(BIN)/python --with-requirements requirements/audit.txt
 .PHONY: audit
-audit: $(VENV) $(SITE) ## Ask for known vulnerabilities of every package, of those that ship and of the tools
-	$(AUDIT) pip-audit --require-hashes --disable-pip $(foreach file,lambdas/requirements.txt requirements/dev.txt requirements/emulator.txt,-r $(file))
+audit: $(VENV) | node ## Ask for known vulnerabilities of every package, of those that ship and of the tools
+	$(AUDIT) pip-audit --strict --require-hashes --disable-pip $(foreach file,lambdas/requirements.txt requirements/dev.txt requirements/emulator.txt,-r $(file))
 	npm audit
 	npm audit --prefix frontend
 
 .PHONY: sbom
-sbom: $(VENV) $(SITE) ## Write the bills of materials of what ships, functions and site (.artifacts/sbom, CycloneDX)
+sbom: $(VENV) | node ## Write the bills of materials of what ships, functions and site (.artifacts/sbom, CycloneDX)
 	@mkdir -p .artifacts/sbom
 	$(AUDIT) cyclonedx-py requirements lambdas/requirements.txt --output-reproducible --output-file .artifacts/sbom/functions.json
-	cd frontend && npm sbom --sbom-format cyclonedx --omit dev > ../.artifacts/sbom/site.json
+	$(BIN)/python -m ops.sbom > .artifacts/sbom/site.json
 
 .PHONY: roles
 roles: $(VENV) $(TOOLS) $(SITE) ## Write docs/roles.md, the table of every role and what it may do

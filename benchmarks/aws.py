@@ -144,10 +144,11 @@ class Server:
                         self.inboxes.pop(key(request["DeleteRequest"]["Key"]), None)
             case "UpdateItem":
                 # The lease's condition, as far as it matters here: one process asks.
-                token = body["ExpressionAttributeValues"][":old"]["S"]
-                if self.inboxes.get(key(body["Key"]), {"token": token})["token"] != token:
+                values = body["ExpressionAttributeValues"]
+                token, old = values[":token"]["S"], values[":old"]["S"]
+                if self.inboxes.get(key(body["Key"]), {"token": token})["token"] not in {token, old}:
                     return REFUSED
-                self.inboxes[key(body["Key"])] = {"token": body["ExpressionAttributeValues"][":token"]["S"]}
+                self.inboxes[key(body["Key"])] = {"token": token}
             case "DeleteItem":
                 self.inboxes.pop(key(body["Key"]), None)
             case "SendMessage":

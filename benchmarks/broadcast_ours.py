@@ -73,7 +73,7 @@ def _fan_out(viewers: int) -> dict[str, float]:
     meter.cpu = meter.seconds = meter.posts = 0
     waiting = meter.invoke([event(1, viewers)])
     while waiting:
-        waiting = [message for chunk in waiting for message in meter.invoke([chunk])]
+        waiting = [message for request in waiting for message in meter.invoke([request])]
     if meter.posts != viewers - viewers // 100:
         raise AssertionError(f"{meter.posts} posts to {viewers} viewers, of whom a hundredth is gone")
     return {

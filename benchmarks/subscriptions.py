@@ -82,11 +82,11 @@ class Channels(ChannelsTable):
         self._write(streamer_id, record, states=states, revision=record.revision + 1)
         return True
 
-    def record_verified(self, streamer_id: str, now: int, *, watched: bool) -> bool:
+    def record_run(self, streamer_id: str, now: int, *, verified: bool, watched: bool) -> None:
         record = self.records[streamer_id]
+        verified_at = now if verified else record.verified_at
         watched_at = now if watched else record.watched_at
-        self._write(streamer_id, record, verified_at=now, watched_at=watched_at)
-        return True
+        self._write(streamer_id, record, verified_at=verified_at, watched_at=watched_at)
 
     def claim(self, streamer_id: str, now: int, until: int) -> bool:
         record = self.records.get(streamer_id)
@@ -140,7 +140,8 @@ class Memory(Client):
         self._clock = clock
         self._numbers = itertools.count()
         self._items: dict[str, Any] = {}
-        self._empty_at = 0
+        # How often the points were written, or tried to, in each second.
+        self.point_writes: Counter[int] = Counter()
 
     def call(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         if action == "SendMessage" and parameters["QueueUrl"] == "broadcast":
@@ -161,11 +162,13 @@ class Memory(Client):
 
     def _take_point(self, values: Mapping[str, int]) -> None:
         """The two conditional updates of ``points``."""
-        at = self._empty_at
+        self.point_writes[int(self._clock())] += 1
+        item = self._items.setdefault("points", {"empty_at": {"N": "0"}})
+        at = int(item["empty_at"]["N"])
         adds = ":latest" in values
         if not (values[":now"] <= at <= values[":latest"] if adds else at < values[":now"]):
             raise AwsError("dynamodb:UpdateItem", "ConditionalCheckFailedException", "the condition is false")
-        self._empty_at = at + values[":point"] if adds else values[":then"]
+        item["empty_at"] = {"N": str(at + values[":point"] if adds else values[":then"])}
 
 
 class AtOnce(Executor):
@@ -226,8 +229,12 @@ class World:
 
     def watch(self, login: str) -> str:
         """A viewer asks to watch, and connects; returns the channel's id. Raises HelixError."""
-        known = self.table.find_by_login(login)
-        resolution = known or Resolution(self.helix.get_user(login), int(self.now))
+        resolution = self.table.find_by_login(login)
+        if resolution is None:
+            channel = self.helix.get_user(login)
+            if channel is None:
+                raise RuntimeError(f"the simulated Twitch does not know {login}")
+            resolution = Resolution(channel, int(self.now))
         self._watching.watch(resolution, None, lambda: False, int(self.now))
         self.viewers[resolution.channel.id] = 1
         return resolution.channel.id

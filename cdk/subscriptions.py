@@ -64,29 +64,21 @@ class Subscriptions(Construct):
         watch = self._function(
             "Watch",
             environment={
-                **self._asks_twitch(),
-                "CHANNELS_TABLE": data.channels.table_name,
+                **self._finds_channels(),
                 "GRANTS_TABLE": data.grants.table_name,
                 "SUBSCRIBE_QUEUE_URL": self._requests.queue.queue_url,
                 "TICKETS_TABLE": data.tickets.table_name,
                 "OVERLAYS_TABLE": data.overlays.table_name,
-                "VIEWERS_TABLE": data.viewers.table_name,
                 "WEBSOCKET_URL": self._live.url,
-                "CHANNELS_PER_VIEWER": str(self._settings.viewer_limits.channels),
-                "GRACE_PERIOD_SECONDS": str(self._settings.grace_period_seconds),
             },
             # It asks Twitch which channel a login is, for two seconds at most.
             timeout=Duration.seconds(15),
         )
-        watch.allow("dynamodb:GetItem", "dynamodb:UpdateItem", on=data.channels.table_arn)
-        watch.allow("dynamodb:Query", on=f"{data.channels.table_arn}/index/login")
+        self._allow_finding_channels(watch)
         watch.allow("dynamodb:Query", "dynamodb:UpdateItem", on=data.grants.table_arn)
         watch.allow("dynamodb:GetItem", on=data.overlays.table_arn)
         watch.allow("dynamodb:PutItem", on=data.tickets.table_arn)
-        watch.allow("dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:Query", on=data.viewers.table_arn)
         watch.allow("sqs:SendMessage", on=self._requests.queue.queue_arn)
-        self._allow_asking_twitch(watch)
-        watch.allow("dynamodb:GetItem", "dynamodb:PutItem", on=data.twitch.table_arn)
         api.route_to(
             watch,
             {
@@ -101,22 +93,16 @@ class Subscriptions(Construct):
         overlay = self._function(
             "Overlay",
             environment={
-                **self._asks_twitch(),
-                "CHANNELS_TABLE": data.channels.table_name,
+                **self._finds_channels(),
                 "CONNECTIONS_ENDPOINT": self._live.connections_endpoint,
                 "CONNECTIONS_TABLE": data.connections.table_name,
                 "OVERLAYS_TABLE": data.overlays.table_name,
-                "VIEWERS_TABLE": data.viewers.table_name,
             },
             timeout=Duration.seconds(15),
         )
-        overlay.allow("dynamodb:GetItem", "dynamodb:UpdateItem", on=data.channels.table_arn)
-        overlay.allow("dynamodb:Query", on=f"{data.channels.table_arn}/index/login")
+        self._allow_finding_channels(overlay)
         overlay.allow("dynamodb:DeleteItem", on=data.connections.table_arn)
         overlay.allow("dynamodb:DeleteItem", "dynamodb:PutItem", on=data.overlays.table_arn)
-        overlay.allow("dynamodb:DeleteItem", "dynamodb:Query", on=data.viewers.table_arn)
-        self._allow_asking_twitch(overlay)
-        overlay.allow("dynamodb:GetItem", "dynamodb:PutItem", on=data.twitch.table_arn)
         self._live.allow_posting_and_closing(overlay)
         routes = (f"{method} /api/overlays/{{login}}/key" for method in ("POST", "DELETE"))
         api.route_to(overlay, dict.fromkeys(routes, identity.protects(overlay)))
@@ -158,7 +144,7 @@ class Subscriptions(Construct):
         reconciler.allow("dynamodb:DeleteItem", "dynamodb:Scan", on=data.channels.table_arn)
         reconciler.allow("dynamodb:Scan", on=data.connections.table_arn)
         reconciler.allow("dynamodb:Query", on=data.grants.table_arn)
-        reconciler.allow("dynamodb:GetItem", "dynamodb:PutItem", on=data.twitch.table_arn)
+        reconciler.allow("dynamodb:PutItem", on=data.twitch.table_arn)
         identity.tells_disconnections(reconciler)
         # What a failed run left is done by the next one.
         reconciler.run_every(Duration.minutes(5), retry_attempts=0)
@@ -211,8 +197,26 @@ class Subscriptions(Construct):
         }
 
     def _allow_asking_twitch(self, function: Function) -> None:
-        function.allow("dynamodb:UpdateItem", on=self._data.twitch.table_arn)
+        function.allow("dynamodb:GetItem", "dynamodb:UpdateItem", on=self._data.twitch.table_arn)
         function.allow_reading(self._twitch_secret)
+
+    def _finds_channels(self) -> dict[str, str]:
+        """What a function needs that finds channels for viewers, who may follow so many."""
+        return {
+            **self._asks_twitch(),
+            "CHANNELS_TABLE": self._data.channels.table_name,
+            "VIEWERS_TABLE": self._data.viewers.table_name,
+            "CHANNELS_PER_VIEWER": str(self._settings.viewer_limits.channels),
+            "GRACE_PERIOD_SECONDS": str(self._settings.grace_period_seconds),
+        }
+
+    def _allow_finding_channels(self, function: Function) -> None:
+        data = self._data
+        self._allow_asking_twitch(function)
+        function.allow("dynamodb:PutItem", on=data.twitch.table_arn)
+        function.allow("dynamodb:GetItem", "dynamodb:UpdateItem", on=data.channels.table_arn)
+        function.allow("dynamodb:Query", on=f"{data.channels.table_arn}/index/login")
+        function.allow("dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:Query", on=data.viewers.table_arn)
 
     def _subscribes(self) -> dict[str, str]:
         """What a function needs that changes channels' subscriptions and tells viewers of it."""

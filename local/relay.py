@@ -7,18 +7,19 @@ https://dev.twitch.tv/docs/eventsub/handling-conduit-events/
 
 import argparse
 import asyncio
-import hashlib
 import json
 import os
+import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from local.ports import HOST
 from local.twitch.messages import webhook_headers
@@ -30,6 +31,11 @@ RETURNED_HEADERS = ("Content-Type", "Ratelimit-Limit", "Ratelimit-Remaining", "R
 ATTEMPTS, LONGEST_PAUSE = 7, 30.0
 CONCURRENT_DELIVERIES = 16
 DELIVERED_WITHIN = timedelta(minutes=10)  # webhooks refuse older messages
+MESSAGES = """
+    pragma journal_mode = wal;
+    pragma synchronous = off;  -- a message outlives the process, not the machine
+    create table if not exists messages (id text primary key, taken_at real, text text);
+"""
 KEEPALIVE_SLACK_SECONDS = 3
 DRAIN_SECONDS = 2  # what Twitch sent last by a replaced connection may still be on its way
 CHECK_SECONDS = 10
@@ -46,27 +52,29 @@ class TwitchError(Exception):
 class Relay:
     """One conduit with one shard. ``state`` is the folder of what must survive the process.
 
-    That is the conduit's id, for the next start to delete what this one leaves, and each message until the
-    webhook has taken it: it is written before the ping behind it is answered.
+    That is the conduit's id, for the next start to delete what this one leaves, and the messages of the last
+    ten minutes, written before the ping behind each is answered. The next start delivers them again: what
+    webhooks took may have been lost with the emulator before it was recorded.
     """
 
     def __init__(self, state: Path) -> None:
         self._application = own_twitch.application(os.environ)
         self._twitch, self._socket_url = own_twitch.addresses(os.environ)
+        state.mkdir(parents=True, exist_ok=True)
         self._conduit_file = state / f"{self._application.client_id}.conduit"
-        self._messages = state / "messages"
-        self._messages.mkdir(parents=True, exist_ok=True)
+        self._messages = sqlite3.connect(state / "messages.db", isolation_level=None)
+        self._messages.executescript(MESSAGES)
         self._token = self._conduit_id = ""
         self._connected = False
         self._costs: Json = {}
         self._webhooks: dict[str, Webhook] = {}
         self._newest_webhook: Webhook | None = None
-        self._seen: set[str] = set()
+        self._undelivered: set[str] = set()
         self._slots = asyncio.Semaphore(CONCURRENT_DELIVERIES)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def app(self) -> web.Application:
-        """Helix at ``/helix``, and at ``/`` how it is going: 503 until the first connection."""
+        """Helix at ``/helix``, and at ``/`` how it is going: 503 while there is no connection."""
         app = web.Application()
         app.add_routes([web.get("/", self._show), web.route("*", "/helix{path:/.*}", self._answer)])
         app.cleanup_ctx.append(self._running)
@@ -75,8 +83,9 @@ class Relay:
     async def _running(self, _app: web.Application) -> AsyncIterator[None]:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as self._session:
             await self._find_conduit()
-            for file in sorted(self._messages.iterdir(), key=lambda file: file.stat().st_mtime):
-                self._accept(file.read_text())
+            self._forget_old_messages()
+            for (text,) in self._messages.execute("select text from messages order by taken_at").fetchall():
+                self._start(self._deliver(json.loads(text)))
             self._start(self._keep_connected())
             yield
             for task in self._tasks:
@@ -93,6 +102,14 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def _send(self, method: str, url: str, **options: Any) -> tuple[int, bytes, Mapping[str, str]]:
+        """Send a request to Twitch; the answer's status, body and headers. Without an answer it is 502."""
+        try:
+            async with self._session.request(method, url, **options) as answer:
+                return answer.status, await answer.read(), answer.headers
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return 502, json.dumps({"status": 502, "message": f"no answer: {error!r}"}).encode(), {}
+
     async def _request(
         self, method: str, path: str, query: dict[str, str] | None = None, body: Json | None = None
     ) -> Any:
@@ -102,41 +119,33 @@ class Relay:
         """
         for attempt in range(ATTEMPTS):
             pause = min(0.2 * 2**attempt, LONGEST_PAUSE)
-            try:
-                self._token = self._token or await self._fetch_token()
-                headers = {"Authorization": f"Bearer {self._token}", "Client-Id": self._application.client_id}
-                async with self._session.request(
-                    method, self._twitch.api_url + path, params=query, json=body, headers=headers
-                ) as answer:
-                    text = await answer.text()
-            except (aiohttp.ClientError, TimeoutError) as error:
-                failure = f"{method} {path} got no answer from Twitch: {error!r}"
-            else:
-                if answer.ok:
-                    return json.loads(text or "null")
-                failure = f"Twitch refused {method} {path}: {answer.status} {text[:300]}"
-                if answer.status == 401:
-                    self._token = ""
-                elif answer.status == 429 and answer.headers.get("Ratelimit-Remaining") == "0":
-                    reset = float(answer.headers.get("Ratelimit-Reset", 0)) - time.time()
-                    pause = min(max(pause, reset), LONGEST_PAUSE)
-                elif answer.status < 500:
-                    break
+            self._token = self._token or await self._fetch_token()
+            headers = {"Authorization": f"Bearer {self._token}", "Client-Id": self._application.client_id}
+            url = self._twitch.api_url + path
+            status, text, answered = await self._send(method, url, params=query, json=body, headers=headers)
+            if status < 300:
+                return json.loads(text or "null")
+            if status == 401:
+                self._token = ""
+            elif status == 429 and answered.get("Ratelimit-Remaining") == "0":
+                pause = min(max(pause, float(answered["Ratelimit-Reset"]) - time.time()), LONGEST_PAUSE)
+            elif status < 500:
+                break
             await asyncio.sleep(pause)
-        raise TwitchError(failure)
+        raise TwitchError(_refused(method, path, status, text))
 
     async def _fetch_token(self) -> str:
+        """An app access token; empty if Twitch is in trouble. Raises TwitchError."""
         form = {**self._application._asdict(), "grant_type": "client_credentials"}
-        async with self._session.post(f"{self._twitch.auth_url}/token", data=form) as answer:
-            if answer.status in (400, 401, 403):
-                raise TwitchError(f"Twitch refused the client id or the secret: {await answer.text()}")
-            answer.raise_for_status()
-            return str((await answer.json())["access_token"])
+        status, text, _ = await self._send("POST", f"{self._twitch.auth_url}/token", data=form)
+        if status in (400, 401, 403):
+            raise TwitchError(f"Twitch refused the client id or the secret: {text.decode(errors='replace')}")
+        return str(json.loads(text)["access_token"]) if status == 200 else ""
 
     # -- Helix, for the functions --------------------------------------------------------------------
 
     async def _show(self, _request: web.Request) -> web.Response:
-        counts = {"subscriptions": len(self._webhooks), "undelivered": len(list(self._messages.iterdir()))}
+        counts = {"subscriptions": len(self._webhooks), "undelivered": len(self._undelivered)}
         shown = {"connected": self._connected, "conduit": self._conduit_id, **counts, **self._costs}
         return web.json_response(shown, status=200 if self._connected else 503)
 
@@ -146,28 +155,28 @@ class Relay:
         action, asked = method if path == SUBSCRIPTIONS else "", None
         if action == "POST":
             content = json.loads(body)
-            asked = self._newest_webhook = (content["transport"]["callback"], content["transport"]["secret"])
+            callback, secret = content["transport"]["callback"], content["transport"]["secret"]
+            # Any page in a browser on this machine can send a request here.
+            if URL(callback).host != HOST:
+                return _refusal(400, f"the relay delivers to {HOST} only")
+            asked = self._newest_webhook = (callback, secret)
             content["transport"] = {"method": "conduit", "conduit_id": self._conduit_id}
             body = json.dumps(content).encode()
         if action == "DELETE" and request.query.get("id") not in self._webhooks:
-            return web.json_response({"status": 404, "message": "subscription not found"}, status=404)
+            return _refusal(404, "subscription not found")
         headers = {name: request.headers[name] for name in PASSED_HEADERS if name in request.headers}
         url = self._twitch.api_url + path
-        try:
-            async with self._session.request(
-                method, url, params=request.query, data=body, headers=headers
-            ) as answer:
-                text = await answer.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            return web.json_response({"status": 502, "message": f"no answer: {error!r}"}, status=502)
-        if not answer.ok:
-            say(f"Twitch refused {method} {path}: {answer.status} {text[:300].decode(errors='replace')}")
+        status, text, answered = await self._send(
+            method, url, params=request.query, data=body, headers=headers
+        )
+        if status >= 300:
+            say(_refused(method, path, status, text))
         elif action == "DELETE":
             del self._webhooks[request.query["id"]]
         elif action:
             text = json.dumps(self._translate(json.loads(text), asked)).encode()
-        returned = {name: answer.headers[name] for name in RETURNED_HEADERS if name in answer.headers}
-        return web.Response(status=answer.status, body=text, headers=returned)
+        returned = {name: answered[name] for name in RETURNED_HEADERS if name in answered}
+        return web.Response(status=status, body=text, headers=returned)
 
     def _translate(self, page: Json, asked: Webhook | None = None) -> Json:
         """The conduit's subscriptions as they were asked for; a creation's answer may be late or lost."""
@@ -187,9 +196,8 @@ class Relay:
         if self._conduit_id in [each["id"] for each in (await self._request("GET", CONDUITS))["data"]]:
             await self._delete_subscriptions()
         else:
-            self._conduit_id = (await self._request("POST", CONDUITS, body={"shard_count": 1}))["data"][0][
-                "id"
-            ]
+            created = await self._request("POST", CONDUITS, body={"shard_count": 1})
+            self._conduit_id = created["data"][0]["id"]
             self._conduit_file.write_text(self._conduit_id)
         say(f"The conduit is {self._conduit_id}.")
 
@@ -209,6 +217,7 @@ class Relay:
         transport = {"method": "websocket", "session_id": session_id}
         wanted = {"conduit_id": self._conduit_id, "shards": [{"id": "0", "transport": transport}]}
         while True:
+            self._forget_old_messages()
             try:
                 shards = (await self._request("GET", SHARDS, {"conduit_id": self._conduit_id}))["data"]
                 enabled = [each["transport"] for each in shards if each["status"] == "enabled"]
@@ -229,17 +238,19 @@ class Relay:
     async def _keep_connected(self) -> None:
         failures = 0
         while True:
-            lost: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            lost = asyncio.Event()
             self._start(self._listen(self._socket_url, lost))
-            failures = 0 if await lost else failures + 1
+            await lost.wait()
+            failures = 0 if self._connected else failures + 1
+            self._connected = False
             await asyncio.sleep(min(0.2 * 2**failures, LONGEST_PAUSE))
 
-    async def _listen(self, url: str, lost: asyncio.Future[bool], old: Socket | None = None) -> None:
-        """Read a connection until it ends. ``lost`` gets whether it was welcomed, unless another replaces it.
+    async def _listen(self, url: str, lost: asyncio.Event, old: Socket | None = None) -> None:
+        """Read a connection until it ends. ``lost`` is set then, unless another connection replaces it.
 
         https://dev.twitch.tv/docs/eventsub/handling-websocket-events/
         """
-        silence, welcomed, replaced = 10, False, False
+        silence, replaced = 10, False
         assigning: list[asyncio.Task[None]] = []
         try:
             async with self._session.ws_connect(url, timeout=aiohttp.ClientWSTimeout(ws_close=1)) as socket:
@@ -252,7 +263,7 @@ class Relay:
                     message = json.loads(received.data)
                     kind, session = message["metadata"]["message_type"], message["payload"].get("session")
                     if kind == "session_welcome":
-                        welcomed, silence = True, session["keepalive_timeout_seconds"]
+                        silence = session["keepalive_timeout_seconds"]
                         assigning.append(self._start(self._keep_assigned(session["id"], socket)))
                         self._start(_close_later(old))
                     elif kind == "session_reconnect" and not replaced:
@@ -266,24 +277,27 @@ class Relay:
         finally:
             for task in assigning:
                 task.cancel()
-            if not replaced and not lost.done():
-                lost.set_result(welcomed)
+            if not replaced:
+                lost.set()
 
     # -- messages ------------------------------------------------------------------------------------
 
     def _accept(self, text: str) -> None:
-        """Write a message down and start to deliver it; Twitch may send one twice."""
+        """Write a message down and start to deliver it, unless Twitch sends it again."""
         message = json.loads(text)
-        file = self._messages / hashlib.sha256(message["metadata"]["message_id"].encode()).hexdigest()
-        if file.name not in self._seen:
-            self._seen.add(file.name)
-            file.write_text(text)
-            self._start(self._deliver(message, file))
+        row = message["metadata"]["message_id"], time.time(), text
+        if self._messages.execute("insert or ignore into messages values (?, ?, ?)", row).rowcount:
+            self._start(self._deliver(message))
 
-    async def _deliver(self, message: Json, file: Path) -> None:
+    def _forget_old_messages(self) -> None:
+        oldest = time.time() - DELIVERED_WITHIN.total_seconds()
+        self._messages.execute("delete from messages where taken_at < ?", (oldest,))
+
+    async def _deliver(self, message: Json) -> None:
         """Post a message to its webhook until it is taken, or too old to be."""
         metadata, payload = message["metadata"], message["payload"]
         sent_at = datetime.fromisoformat(metadata["message_timestamp"])
+        self._undelivered.add(metadata["message_id"])
         retry = 0
         while datetime.now(UTC) - sent_at < DELIVERED_WITHIN:
             if webhook := self._webhooks.get(payload["subscription"]["id"], self._newest_webhook):
@@ -293,10 +307,11 @@ class Relay:
                     if await self._post(webhook[0], body, webhook_headers(metadata, retry, webhook[1], body)):
                         break
                 retry += 1
-            await asyncio.sleep(min(0.25 * 2**retry, LONGEST_PAUSE))
+            # Before anybody watches, there may be many messages and no webhook.
+            await asyncio.sleep(min(0.25 * 2**retry, LONGEST_PAUSE) if webhook else 1)
         else:
             say(f"{metadata['message_type']} {metadata['message_id']} could not be delivered in time.")
-        file.unlink()
+        self._undelivered.discard(metadata["message_id"])
 
     async def _post(self, callback: str, body: str, headers: dict[str, str]) -> bool:
         """Post a message once; whether it was taken."""
@@ -305,6 +320,14 @@ class Relay:
                 return answer.ok
         except (aiohttp.ClientError, TimeoutError):
             return False
+
+
+def _refused(method: str, path: str, status: int, text: bytes) -> str:
+    return f"Twitch refused {method} {path}: {status} {text[:300].decode(errors='replace')}"
+
+
+def _refusal(status: int, message: str) -> web.Response:
+    return web.json_response({"status": status, "message": message}, status=status)
 
 
 async def _close_later(socket: Socket | None) -> None:

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import TimeoutError as NotReadyError
+from multiprocessing.pool import ThreadPool
 from typing import NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -40,17 +41,18 @@ def run_at_once(checks: Iterable[Check], *, within: float) -> int:
     A check that has not ended ``within`` so many seconds has failed.
     """
     ends = time.monotonic() + within
-    executor = ThreadPoolExecutor(max_workers=16)
+    # Unlike an executor's, its threads do not keep the program from ending while a check hangs.
+    pool = ThreadPool(16)
+    running = [(check.name, pool.apply_async(_result, (check,))) for check in checks]
     failures = 0
-    running = [(check.name, executor.submit(_result, check)) for check in checks]
-    for name, future in running:
+    for name, result in running:
         try:
-            passed, line = future.result(max(0.0, ends - time.monotonic()))
-        except TimeoutError:
+            passed, line = result.get(max(0.0, ends - time.monotonic()))
+        except NotReadyError:
             passed, line = False, f"✗ {name}: no answer within {within:.0f} seconds. Try again."
         print(line, flush=True)
         failures += not passed
-    executor.shutdown(wait=False, cancel_futures=True)
+    pool.terminate()
     return failures
 
 

@@ -10,11 +10,11 @@ from urllib.request import urlopen
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cdk.github import OIDC_PROVIDER, Repository
+from cdk.github import OIDC_PROVIDER
 from cdk.settings import DATABASE_VERSION, DEFAULT_STAGE, Aurora, Domain, HostedZone, Settings, SettingsError
 from ops.account import Account
 from ops.checks import Check, Failure, run_at_once
-from ops.github import API, find_repository
+from ops.github import API, find_subjects
 from ops.stage_settings import EDGE_REGION, regions, session, settings_of
 from ops.twitch_secret import twitch_secret
 
@@ -28,6 +28,8 @@ MORE_CONCURRENCY = (
     "aws service-quotas request-service-quota-increase --service-code lambda "
     "--quota-code L-B99A9384 --desired-value 1000"
 )
+# The functions that have some of the account's reserved.
+RESERVING = ("query", "broadcaster", "archiver", "migrator", "postmigrator")
 LEAST_SIGN_INS = 25
 WITHIN_SECONDS = 18.0
 
@@ -197,7 +199,7 @@ class Doctor:
     def _already_reserved(self) -> int:
         functions = self._account.client("lambda")
         found = 0
-        for job in ("query", "broadcaster", "archiver", "migrator", "postmigrator"):
+        for job in RESERVING:
             name = f"fanfare-{self._settings.stage}-{job}"
             try:
                 answer = functions.get_function_concurrency(FunctionName=name)
@@ -332,18 +334,14 @@ class Doctor:
                 f"2026-07-15 have a `sub` with the ids of owner and repository. {again}"
             )
         if plain and os.environ.get("GITHUB_TOKEN"):
-            right = self._expected_subjects(name)
+            right = find_subjects(name, f"environment:{self._settings.stage}", self._github)
             if not {*right} <= {*trusted}:
                 raise Failure(f"GitHub's tokens have {' or '.join(right)}, the role trusts others. {again}")
             return f"the role trusts {' and '.join(right)}, as GitHub says"
         return (
             f"the role trusts {' and '.join(trusted)}: the first if the repository was made, renamed or "
-            "transferred since 2026-07-15, else the second (set GITHUB_TOKEN to have the ids compared)"
+            "transferred since 2026-07-15, else the second (set GITHUB_TOKEN to have GitHub asked)"
         )
-
-    def _expected_subjects(self, name: str) -> list[str]:
-        repository: Repository = find_repository(name, self._github)
-        return repository.subjects(f"environment:{self._settings.stage}")
 
     def _stack(self, name: str) -> str:
         return f"Fanfare-{self._settings.stage}-{name}"

@@ -13,8 +13,6 @@ from benchmarks.scale.viewers import Channel, Frame, Page
 OK, NO_CONTENT, FORBIDDEN, GONE, TOO_MANY_REQUESTS = 200, 204, 403, 410, 429
 # Frames that are remembered as read: pages of one frame come one after the other.
 _REMEMBERED = 1_000
-# An answer that never comes.
-NEVER = math.inf
 
 
 class ConnectionsApi:
@@ -38,8 +36,6 @@ class ConnectionsApi:
         self._frames: OrderedDict[tuple[Channel, bytes], Frame] = OrderedDict()
         # When nobody may post.
         self.forbidden_from = self.forbidden_until = math.inf
-        # What a buffer that is full is answered with: 429, or silence.
-        self.is_silent_when_full = False
         # Called with a page whose connection was deleted.
         self.on_dropped: Callable[[Page], None] = lambda page: None
         # Posts by second, other requests, and those of either that were refused for the budget.
@@ -49,7 +45,6 @@ class ConnectionsApi:
         self.refused: Counter[int] = Counter()
         # Posts to viewers whose buffer was full.
         self.to_full = 0
-        self.dropped = 0
 
     def request(self) -> bool:
         """An HTTP or WebSocket request that is no post; whether it is served."""
@@ -79,7 +74,6 @@ class ConnectionsApi:
         page = self.pages.get(connection_id)
         if page is None:
             return GONE, self._latency()
-        self.dropped += 1
         self.close(page)
         self.on_dropped(page)
         return NO_CONTENT, self._latency()
@@ -99,7 +93,7 @@ class ConnectionsApi:
             return GONE, latency
         if page.full_from <= now < page.full_until:
             self.to_full += 1
-            return TOO_MANY_REQUESTS, NEVER if self.is_silent_when_full else latency
+            return TOO_MANY_REQUESTS, latency
         frame = self._read(page.channel, body)
         at = now + latency
         if frame.events:

@@ -24,7 +24,7 @@ import pycurl
 
 from benchmarks.scale import constants
 from benchmarks.scale.clock import Clock
-from benchmarks.scale.connections_api import NEVER, ConnectionsApi
+from benchmarks.scale.connections_api import ConnectionsApi
 from benchmarks.scale.dynamodb import DynamoDB, ServiceError
 from benchmarks.scale.queues import SQS
 from lambdas import common, live
@@ -64,6 +64,8 @@ class Services:
         self.dynamodb_seconds, self.dynamodb_spread = constants.DYNAMODB_SECONDS, constants.DYNAMODB_SPREAD
         # When DynamoDB is silent.
         self.dynamodb_silent_from = self.dynamodb_silent_until = math.inf
+        # One of so many answers of DynamoDB and SQS is lost, none if this is 0.
+        self.lost_every = 0
         self.calls: Counter[str] = Counter()
 
     def call(
@@ -85,6 +87,9 @@ class Services:
         except ServiceError as error:
             self.clock.sleep(there)
             return 400, {"__type": f"model#{error.code}", "message": error.message}
+        if self.lost_every and self.rng.random() * self.lost_every < 1.0:
+            self.clock.sleep(patience)
+            raise TimeoutError
         self.clock.sleep(there + items * constants.DYNAMODB_ITEM_SECONDS)
         return 200, answer
 
@@ -158,7 +163,7 @@ class Transport:
                 self._send(posting, frame, patience)
         if not self._is_due():
             # Even a look takes a moment.
-            next_at = self._under_way[0][0] if self._under_way else NEVER
+            next_at = self._under_way[0][0] if self._under_way else math.inf
             clock.sleep(min(seconds, next_at - clock.now))
         answers = []
         while self._is_due():

@@ -153,11 +153,11 @@ export async function revokeOverlayKey(login: string, headers: Credentials): Pro
 /** Where a sign-in begins, without the `state` and the `nonce` of this browser. */
 export async function readSignInUrl(as: "viewer" | "streamer"): Promise<URL> {
   const response = await request(`/api/session?as=${as}`, { cache: "no-store" });
-  return new URL(((await response.json()) as { url: string }).url);
+  return new URL(((await response.json()) as Schemas["SignInPage"]).url);
 }
 
 /** Finishes a sign-in: from now on the viewer's cookie comes with each request. */
-export async function beginSession(signIn: { code: string; redirect_uri: string; verifier: string }): Promise<void> {
+export async function beginSession(signIn: Schemas["SignIn"]): Promise<void> {
   await request("/api/session", {
     method: "POST",
     headers: { "Content-Type": "application/json" },

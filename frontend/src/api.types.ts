@@ -150,6 +150,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Where a sign-in begins
+         * @description The routes of the session are only there if the stage signs viewers in without Cognito.
+         */
+        get: operations["begin_sign_in"];
+        put?: never;
+        /**
+         * Finish a sign-in
+         * @description Begins a session; the one that this browser had before ends.
+         */
+        post: operations["begin_session"];
+        /** End the session */
+        delete: operations["end_session"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -219,7 +244,9 @@ export interface components {
         };
         /**
          * EventPage
-         * @description Newest first. `next` is the `before` of the following page, null on the last one.
+         * @description Newest first, fewer than asked for where they are large.
+         *
+         *     `next` is the `before` of the following page, null on the last one.
          */
         EventPage: {
             /** Events */
@@ -326,6 +353,20 @@ export interface components {
         /** @description An overlay's key. */
         OverlayKey: {
             key: string;
+        };
+        /** @description Where a sign-in begins. */
+        SignInPage: {
+            /** @description Twitch's page; the browser adds a random `state`, and as the `nonce` the SHA-256 of its verifier in base64url */
+            url: string;
+        };
+        /** @description What a browser knows that comes back from Twitch. */
+        SignIn: {
+            /** @description Twitch's code, which works once */
+            code: string;
+            /** @description The browser's secret, whose hash was the `nonce` */
+            verifier: string;
+            /** @description The site's address with the path /callback */
+            redirect_uri: string;
         };
     };
     responses: never;
@@ -586,7 +627,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The token is missing, or is none of a viewer's */
+            /** @description The viewer is not signed in */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -730,7 +771,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The token is missing, or is none of a viewer's */
+            /** @description The viewer is not signed in */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -748,7 +789,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Twitch admits no more requests now */
+            /** @description The viewer follows too many channels, or Twitch admits no more requests now */
             429: {
                 headers: {
                     /** @description Seconds */
@@ -800,7 +841,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The token is missing, or is none of a viewer's */
+            /** @description The viewer is not signed in */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -818,7 +859,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Twitch admits no more requests now */
+            /** @description The viewer follows too many channels, or Twitch admits no more requests now */
             429: {
                 headers: {
                     /** @description Seconds */
@@ -834,6 +875,112 @@ export interface operations {
                 headers: {
                     /** @description Seconds */
                     "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    begin_sign_in: {
+        parameters: {
+            query?: {
+                /** @description A streamer is asked for the consent that further event types need */
+                as?: "viewer" | "streamer";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The page at Twitch */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInPage"];
+                };
+            };
+        };
+    };
+    begin_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignIn"];
+            };
+        };
+        responses: {
+            /** @description The viewer is signed in */
+            204: {
+                headers: {
+                    /** @description The session, for the site only */
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The body is malformed, or the sign-in has ended, was finished already, leads to another site, or was begun in another browser */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request does not come from a page of the site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Twitch does not answer */
+            503: {
+                headers: {
+                    /** @description Seconds */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    end_session: {
+        parameters: {
+            query?: {
+                /** @description Whether all of the viewer's sessions end */
+                devices?: "this" | "all";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description There is no session any more */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request does not come from a page of the site */
+            403: {
+                headers: {
                     [name: string]: unknown;
                 };
                 content: {

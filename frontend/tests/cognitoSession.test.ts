@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test, vi, type MockInstance } from "vitest";
 
 import { CognitoSession } from "../src/session/cognitoSession";
+import { tabs } from "./tabs";
 
 const ORIGIN = "https://fanfare.example";
 const identity = {
@@ -46,6 +47,7 @@ beforeEach(() => {
     tokenRequests.push(body);
     return await tokenAnswer();
   });
+  vi.stubGlobal("BroadcastChannel", tabs());
   session = new CognitoSession(identity, ORIGIN);
   session.restore();
 });
@@ -204,4 +206,55 @@ test("signing out in one tab signs out in the others", async () => {
   await session.signOut();
   await vi.waitUntil(() => !other.signedIn.value);
   expect(assign).toHaveBeenCalledTimes(2); // to the sign-in, and of this tab to the sign-out
+});
+
+describe("with several tabs", () => {
+  let heard: unknown[];
+  let other: BroadcastChannel;
+
+  beforeEach(() => {
+    heard = [];
+    other = new BroadcastChannel("fanfare.session");
+    other.onmessage = ({ data }) => heard.push(data);
+  });
+
+  test("one that has signed in gives its sign-in to the others", async () => {
+    await signIn();
+    const user = expect.stringContaining('"access-1"') as string;
+    await vi.waitUntil(() => heard.length > 0);
+    expect(heard).toEqual([{ user }]);
+    other.postMessage("who is signed in?");
+    await vi.waitUntil(() => heard.length > 1);
+    expect(heard[1]).toEqual({ user });
+  });
+
+  test("one that has not signed in gives nothing", async () => {
+    other.postMessage("who is signed in?");
+    await signIn();
+    await vi.waitUntil(() => heard.length > 0);
+    expect(heard).toHaveLength(1);
+  });
+
+  test("a new one asks for the sign-in, and takes it over", async () => {
+    await signIn();
+    const user = sessionStorage.getItem(sessionStorage.key(0) ?? "");
+    session = new CognitoSession(identity, ORIGIN);
+    sessionStorage.clear();
+    heard = [];
+    session.restore();
+    expect(session.signedIn.value).toBe(false);
+    await vi.waitUntil(() => heard.length > 0);
+    expect(heard).toEqual(["who is signed in?"]);
+    other.postMessage({ user });
+    await vi.waitUntil(() => session.signedIn.value);
+    expect(await session.accessToken()).toBe("access-1");
+  });
+
+  test("one that is signed in keeps its own sign-in", async () => {
+    await signIn();
+    other.postMessage({ user: "{}" });
+    other.postMessage("who is signed in?");
+    await vi.waitUntil(() => heard.length > 1);
+    expect(await session.accessToken()).toBe("access-1");
+  });
 });

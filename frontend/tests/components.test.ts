@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { shallowRef } from "vue";
 import { createMemoryHistory, createRouter } from "vue-router";
 
+import { configKey } from "../src/composables/useConfig";
 import EventItem from "../src/events/EventItem.vue";
 import EventFeed from "../src/feed/EventFeed.vue";
 import { INITIAL_STATE, type LiveState } from "../src/live/connection";
@@ -11,10 +12,15 @@ import ChannelForm from "../src/session/ChannelForm.vue";
 import { SignInError } from "../src/session/session";
 import { sessionKey } from "../src/session/useSession";
 import { event } from "./events";
+import { CONFIG, serveConfig } from "./siteConfig";
 
 const testid = (name: string): string => `[data-testid="${name}"]`;
 
 describe("the channel form", () => {
+  beforeEach(() => {
+    serveConfig();
+  });
+
   function form(signedIn: boolean) {
     const session = { signedIn: shallowRef(signedIn), signIn: vi.fn(() => Promise.resolve()) };
     const page = { template: "<p />" };
@@ -27,7 +33,10 @@ describe("the channel form", () => {
     });
     const wrapper = mount(ChannelForm, {
       attachTo: document.body,
-      global: { plugins: [router], provide: { [sessionKey as symbol]: session } },
+      global: {
+        plugins: [router],
+        provide: { [configKey as symbol]: CONFIG, [sessionKey as symbol]: session },
+      },
     });
     return { wrapper, session, router };
   }
@@ -61,7 +70,20 @@ describe("the channel form", () => {
     const { wrapper, session } = form(false);
     await wrapper.get(testid("channel-input")).setValue("https://www.twitch.tv/Marlowe");
     await wrapper.get(testid("channel-form")).trigger("submit");
+    await flushPromises();
     expect(session.signIn).toHaveBeenCalledWith("marlowe", "viewer");
+  });
+
+  test("loads the page anew when the stage has another way to sign in by now", async () => {
+    const { wrapper, session } = form(false);
+    const reload = vi.spyOn(window.location, "reload").mockReturnValue();
+    const identity = { kind: "cognito", authority: "a", client_id: "c", domain: "https://d", provider: "T" };
+    serveConfig({ ...CONFIG, identity: { ...identity, streamer_provider: "S" } });
+    await wrapper.get(testid("channel-input")).setValue("marlowe");
+    await wrapper.get(testid("channel-form")).trigger("submit");
+    await flushPromises();
+    expect(reload).toHaveBeenCalledOnce();
+    expect(session.signIn).not.toHaveBeenCalled();
   });
 
   test("can be used again when the viewer stopped the browser on its way to the sign-in", async () => {
@@ -72,6 +94,7 @@ describe("the channel form", () => {
     await wrapper.get(testid("channel-form")).trigger("submit");
     expect(wrapper.get(testid("channel-submit")).attributes()).not.toHaveProperty("disabled");
     await wrapper.get(testid("channel-form")).trigger("submit");
+    await flushPromises();
     expect(session.signIn).toHaveBeenCalledTimes(2);
   });
 

@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
 
+import type { ChannelEvent } from "../src/api";
 import { sentence } from "../src/events/sentences";
 import { SUBSCRIPTION_TYPES } from "../src/events/subscriptionTypes";
-import { worthTelling } from "../src/events/told";
+import { worthTelling, type ToldEvent } from "../src/events/told";
 import { rowsOf, sortIntoBursts } from "../src/feed/bursts";
 import { burstNames, burstTitle } from "../src/feed/burstText";
 import { event, plainText } from "./events";
@@ -60,8 +61,7 @@ test("what is too long is cut, so that the rest can be read", () => {
 });
 
 /** A sentence in which everything that people wrote is one letter: that may be anything, and is isolated. */
-function ours(fields: Fields, type: (typeof SUBSCRIPTION_TYPES)[number], changed?: string): string {
-  const one = { ...event({ event_type: type.event_type, payload: fields }), ...(changed === undefined ? {} : { changed }) };
+function ours(one: ToldEvent): string {
   return plainText(sentence(one).map((part) => (typeof part === "string" ? part : { ...part, written: "X" })));
 }
 
@@ -70,14 +70,18 @@ describe.each(SUBSCRIPTION_TYPES.map((type) => [type.event_type, type] as const)
     for (const when of whens(type)) {
       const { changed, ...chosen } = when as { changed?: string };
       for (const field of fieldsOf(type)) {
-        for (const odd of ODD) expectReadable(ours({ ...WHOLE, ...chosen, [field]: odd }, type, changed));
+        for (const odd of ODD) {
+          const one = event({ event_type, payload: { ...WHOLE, ...chosen, [field]: odd } });
+          expectReadable(ours(changed === undefined ? one : { ...one, changed }));
+        }
       }
     }
   });
 
   test.each(ODD.map((odd, n) => [n, odd] as const))("is one readable sentence if all its fields are odd: %i", (_, odd) => {
-    expectReadable(ours(Object.fromEntries(Object.keys(WHOLE).map((field) => [field, odd])), type));
-    expectReadable(ours({}, type));
+    const payload = Object.fromEntries(Object.keys(WHOLE).map((field) => [field, odd]));
+    expectReadable(ours(event({ event_type, payload })));
+    expectReadable(ours(event({ event_type, payload: {} })));
   });
 
   test("can be told in a burst, whatever the fields are", () => {
@@ -89,4 +93,18 @@ describe.each(SUBSCRIPTION_TYPES.map((type) => [type.event_type, type] as const)
       expect(plainText(burstNames(row))).not.toMatch(/undefined|null|NaN|\[object|, ,|and $/);
     }
   });
+});
+
+/** A JSON file with events of the record: `tests/integration/history/test_odd_fields.py` runs this test with one. */
+const STORED = import.meta.env.VITE_STORED_EVENTS as string | undefined;
+
+test.runIf(STORED)("stored events are one readable sentence each", async () => {
+  const { default: stored } = (await import(/* @vite-ignore */ STORED ?? "")) as { default: ChannelEvent[] };
+  for (const one of stored) {
+    expectReadable(ours(one));
+    for (const part of sentence(one)) {
+      if (typeof part !== "string") expect(part.written).toMatch(/^\S.{0,500}$/su);
+    }
+  }
+  expect(stored.length).toBeGreaterThan(0);
 });

@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, test, vi, type MockInstance } from "vites
 import { CognitoSession } from "../src/session/cognitoSession";
 import type { Session } from "../src/session/session";
 import { TwitchSession } from "../src/session/twitchSession";
+import { tabs } from "./tabs";
 
 const ORIGIN = "https://fanfare.example";
 const TWITCH = "https://twitch.example/authorize";
@@ -47,6 +48,7 @@ beforeEach(() => {
   localStorage.clear();
   [asked, refusal] = [[], null];
   vi.stubGlobal("fetch", answer);
+  vi.stubGlobal("BroadcastChannel", tabs());
 });
 
 describe.each([
@@ -121,7 +123,22 @@ describe.each([
     await expect(again).rejects.toMatchObject({ name: "SignInError" });
   });
 
-  test.each(["https://evil.example", "//evil.example", "../x", "javascript:alert(1)"])(
+  test.each([
+    "https://evil.example",
+    "//evil.example",
+    "/\\evil.example",
+    "\\\\evil.example",
+    "%2F%2Fevil.example",
+    "/%5Cevil.example",
+    "https:evil.example",
+    "https://twitch.tv@evil.example",
+    "\t//evil.example",
+    "../x",
+    "javascript:alert(1)",
+    "java\nscript:alert(1)",
+    "javascript%3Aalert(1)",
+    "data:text/html,x",
+  ])(
     "never leads to another site or page (%s)",
     async (channel) => {
       const url = await new Promise<URL>((resolve) => {

@@ -4,7 +4,9 @@ import { describe, expect, test, vi } from "vitest";
 import type { Subscription } from "../src/api";
 import { byStanding, standingOf, why } from "../src/channel/subscriptionStatus";
 import SubscriptionStatus from "../src/channel/SubscriptionStatus.vue";
+import { configKey } from "../src/composables/useConfig";
 import { sessionKey } from "../src/session/useSession";
+import { CONFIG, serveConfig } from "./siteConfig";
 
 const subscription = (status: Subscription["status"], reason: string | null = null, event_type = "channel.follow"): Subscription => ({
   event_type,
@@ -44,10 +46,11 @@ describe("a subscription's standing", () => {
 
 describe("the list of subscriptions", () => {
   function list(subscriptions: Subscription[]) {
+    serveConfig();
     const session = { signIn: vi.fn(() => Promise.resolve()) };
     const wrapper = mount(SubscriptionStatus, {
       props: { login: "marlowe", name: "<b>Marlowe</b>", subscriptions },
-      global: { provide: { [sessionKey as symbol]: session } },
+      global: { provide: { [configKey as symbol]: CONFIG, [sessionKey as symbol]: session } },
     });
     return { wrapper, session };
   }
@@ -66,6 +69,7 @@ describe("the list of subscriptions", () => {
     const { wrapper, session } = list([subscription("absent", "consent_required")]);
     expect(wrapper.get("bdi").text()).toBe("<b>Marlowe</b>");
     await wrapper.get(testid("sign-in-streamer")).trigger("click");
+    await flushPromises();
     expect(session.signIn).toHaveBeenCalledWith("marlowe", "streamer");
   });
 

@@ -20,7 +20,7 @@ from lambdas.common.aws import Client
 # The site pings every 4 minutes: two pings may get lost, and API Gateway's idle limit (10 min) is never met.
 LIFETIME = timedelta(minutes=15)
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
-_BATCH = 25
+MOST_AT_ONCE = 25
 
 # A place is the hash in so many hexadecimal digits, "#" and the id.
 HASH_DIGITS = 8
@@ -63,17 +63,13 @@ def remove(client: Client, table: str, *, streamer_id: str, connection_id: str) 
     client.call("DeleteItem", {"TableName": table, "Key": _key(streamer_id, connection_id)})
 
 
-def remove_all(client: Client, table: str, streamer_id: str, connection_ids: Sequence[str]) -> None:
-    """Forget the connections, as many in one call as DynamoDB takes.
+def remove_some(client: Client, table: str, some: Sequence[tuple[str, str]]) -> None:
+    """Forget at most ``MOST_AT_ONCE`` different connections: for each its streamer id and its id.
 
     What DynamoDB leaves undone when it is busy stays until it expires or is found gone again.
     """
-    for start in range(0, len(connection_ids), _BATCH):
-        requests = [
-            {"DeleteRequest": {"Key": _key(streamer_id, id_)}}
-            for id_ in connection_ids[start : start + _BATCH]
-        ]
-        client.call("BatchWriteItem", {"RequestItems": {table: requests}})
+    requests = [{"DeleteRequest": {"Key": _key(*one)}} for one in some]
+    client.call("BatchWriteItem", {"RequestItems": {table: requests}})
 
 
 def read(

@@ -2,8 +2,8 @@
 
 A key is ``<overlay id>.<secret>``. It opens the events of one channel, which every signed-in viewer may see,
 and nothing else. There is one for each viewer and channel; a new one replaces the one before. The table holds
-a hash of the secret: ``overlay_id`` (key), ``secret_hash``, ``viewer_id``, ``streamer_id``. The streamer's id
-stays when the channel is renamed, and so do the key and the address that holds it.
+a hash of the secret: ``overlay_id`` (key), ``secret_hash``, ``viewer_id``, ``streamer_id``, ``login``. The
+streamer's id stays when the channel is renamed, and so do the key and the address that holds it.
 """
 
 import dataclasses
@@ -20,10 +20,14 @@ _KEY = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Overlay:
-    """Whose overlay of which channel a key opens; ``version`` says which key it was, and is no secret."""
+    """Whose overlay of which channel a key opens; ``version`` says which key it was, and is no secret.
+
+    ``login`` was the channel's when the key was made.
+    """
 
     viewer_id: str
     streamer_id: str
+    login: str
     version: str
 
 
@@ -34,7 +38,7 @@ class OverlayKeysTable:
         self._client = client
         self._name = name
 
-    def make_key(self, viewer_id: str, streamer_id: str) -> str:
+    def make_key(self, viewer_id: str, streamer_id: str, login: str) -> str:
         """A new key for the viewer's overlay of a channel; the one before stops working."""
         overlay_id, secret = _overlay_id(viewer_id, streamer_id), secrets.token_urlsafe(32)
         item = {
@@ -42,6 +46,7 @@ class OverlayKeysTable:
             "secret_hash": {"S": _hash(secret)},
             "viewer_id": {"S": viewer_id},
             "streamer_id": {"S": streamer_id},
+            "login": {"S": login},
         }
         self._client.call("PutItem", {"TableName": self._name, "Item": item})
         return f"{overlay_id}.{secret}"
@@ -70,7 +75,8 @@ class OverlayKeysTable:
         if item is None:
             return None
         version = _version(overlay_id, item["secret_hash"]["S"])
-        return Overlay(item["viewer_id"]["S"], item["streamer_id"]["S"], version)
+        viewer_id, streamer_id, login = (item[name]["S"] for name in ("viewer_id", "streamer_id", "login"))
+        return Overlay(viewer_id, streamer_id, login, version)
 
     def _key(self, overlay_id: str) -> dict[str, Any]:
         return {"TableName": self._name, "Key": {"overlay_id": {"S": overlay_id}}}

@@ -75,21 +75,22 @@ class SessionsTable:
             self._prolong(key, expires_at)
         return sign_in
 
-    def end(self, token: str | None) -> str | None:
-        """End the session with this token; returns the viewer's id, or None if there is no such session."""
+    def end(self, token: str | None, now: int) -> str | None:
+        """End the session with this token; returns the viewer's id, or None if it is unknown or has ended."""
         key = _key_of(token)
         if key is None:
             return None
         request = {"TableName": self._name, "Key": key, "ReturnValues": "ALL_OLD"}
         ended = self._client.call("DeleteItem", request).get("Attributes")
-        return ended["viewer_id"]["S"] if ended else None
+        return ended["viewer_id"]["S"] if ended and int(ended["expires_at"]["N"]) > now else None
 
-    def end_all(self, viewer_id: str) -> None:
-        """End every session of a viewer."""
+    def end_all(self, viewer_id: str, until: int) -> None:
+        """End every session of a viewer that began at the time ``until`` or before."""
         request = {
             "TableName": self._name,
             "KeyConditionExpression": "viewer_id = :viewer_id",
-            "ExpressionAttributeValues": {":viewer_id": {"S": viewer_id}},
+            "FilterExpression": "signed_in_at <= :until",
+            "ExpressionAttributeValues": {":viewer_id": {"S": viewer_id}, ":until": {"N": str(until)}},
             "ProjectionExpression": "viewer_id, token_hash",
             "ConsistentRead": True,
         }

@@ -47,12 +47,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     for record in event["Records"]:
         message = json.loads(record["Sns"]["Message"])
         logger.append_keys(correlation_id=message["id"])
+        sent_at = parse_time(message["sent_at"]).timestamp()
         if user_id := message.get("user_id"):
             if SESSIONS:
-                SESSIONS.end_all(user_id)
+                # It may be late, or come again: who has signed in since stays signed in.
+                SESSIONS.end_all(user_id, int(sent_at))
                 logger.info("A user has disconnected the application", extra={"viewer": user_id})
             continue
-        notice = Notice(message["subscription"], int(parse_time(message["sent_at"]).timestamp() * 1000))
+        notice = Notice(message["subscription"], int(sent_at * 1000))
         streamer_id = apply_notice(STATUSES, GRANTS, notice)
         if streamer_id is not None:
             # Also if it changes nothing: it comes again after a call that failed.

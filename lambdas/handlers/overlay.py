@@ -16,23 +16,18 @@ from lambdas.common.viewers import ViewersTable
 from lambdas.live.closing import Closer
 from lambdas.live.posting import Poster
 from lambdas.live.transport import CurlTransport
-from lambdas.subscriptions.channels import ChannelsTable
-from lambdas.subscriptions.helix import CredentialsRefusedError, HelixError
-from lambdas.subscriptions.logins import Logins
-from lambdas.subscriptions.responses import twitch_error_answer
+from lambdas.subscriptions.following import Following, FollowingSettings
+from lambdas.subscriptions.responses import NOT_FOUND, not_found_answer
 from lambdas.subscriptions.sign_ins import SignIns, SignInSettings
-from lambdas.subscriptions.subscriber_factory import TwitchSettings, make_helix
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(SignInSettings, TwitchSettings):
+class Settings(SignInSettings, FollowingSettings):
     """The environment variables, with what the infrastructure calls them in capitals."""
 
-    channels_table: str
     connections_endpoint: str
     connections_table: str
     overlays_table: str
-    viewers_table: str
 
 
 SETTINGS = from_environment(Settings)
@@ -40,8 +35,7 @@ DYNAMODB = Client("dynamodb")
 SIGN_INS = SignIns(SETTINGS, DYNAMODB)
 OVERLAY_KEYS = OverlayKeysTable(DYNAMODB, SETTINGS.overlays_table)
 VIEWERS = ViewersTable(DYNAMODB, SETTINGS.viewers_table)
-CHANNELS = ChannelsTable(DYNAMODB, SETTINGS.channels_table)
-LOGINS = Logins(make_helix(SETTINGS, DYNAMODB), CHANNELS, DYNAMODB, SETTINGS.twitch_table)
+FOLLOWING = Following(SETTINGS, DYNAMODB)
 CLOSER = Closer(DYNAMODB, Poster(CurlTransport(SETTINGS.connections_endpoint)), SETTINGS.connections_table)
 
 
@@ -56,23 +50,23 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         if login is None:
             return INVALID_LOGIN
         return _change_key(event["requestContext"]["http"]["method"], sign_in.viewer_id, login)
-    except (HelixError, CredentialsRefusedError) as error:
-        return twitch_error_answer(error)
+    except NOT_FOUND as error:
+        return not_found_answer(error)
     except Exception:
         logger.exception("The overlay's key could not be changed")
         return error_answer(500, "internal_error", "Something went wrong on our side.")
 
 
 def _change_key(method: str, viewer_id: str, login: str) -> dict[str, Any]:
-    now = datetime.now(UTC)
-    streamer_id = LOGINS.resolve(login, int(now.timestamp())).channel.id
+    now, overlay_viewer = datetime.now(UTC), viewer_of(viewer_id)
+    streamer_id = FOLLOWING.find(overlay_viewer, login, now).channel.id
     if method == "DELETE":
         OVERLAY_KEYS.revoke(viewer_id, streamer_id)
         changed = answer(204)
     else:
-        changed = answer(200, {"key": OVERLAY_KEYS.make_key(viewer_id, streamer_id)})
+        changed = answer(200, {"key": OVERLAY_KEYS.make_key(viewer_id, streamer_id, login)})
     logger.info("The overlay's key was changed", extra={"channel": streamer_id, "method": method})
-    _close_overlays(viewer_of(viewer_id), streamer_id, now)
+    _close_overlays(overlay_viewer, streamer_id, now)
     return changed
 
 

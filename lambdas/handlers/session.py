@@ -76,17 +76,19 @@ def _where(event: dict[str, Any]) -> dict[str, Any]:
 def _begin(event: dict[str, Any]) -> dict[str, Any]:
     """Begin a session; the one that this browser had before ends."""
     code, verifier = _parse(event)
-    sign_in = TWITCH.sign_in(_credentials(), code, verifier, int(time.time()))
-    SESSIONS.end(token_of(event, SETTINGS.site_url))
+    now = int(time.time())
+    sign_in = TWITCH.sign_in(_credentials(), code, verifier, now)
+    SESSIONS.end(token_of(event, SETTINGS.site_url), now)
     token = SESSIONS.begin(sign_in)
     logger.info("A session began", extra={"viewer": sign_in.viewer_id})
     return answer(204) | {"cookies": [_cookie(token, int(LONGEST.total_seconds()))]}
 
 
 def _end(event: dict[str, Any]) -> dict[str, Any]:
-    viewer_id = SESSIONS.end(token_of(event, SETTINGS.site_url))
+    now = int(time.time())
+    viewer_id = SESSIONS.end(token_of(event, SETTINGS.site_url), now)
     if viewer_id is not None and (event.get("queryStringParameters") or {}).get("devices") == "all":
-        SESSIONS.end_all(viewer_id)
+        SESSIONS.end_all(viewer_id, now)
         logger.info("All of a viewer's sessions were ended", extra={"viewer": viewer_id})
     return answer(204) | {"cookies": [_cookie("", 0)]}
 

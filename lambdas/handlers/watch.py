@@ -5,8 +5,7 @@ Overlays use ``POST /api/overlays/{login}/watch``, with their key instead of a v
 
 import dataclasses
 import functools
-import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -22,33 +21,24 @@ from lambdas.common.sessions import SignIn
 from lambdas.common.settings import from_environment
 from lambdas.common.viewers import ViewersTable
 from lambdas.subscriptions.channels import ChannelsTable, Resolution
+from lambdas.subscriptions.following import Following, FollowingSettings
 from lambdas.subscriptions.grants import GrantsTable, grant_of
-from lambdas.subscriptions.helix import CredentialsRefusedError, HelixError, NoSuchChannelError
-from lambdas.subscriptions.logins import NOBODY_SECONDS, Logins
 from lambdas.subscriptions.requests import Requests
-from lambdas.subscriptions.responses import twitch_error_answer
+from lambdas.subscriptions.responses import NOT_FOUND, not_found_answer
 from lambdas.subscriptions.sign_ins import SignIns, SignInSettings
-from lambdas.subscriptions.subscriber_factory import TwitchSettings, make_helix
 from lambdas.subscriptions.subscription_types import summarize
 from lambdas.subscriptions.watching import Watching
 
-# A viewer may close another page any moment.
-CHANNELS_RETRY_SECONDS = 60
-
 
 @dataclasses.dataclass(frozen=True)
-class Settings(SignInSettings, TwitchSettings):
+class Settings(SignInSettings, FollowingSettings):
     """The environment variables, with what the infrastructure calls them in capitals."""
 
-    channels_table: str
     grants_table: str
     subscribe_queue_url: str
     tickets_table: str
     overlays_table: str
-    viewers_table: str
     websocket_url: str
-    channels_per_viewer: int
-    grace_period_seconds: int
 
 
 SETTINGS = from_environment(Settings)
@@ -57,20 +47,11 @@ SIGN_INS = SignIns(SETTINGS, DYNAMODB)
 OVERLAY_KEYS = OverlayKeysTable(DYNAMODB, SETTINGS.overlays_table)
 VIEWERS = ViewersTable(DYNAMODB, SETTINGS.viewers_table)
 CHANNELS = ChannelsTable(DYNAMODB, SETTINGS.channels_table)
-LOGINS = Logins(make_helix(SETTINGS, DYNAMODB), CHANNELS, DYNAMODB, SETTINGS.twitch_table)
+FOLLOWING = Following(SETTINGS, DYNAMODB)
 WATCHING = Watching(
     CHANNELS,
     GrantsTable(DYNAMODB, SETTINGS.grants_table),
     Requests(Client("sqs"), SETTINGS.subscribe_queue_url, CHANNELS),
-)
-# A channel stays subscribed for so long after a watch, and a ticket opens a connection.
-FOLLOWED = max(timedelta(seconds=SETTINGS.grace_period_seconds), tickets.LIFETIME)
-TOO_MANY_CHANNELS = error_answer(
-    429,
-    "too_many_channels",
-    f"You follow {SETTINGS.channels_per_viewer} channels already, which is the most. Close one, and wait: "
-    f"a channel counts for {math.ceil(FOLLOWED / timedelta(minutes=1))} minutes after it was opened.",
-    {"Retry-After": str(CHANNELS_RETRY_SECONDS)},
 )
 OVERLAYS = "POST /api/overlays/"
 UNKNOWN_KEY = error_answer(401, "unknown_key", "This overlay's key does not work any more: make a new one.")
@@ -90,8 +71,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         if sign_in is None:
             return SIGNED_OUT
         return INVALID_LOGIN if login is None else _watch(login, sign_in)
-    except (HelixError, CredentialsRefusedError) as error:
-        return twitch_error_answer(error)
+    except NOT_FOUND as error:
+        return not_found_answer(error)
     except Exception:
         logger.exception("The watch failed")
         return error_answer(500, "internal_error", "Something went wrong on our side.")
@@ -99,41 +80,26 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 def _watch(login: str, sign_in: SignIn) -> dict[str, Any]:
     now, viewer_id = datetime.now(UTC), sign_in.viewer_id
-    if not _follow(viewer_id, login, now):
-        return TOO_MANY_CHANNELS
-    try:
-        resolution = LOGINS.resolve(login, int(now.timestamp()))
-    except NoSuchChannelError:
-        # It counts for as long as Twitch is not asked again, so nobody can make Twitch be asked for many.
-        VIEWERS.follow_until(viewer_id, login, now + timedelta(seconds=NOBODY_SECONDS))
-        raise
-    return _answer(viewer_id, resolution, now, sign_in=sign_in)
+    return _answer(viewer_id, login, FOLLOWING.find(viewer_id, login, now), now, sign_in=sign_in)
 
 
 def _watch_as_overlay(overlay: Overlay) -> dict[str, Any]:
     """The key says which channel it is; the login in the address may be one that the channel had before."""
-    now, viewer_id = datetime.now(UTC), viewer_of(overlay.viewer_id)
-    resolution = LOGINS.resolve_id(overlay.streamer_id, int(now.timestamp()))
-    if not _follow(viewer_id, resolution.channel.login, now):
-        return TOO_MANY_CHANNELS
-    return _answer(viewer_id, resolution, now, overlay_key=overlay.version)
-
-
-def _follow(viewer_id: str, login: str, now: datetime) -> bool:
-    if VIEWERS.follow(viewer_id, login, most=SETTINGS.channels_per_viewer, now=now, keep=FOLLOWED):
-        return True
-    logger.warning("The viewer follows too many channels", extra={"viewer": viewer_id})
-    return False
+    now, viewer_id, login = datetime.now(UTC), viewer_of(overlay.viewer_id), overlay.login
+    resolution = FOLLOWING.find(viewer_id, login, now, streamer_id=overlay.streamer_id)
+    return _answer(viewer_id, login, resolution, now, overlay_key=overlay.version)
 
 
 def _answer(
     viewer_id: str,
+    login: str,
     resolution: Resolution,
     now: datetime,
     *,
     sign_in: SignIn | None = None,
     overlay_key: str = "",
 ) -> dict[str, Any]:
+    """The answer; ``login`` is under which the channel counts as followed."""
     channel = resolution.channel
     grant = grant_of(sign_in, channel.id) if sign_in else None
     may_try = functools.partial(VIEWERS.try_grant, viewer_id, channel.id, now)
@@ -141,7 +107,7 @@ def _answer(
     ticket = tickets.issue(
         DYNAMODB,
         SETTINGS.tickets_table,
-        tickets.Claim(viewer_id, channel.id, channel.login, overlay_key),
+        tickets.Claim(viewer_id, channel.id, login, overlay_key),
         # The ticket's minute begins now, not before the calls to Twitch.
         now=datetime.now(UTC),
     )

@@ -1,6 +1,7 @@
 """Reads of the event store: a channel's newest events, its counts, and the leaderboard."""
 
 import dataclasses
+import json
 from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final, TypeVar
@@ -15,6 +16,11 @@ Counts = dict[str, int]
 _Moment = TypeVar("_Moment", date, datetime)
 
 _CLOCKS_APART: Final = timedelta(minutes=10)
+
+#: The most characters of a page's payloads as JSON. A function answers with at most 6 MB, in which the page
+#: is JSON within JSON: quotes and backslashes take two bytes.
+#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+MAX_PAGE_LENGTH: Final = 2_500_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +58,9 @@ def newest_events(
 ) -> Page:
     """Up to ``limit`` events of the channel now named ``login``, recorded before ``before``.
 
-    Only those of some ``event_types``, if any are named. Each partition in which the channel has such events
-    is read by a statement of its own, which is planned for this partition alone, until the page is full.
+    Fewer, but at least one, where they are large. Only those of some ``event_types``, if any are named. Each
+    partition in which the channel has such events is read by a statement of its own, which is planned for
+    this partition alone, until the page is full.
     """
     wanted = limit + 1  # one more tells whether the list goes on
     parameters: dict[str, Any] = {
@@ -72,8 +79,14 @@ def newest_events(
         rows += connection.execute(statement, {**parameters, **span, "page_size": wanted - len(rows)})
         if len(rows) == wanted:
             break
-    events = [Event(**row) for row in rows[:limit]]
-    last = Position(events[-1].created_at, events[-1].id) if len(rows) > limit else None
+    events: list[Event] = []
+    length = 0
+    for row in rows[:limit]:
+        length += len(json.dumps(row["payload"]))
+        if events and length > MAX_PAGE_LENGTH:
+            break
+        events.append(Event(**row))
+    last = Position(events[-1].created_at, events[-1].id) if len(rows) > len(events) else None
     return Page(events, last)
 
 

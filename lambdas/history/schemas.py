@@ -27,7 +27,10 @@ class Event(BaseModel):
 
 
 class EventPage(BaseModel):
-    """Newest first. `next` is the `before` of the following page, null on the last one."""
+    """Newest first, fewer than asked for where they are large.
+
+    `next` is the `before` of the following page, null on the last one.
+    """
 
     events: list[Event]
     next: str | None

@@ -17,9 +17,9 @@ from lambdas.live.update import Update
 class ServePart:
     """A request to serve a part of an audience, sent through the queue ``fan-out``.
 
-    ``token`` is that of the part's lease, which was taken for this request; if it is empty, the invocation
-    that receives the request takes the lease first. An invocation whose time is up hands over two more
-    things: ``rotation``, how far it came, and ``per_second``, the rate of posts that it found (0: none).
+    ``token`` is that of the part's lease, if it was taken for this request already. An invocation whose time
+    is up hands over two more things: ``rotation``, how far it came, and ``per_second``, the rate of posts
+    that it found (0: none).
     """
 
     part: Part

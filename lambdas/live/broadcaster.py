@@ -158,6 +158,8 @@ class Broadcaster:
         audience = parts(streamer_id, max(number, 1))
         self._inboxes.put(audience, update.to_dict())
         for part in audience:
+            if self._clock.monotonic() >= until + LAST_POSTS_SECONDS:
+                raise AwsError("dynamodb:UpdateItem", "Slow", "some parts' leases were not tried in time")
             if self._inboxes.take(part, token):
                 self._send_request(ServePart(part, token))
 
@@ -174,7 +176,7 @@ class Broadcaster:
             clock=self._clock,
         )
         try:
-            serving.serve(request.token or message_id, until)
+            serving.serve(message_id, until)
             # Finish closing connections.
             self._poster.finish(self._clock.monotonic() + LAST_POSTS_SECONDS)
             self._handle_unserved()

@@ -17,6 +17,7 @@ from typing import Any
 
 from lambdas.common.aws import AwsError, Client
 from lambdas.common.dynamodb import write_if
+from lambdas.common.event import format_json
 from lambdas.live.clock import Clock
 from lambdas.live.parts import Part
 
@@ -49,10 +50,13 @@ class Inboxes:
         self._clock = clock
 
     def put(self, parts: Sequence[Part], content: Mapping[str, Any]) -> None:
-        """Put the content into the inbox of each part. Raises AwsError."""
+        """Put the content into the inbox of each part. Raises AwsError.
+
+        As JSON it may take 400 KB, with all attributes. All events of a batch that fit into frames are less.
+        """
         now = self._clock.time()
         entry_id = f"{int(now * 1000):013}-{random.getrandbits(64):016x}"
-        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+        text = format_json(dict(content))
         self._write(
             [
                 {
@@ -100,9 +104,9 @@ class Inboxes:
         self._write([{"DeleteRequest": {"Key": _key(part, entry_id)}} for entry_id in entry_ids])
 
     def take(self, part: Part, token: str, old_token: str = "") -> bool:
-        """Take the part's lease; returns whether it was free, had ended, or was held by ``old_token``.
+        """Take the part's lease; returns whether it was free, had ended, or was held by either token.
 
-        Raises AwsError.
+        It is held by ``token`` already if DynamoDB took it and the answer was lost. Raises AwsError.
         """
         now = self._clock.time()
         return write_if(
@@ -115,11 +119,12 @@ class Inboxes:
                     "SET lease_token = :token, lease_until = :until, expires_at = :expires_at"
                 ),
                 "ConditionExpression": (
-                    "attribute_not_exists(lease_until) OR lease_until < :now OR lease_token = :old"
+                    "attribute_not_exists(lease_until) OR lease_until < :now "
+                    "OR lease_token = :token OR lease_token = :old"
                 ),
                 "ExpressionAttributeValues": {
                     ":token": {"S": token},
-                    ":old": {"S": old_token or token},
+                    ":old": {"S": old_token},
                     ":now": {"N": str(now)},
                     ":until": {"N": str(now + LEASE_SECONDS)},
                     ":expires_at": {"N": str(int(now) + LIFETIME_SECONDS)},

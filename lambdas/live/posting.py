@@ -9,7 +9,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 from lambdas.common.connections import Connection
@@ -32,6 +32,8 @@ POSTING_SECONDS = 5.0
 # When all others are served, the rest is given up after the first of these; after the second while a
 # connection has not answered at all.
 GRACE_SECONDS, ANSWER_GRACE_SECONDS = 0.2, 1.0
+# How often it is looked whether they have caught up.
+CATCH_UP_PAUSE_SECONDS = 0.005
 # API Gateway answers 429 when the account's limit is reached, and when one client's buffer is full. It is
 # assumed to be the buffer when so many 429 in a row are less probable than this by the account's limit.
 BY_CHANCE = 0.0001
@@ -189,6 +191,18 @@ class Poster:
             self._start_some(now, iter(()))
             again_at = self._later[0][0] if self._later else math.inf
             self._take_answers(self._pause(now, until, again_at))
+
+    def catch_up(self, connection_ids: Collection[str], until: float) -> None:
+        """Continue what is under way until these connections are served, but for those that a post failed to.
+
+        It ends ``GRACE_SECONDS`` after a connection was served last, and at ``until`` (``monotonic``), at the
+        latest. Raises ForbiddenError.
+        """
+        while any(not each.failures and each.connection.id in connection_ids for each in self.under_way()):
+            now = self._clock.monotonic()
+            if now >= min(until, self._served_at + GRACE_SECONDS):
+                break
+            self.wait(min(until, now + CATCH_UP_PAUSE_SECONDS))
 
     def finish(self, until: float) -> None:
         """Wait for the last answers; give up those that are still not served some time after all others.

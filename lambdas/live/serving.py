@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from lambdas.common import connections
 from lambdas.common.aws import AwsError, Client
+from lambdas.common.observability import logger
 from lambdas.live.batch import ServePart
 from lambdas.live.clock import Clock
 from lambdas.live.inboxes import Entry, Inboxes
@@ -26,6 +27,8 @@ ROUND_SECONDS = 0.5
 PAGE_CONNECTIONS = 500
 # A round takes as long as its posts. So only few viewers have the time for more than one frame with events.
 FRAMES_OF_SMALL_PARTS, FRAMES_OF_LARGE_PARTS = 4, 1
+# A page waits so long for earlier posts that API Gateway is slow to answer, if it answers at all.
+CATCH_UP_SECONDS = 1.0
 # The inbox is not read more often than this. A read costs a read unit for each 4 KB of it, of which DynamoDB
 # serves 3,000 a second.
 INBOX_SECONDS = 0.1
@@ -51,6 +54,7 @@ class Serving:
         self.event_ids: list[str] = []
         """The events that were read from the inbox."""
         self._part = request.part
+        self._requested_with = request.token
         self._per_second = request.per_second
         self._rotation = Rotation(request.part, **request.rotation)
         self._dynamodb = dynamodb
@@ -72,10 +76,10 @@ class Serving:
     def serve(self, token: str, until: float) -> None:
         """Serve the part if ``token`` holds or can take its lease; do nothing if another holds it.
 
-        At ``until`` (``monotonic``) the rest is handed over to another invocation. Raises AwsError and
-        ForbiddenError.
+        ``token`` takes the place of the request's, so of two equal requests only one is served. At ``until``
+        (``monotonic``) the rest is handed over to another invocation. Raises AwsError and ForbiddenError.
         """
-        if not self._inboxes.take(self._part, token):
+        if not self._inboxes.take(self._part, token, self._requested_with):
             return
         self._poster.rate.share(self._part.of)
         if self._per_second:
@@ -89,19 +93,21 @@ class Serving:
 
     def _serve_all(self, until: float) -> bool:
         """Serve until the inbox is empty; returns False if the time is up before."""
-        round_began = self._clock.monotonic()
+        # A round begins with its first page.
+        round_ends = 0.0
         while self._clock.monotonic() < until:
             self._add_updates(until)
             if self._rotation.is_empty():
-                self._poster.finish(max(until, self._clock.monotonic() + LAST_POSTS_SECONDS))
-                self._clean_up(until)
-                self._wait(min(round_began + ROUND_SECONDS, until))
-                round_began = self._clock.monotonic()
+                self._finish(max(until, self._clock.monotonic() + LAST_POSTS_SECONDS))
+                self._wait(min(round_ends, until))
+                round_ends = 0.0
                 if not self._read_inbox():
                     return True
-            elif self._serve_page(until):
-                self._wait(min(round_began + ROUND_SECONDS, until))
-                round_began = self._clock.monotonic()
+                continue
+            round_ends = round_ends or self._clock.monotonic() + ROUND_SECONDS
+            if self._serve_page(until):
+                self._wait(min(round_ends, until))
+                round_ends = 0.0
         return False
 
     def _read_inbox(self) -> list[Entry]:
@@ -133,12 +139,27 @@ class Serving:
                 self.event_ids += [event.id for event in update.events]
         self._clean_up(until)
 
+    def _finish(self, until: float) -> None:
+        """Wait for the last answers, and clean up; if that closes connections, wait for it, too."""
+        self._poster.finish(until)
+        self._clean_up(until)
+        if self._poster.under_way():
+            self._poster.finish(until)
+            self._clean_up(until)
+
     def _clean_up(self, until: float) -> None:
         """Handle connections that were not served, and remove the entries that need no more posts."""
         self._waiting |= self._unserved.handle(until, self._part)
         first_under_way = min((each.page for each in self._poster.under_way()), default=self._pages + 1)
         done = [entry_id for page, entry_id in self._last_pages if page < first_under_way]
-        self._inboxes.remove(self._part, done)
+        try:
+            self._inboxes.remove(self._part, done)
+        except AwsError as error:
+            if error.code == "Unreachable":
+                raise
+            # Who begins anew sends everybody everything again; the next time is soon enough.
+            logger.warning("DynamoDB is too busy to remove what was sent: %s", error)
+            return
         self._known.difference_update(done)
         self._last_pages = [(page, id_) for page, id_ in self._last_pages if page >= first_under_way]
 
@@ -177,6 +198,8 @@ class Serving:
         A connection with an earlier posting under way gets no other; the earlier one is ``overtaken``.
         """
         self._poster.take_answers()
+        ids = {posting.connection.id for posting in postings}
+        self._poster.catch_up(ids, min(until, self._clock.monotonic() + CATCH_UP_SECONDS))
         under_way = {posting.connection.id: posting for posting in self._poster.under_way()}
         free = []
         for posting in postings:
@@ -193,9 +216,7 @@ class Serving:
 
     def _hand_over(self, token: str) -> None:
         """Let another invocation continue from here. If it gets the request twice, only one continues."""
-        until = self._clock.monotonic() + LAST_POSTS_SECONDS
-        self._poster.finish(until)
-        self._clean_up(until)
+        self._finish(self._clock.monotonic() + LAST_POSTS_SECONDS)
         next_token = f"{random.getrandbits(64):016x}"
         if not self._inboxes.take(self._part, next_token, token):
             return

@@ -55,11 +55,11 @@ class Unserved:
 
         Connections that are gone are removed. Of those that were given up, the ones that have taken nothing
         for too long are closed; the others get the mark later, for which they wait in the inbox of ``part``,
-        or, if it is None, of the single part of their channel's small audience. Closing begins by ``until``
-        (``monotonic``). Raises AwsError if a connection could not be put into an inbox.
+        or, if it is None, of the single part of their channel's small audience. Removing and closing begin
+        by ``until`` (``monotonic``). Raises AwsError if a connection could not be put into an inbox.
         """
         gone, given_up = self._poster.take_unserved()
-        self._remove(gone)
+        self._remove(gone, until)
         now = self._clock.time()
         full: list[Posting] = []
         waiting: dict[Part, list[Posting]] = {}
@@ -78,18 +78,15 @@ class Unserved:
             self._mark_later(of_part, postings, now)
         return {posting.connection.id for posting in given_up}
 
-    def _remove(self, gone: Sequence[Posting]) -> None:
+    def _remove(self, gone: Sequence[Posting], until: float) -> None:
         """Remove connections from the registry. One that stays is found gone again, or expires."""
-        by_channel: dict[str, list[str]] = {}
-        for posting in gone:
-            by_channel.setdefault(posting.streamer_id, []).append(posting.connection.id)
-        for streamer_id, ids in by_channel.items():
-            try:
-                connections.remove_all(self._dynamodb, self._table, streamer_id, ids)
-            except AwsError:
-                logger.exception(
-                    "Connections that are gone were not removed.", extra={"streamer_id": streamer_id}
-                )
+        keys = list(dict.fromkeys((posting.streamer_id, posting.connection.id) for posting in gone))
+        try:
+            while keys and self._clock.monotonic() < until:
+                connections.remove_some(self._dynamodb, self._table, keys[: connections.MOST_AT_ONCE])
+                del keys[: connections.MOST_AT_ONCE]
+        except AwsError:
+            logger.exception("%d connections that are gone were not removed.", len(keys))
 
     def _mark_later(self, part: Part, postings: Sequence[Posting], now: float) -> None:
         unserved = [

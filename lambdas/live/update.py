@@ -1,6 +1,7 @@
 """An update: what a channel's viewers are to be sent."""
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
@@ -22,16 +23,19 @@ class Update:
     def to_dict(self) -> dict[str, Any]:
         """The update as an entry of an inbox."""
         return {
-            "events": [event.data.decode() for event in self.events],
+            "events": [json.loads(event.data) for event in self.events],
             "missed": self.missed,
             "topics": self.topics,
         }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Read what ``to_dict`` made."""
-        events = [EncodedEvent.of(Event.from_json(text)) for text in content["events"]]
-        return cls(events, content["missed"], content["topics"])
+        """Read what ``to_dict`` made. If it cannot be read, for another version made it, it was missed."""
+        try:
+            events = [EncodedEvent.of(Event.from_dict(fields)) for fields in content["events"]]
+            return cls(events, content["missed"], content["topics"])
+        except (KeyError, TypeError, ValueError):
+            return cls(missed=True)
 
 
 def combine(updates: Iterable[Update], now: float) -> Update:

@@ -163,18 +163,19 @@ class ChannelsTable:
         }
         return dynamodb.write_if(self._client, "UpdateItem", request)
 
-    def record_verified(self, streamer_id: str, now: int, *, watched: bool) -> bool:
-        """Store that the states agree with Twitch's list and, if ``watched``, that a viewer is connected.
-
-        Returns whether the channel is in the table.
-        """
+    def record_run(self, streamer_id: str, now: int, *, verified: bool, watched: bool) -> None:
+        """Store that the states agree with Twitch's list, and that a viewer is connected, if that is so."""
+        found = {"verified_at": verified, "watched_at": watched}
+        changes = [f"{name} = :now" for name, is_so in found.items() if is_so]
+        if not changes:
+            return
         request = {
             **self._key(streamer_id),
-            "UpdateExpression": "SET verified_at = :now" + (", watched_at = :now" if watched else ""),
+            "UpdateExpression": f"SET {', '.join(changes)}",
             "ConditionExpression": "attribute_exists(streamer_id)",
             "ExpressionAttributeValues": {":now": _number(now)},
         }
-        return dynamodb.write_if(self._client, "UpdateItem", request)
+        dynamodb.write_if(self._client, "UpdateItem", request)
 
     def claim(self, streamer_id: str, now: int, until: int) -> bool:
         """Set ``asked_until``, and return whether it was set: not if another one is not over yet."""

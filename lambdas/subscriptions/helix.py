@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
+from lambdas.common.observability import logger
 from lambdas.subscriptions.model import Channel, Subscription
 from lambdas.subscriptions.points import COMMON, URGENT
 
@@ -29,6 +30,10 @@ PATIENCE_SECONDS = 1.8
 CONNECT_SECONDS = 1.0
 # A hundred subscriptions each: more than there are for one user.
 MOST_PAGES_OF_A_USER = 20
+# Twitch's rate limit is for a minute: no answer makes anybody wait longer.
+LONGEST_RETRY_SECONDS = 60
+# What an answer raises when it is read that is not what Twitch documents.
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 # When to ask for a point again, after all were used up.
 POINTS_RETRY_SECONDS = 5
 
@@ -41,12 +46,6 @@ class HelixError(Exception):
     """Twitch refused or failed; ``reason`` is a short code, the message is Twitch's."""
 
     reason = "refused_by_twitch"
-
-
-class NoSuchChannelError(HelixError):
-    """No user has this login."""
-
-    reason = "no_such_channel"
 
 
 class InvalidRequestError(HelixError):
@@ -172,20 +171,13 @@ class Helix:
         self._token: _Token | None = None
         self._token_lock = threading.Lock()
 
-    def get_user(self, login: str) -> Channel:
-        """The channel with this login. Raises NoSuchChannelError, TransientError."""
-        try:
-            users = self._get_users({"login": login}, rank=URGENT)
-        except InvalidRequestError:
-            # Twitch refuses some logins that no user can have.
-            users = []
-        if not users:
-            raise NoSuchChannelError(f"Twitch knows no channel {login!r}.")
-        return users[0]
+    def get_user(self, login: str) -> Channel | None:
+        """The channel with this login; None if there is none. Raises TransientError."""
+        return self._get_user({"login": login}, rank=URGENT)
 
     def get_user_by_id(self, user_id: str, *, rank: int = COMMON) -> Channel | None:
         """The channel with this id; None if it does not exist (any more). Raises TransientError."""
-        return next(iter(self._get_users({"id": user_id}, rank=rank)), None)
+        return self._get_user({"id": user_id}, rank=rank)
 
     def create_subscription(
         self,
@@ -246,11 +238,15 @@ class Helix:
             cursor = page.cursor
         raise TwitchUnavailableError("Twitch's list of a user's subscriptions does not end")
 
-    def _get_users(self, query: Mapping[str, str], *, rank: int) -> list[Channel]:
-        def read(answer: dict[str, Any]) -> list[Channel]:
-            return [Channel.from_dict(one) for one in answer["data"]]
+    def _get_user(self, query: Mapping[str, str], *, rank: int) -> Channel | None:
+        def read(answer: dict[str, Any]) -> Channel | None:
+            return next((Channel.from_dict(one) for one in answer["data"]), None)
 
-        return self._get("/users", query, read, rank=rank)
+        try:
+            return self._get("/users", query, read, rank=rank)
+        except InvalidRequestError:
+            # Twitch refuses some logins that no user can have.
+            return None
 
     def _get(
         self, path: str, query: Mapping[str, str], read: Callable[[dict[str, Any]], T], *, rank: int
@@ -344,18 +340,27 @@ def _read(response: urllib3.BaseHTTPResponse, read: Callable[[dict[str, Any]], T
     """What ``read`` finds in the JSON of a successful answer."""
     try:
         return read(response.json())
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise TwitchUnavailableError("Twitch's answer cannot be understood") from error
 
 
 def _page(answer: dict[str, Any]) -> Page:
     return Page(
-        [Subscription.from_dict(fields) for fields in answer["data"]],
+        [one for fields in answer["data"] if (one := _listed(fields)) is not None],
         int(answer["total_cost"]),
         int(answer["max_total_cost"]),
         # Twitch leaves the cursor out at the end.
-        (answer.get("pagination") or {}).get("cursor") or None,
+        str((answer.get("pagination") or {}).get("cursor") or "") or None,
     )
+
+
+def _listed(fields: Any) -> Subscription | None:
+    """A subscription in a list; None for one that cannot be read, which must not hide the others."""
+    try:
+        return Subscription.from_dict(fields)
+    except UNREADABLE:
+        logger.warning("A subscription in Twitch's list cannot be read", extra={"subscription": fields})
+        return None
 
 
 def _raise_for_status(response: urllib3.BaseHTTPResponse, now: float) -> None:
@@ -383,4 +388,4 @@ def _seconds_until_reset(response: urllib3.BaseHTTPResponse, now: float) -> int:
         reset = int(response.headers["Ratelimit-Reset"])
     except (KeyError, ValueError):
         return DEFAULT_RETRY_SECONDS
-    return max(1, round(reset - now))
+    return min(max(1, round(reset - now)), LONGEST_RETRY_SECONDS)

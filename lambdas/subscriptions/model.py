@@ -19,8 +19,11 @@ class Channel:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Read one of Helix's user objects."""
-        return cls(fields["id"], fields["login"], fields["display_name"], fields["profile_image_url"])
+        """Read one of Helix's user objects. Raises LookupError, TypeError or ValueError if it is none."""
+        texts = [fields[name] for name in ("id", "login", "display_name", "profile_image_url")]
+        if not all(isinstance(text, str) for text in texts) or not fields["id"] or not fields["login"]:
+            raise ValueError("a field of the user is empty or no text")
+        return cls(*texts)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -11,13 +11,19 @@ from lambdas.subscriptions.channels import WATCHED_SECONDS, ChannelRecord, Resol
 from lambdas.subscriptions.helix import (
     CredentialsRefusedError,
     HelixError,
-    InvalidRequestError,
     Page,
     RateLimitedError,
     TransientError,
 )
 from lambdas.subscriptions.model import Grant, Subscription
-from lambdas.subscriptions.plan import LIMITED, CostItem, share_budget, to_create, unlisted
+from lambdas.subscriptions.plan import (
+    LIMITED,
+    CostItem,
+    needs_verification,
+    share_budget,
+    to_create,
+    unlisted,
+)
 from lambdas.subscriptions.progress import ProgressItem
 from lambdas.subscriptions.requests import Request
 from lambdas.subscriptions.subscriber import Subscriber
@@ -37,7 +43,9 @@ FRESH_SECONDS = 60
 
 @dataclasses.dataclass(slots=True)
 class Report:
-    """What a run found and did: channels that stay, those that failed, subscriptions, and costs in points.
+    """What a run found and did: channels that stay, subscriptions, and costs in points.
+
+    ``failed`` are the channels, and the subscriptions of unknown types, that are left to the next run.
 
     ``asked`` are the channels for which subscriptions were asked for. ``complete`` is False for a run that
     Twitch or the time cut short; the next one does the rest.
@@ -79,8 +87,8 @@ class Reconciler:
     def run(self, deadline: float) -> Report:
         """Go through Twitch's list and the table once; ``deadline`` is when to stop, in epoch seconds.
 
-        A channel that fails is logged and left to the next run. Raises TransientError if nothing of the list
-        can be read.
+        A channel that fails is logged and left to the next run. Raises HelixError if the list's first page
+        cannot be read.
         """
         run = _Run(self, deadline)
         try:
@@ -104,7 +112,7 @@ class _Run:
         self._reconciler = reconciler
         self._subscriber = reconciler.subscriber
         self._table = reconciler.subscriber.statuses.table
-        self._deadline = deadline
+        self._deadline = self._stop_at = deadline
         self._unavailable = 0
         self._answered = False
         self._listed: dict[str, list[Subscription]] = {}
@@ -120,7 +128,8 @@ class _Run:
         if self._reconciler.tells_disconnections:
             unknown = self._keep_disconnections(unknown)
         self._answered = False
-        self._delete(unknown, "unknown_type")
+        for one in unknown:
+            self._try(functools.partial(self._delete, [one], "unknown_type"), subscription_id=one.id)
 
         streamer_ids = self._listed.keys() | self._records.keys() | self._viewers.keys()
         unwatched = {one for one in streamer_ids if self._is_unwatched(one)}
@@ -136,26 +145,23 @@ class _Run:
         """
         listed: list[Subscription] = []
         cursor = began_at = self.progress.cursor
-        until = self._now() + (self._deadline - self._now()) / 2
+        self._stop_at = self._now() + (self._deadline - self._now()) / 2
         cursors = set[str | None]()
         problem = None
         while cursor not in cursors and len(cursors) < MOST_PAGES:
             cursors.add(cursor)
-            if self._now() > until:
-                problem = "there is no time to read all of Twitch's list"
-                break
             try:
                 page = self._read_page(cursor)
-            except InvalidRequestError:
+            except _StoppedError as error:
+                problem = str(error)
+                break
+            except HelixError as error:
                 if cursor is None:
                     raise
-                # Twitch does not know the cursor any more.
-                problem, cursor = "Twitch's list is to be read from its beginning", None
-                break
-            except TransientError as error:
-                if not listed:
-                    raise
-                problem = f"Twitch's list cannot be read: {error.reason}"
+                problem = f"a page cannot be read: {error.reason}"
+                # The next run tries it again, and begins anew if it has failed then, or if Twitch refuses it.
+                if not listed or not isinstance(error, TransientError):
+                    cursor = None
                 break
             self.report.total_cost, self.report.max_total_cost = page.total_cost, page.max_total_cost
             listed += page.subscriptions
@@ -163,7 +169,8 @@ class _Run:
             if cursor is None:
                 break
         else:
-            problem, cursor = "Twitch's list repeats its pages", None
+            problem, cursor = "its pages repeat", None
+        self._stop_at = self._deadline
         if problem is not None:
             logger.warning("Twitch's list is not complete: %s", problem)
             self.report.complete = False
@@ -220,24 +227,24 @@ class _Run:
         for streamer_id in sorted(streamer_ids, key=lambda one: (one <= position, one)):
             if self._subscriber.clock() > self._deadline:
                 raise _StoppedError("there is no time left")
-            self._try(step, streamer_id)
+            self._try(functools.partial(step, streamer_id), channel=streamer_id)
             self.progress = dataclasses.replace(self.progress, position=streamer_id)
 
-    def _try(self, step: Callable[[str], None], streamer_id: str) -> None:
-        """Do a step for one channel; an error is logged, and the run goes on."""
+    def _try(self, step: Callable[[], None], **extra: str) -> None:
+        """Do a step; an error is logged with ``extra``, and the run goes on."""
         try:
-            step(streamer_id)
+            step()
         except _StoppedError:
             raise
         except TransientError as error:
             self.report.failed += 1
             self._unavailable += 1
-            logger.warning("Twitch is unavailable", extra={"channel": streamer_id, "reason": error.reason})
+            logger.warning("Twitch is unavailable", extra={"reason": error.reason, **extra})
             if self._unavailable >= MAX_UNAVAILABLE and not self._answered:
                 raise _StoppedError("Twitch answers nothing") from error
         except Exception:
             self.report.failed += 1
-            logger.exception("A channel could not be reconciled", extra={"channel": streamer_id})
+            logger.exception("A channel or subscription could not be reconciled", extra=extra)
 
     def _is_unwatched(self, streamer_id: str) -> bool:
         record = self._records.get(streamer_id)
@@ -298,12 +305,13 @@ class _Run:
         )
         states = {**correction.states, **{key: record.states[key] for key in unsure}}
         now, watched = self._now(), self._viewers.get(streamer_id, 0) > 0
-        if correction.outdated or any(to_create(states, streamer_id, grants, now)):
-            # Whoever answers tells viewers, too.
+        unread = unsure and needs_verification(record.states, record.verified_at, now)
+        if unread or correction.outdated or any(to_create(states, streamer_id, grants, now)):
+            # Whoever answers compares what was not read for long, and tells viewers, too.
             self._ask(record, Request(streamer_id, compare=bool(correction.outdated)))
         elif watched:
             self._reconciler.announcer.tell(streamer_id)
-        self._table.record_verified(streamer_id, now, watched=watched)
+        self._table.record_run(streamer_id, now, verified=not unsure, watched=watched)
 
     def _make_record(self, streamer_id: str) -> ChannelRecord | None:
         """Somebody is connected to a channel that was deleted: it is watched again, if it still exists."""
@@ -365,6 +373,8 @@ class _Run:
     def _wait_if_limited(self, request: Callable[[], T]) -> T:
         """Make a request; while the rate limit refuses it, wait and make it again."""
         while True:
+            if self._subscriber.clock() > self._stop_at:
+                raise _StoppedError("there is no time left")
             try:
                 answer = request()
             except RateLimitedError as error:
@@ -375,7 +385,7 @@ class _Run:
 
     def _wait(self, seconds: int) -> None:
         """https://dev.twitch.tv/docs/api/guide/#twitch-rate-limits"""
-        if self._subscriber.clock() + seconds > self._deadline:
+        if self._subscriber.clock() + seconds > self._stop_at:
             raise _StoppedError("Twitch's rate limit lasts longer than the time left")
         self._reconciler.sleep(seconds)
 

@@ -1,8 +1,8 @@
 """Requests to subscribe what a channel lacks: messages of the queue ``subscribe``.
 
-A channel has one request at a time: its ``asked_until`` in the channels table is a claim. It ends when the
-channel has everything, and by itself if the request gets lost. While something is missing, the function
-``subscriber`` sends a request again, to be received when it is due.
+A channel has one request at a time, moderators' aside: its ``asked_until`` in the channels table is a claim.
+It ends when the channel has everything, and by itself if the request gets lost. While something is missing,
+the function ``subscriber`` sends a request again, to be received when it is due.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ class Request:
 
     ``compare`` asks to compare the table with Twitch's list first; ``urgent`` is one that must not wait,
     since subscriptions deliver twice until then. ``moderator`` is a grant that a sign-in does not prove:
-    whoever signed in may moderate the channel or not.
+    whoever signed in may moderate the channel or not. Only what it may allow is tried then.
     """
 
     streamer_id: str

@@ -98,7 +98,9 @@ class Subscriber:
         if request.moderator is not None:
             grants.append(request.moderator)
         work = _Work(self, request, grants, dict(record.states))
-        if request.compare or needs_verification(record.states, record.verified_at, now):
+        if request.compare or (
+            request.moderator is None and needs_verification(record.states, record.verified_at, now)
+        ):
             work.compare()
         work.create()
         self._settle(request, record, work)
@@ -177,20 +179,19 @@ class Subscriber:
     def _settle(self, request: Request, before: ChannelRecord, work: "_Work") -> None:
         """If something is left to do soon, ask for it again; store what was asked and compared."""
         now, due = self.now(), work.due()
+        asked_until = 0
+        # The reconciler finds what is due later.
+        if due is not None and due <= now + LONGEST_DELAY_SECONDS:
+            delay = max(due - now, 0)
+            compare = work.replaced or (request.compare and not work.compared)
+            urgent = work.replaced or (request.urgent and compare)
+            self.requests.send(dataclasses.replace(request, compare=compare, urgent=urgent), delay)
+            asked_until = now + delay + LOST_SECONDS
         verified_at = now if work.compared or work.created else None
-        if due is None or due > now + LONGEST_DELAY_SECONDS:
-            # The reconciler finds what is due later.
-            self.statuses.table.settle(request.streamer_id, asked_until=0, verified_at=verified_at)
-            return
-        delay = max(due - now, 0)
-        compare = work.replaced or (request.compare and not work.compared)
-        urgent = work.replaced or (request.urgent and compare)
-        again = dataclasses.replace(request, compare=compare, urgent=urgent)
-        self.requests.send(again, delay)
-        if verified_at is not None or before.asked_until < now + delay + LOST_SECONDS // 2:
-            self.statuses.table.settle(
-                request.streamer_id, asked_until=now + delay + LOST_SECONDS, verified_at=verified_at
-            )
+        lasts = 0 < asked_until <= before.asked_until + LOST_SECONDS // 2
+        # A moderator's request has no claim.
+        if request.moderator is None and (verified_at is not None or not lasts):
+            self.statuses.table.settle(request.streamer_id, asked_until=asked_until, verified_at=verified_at)
 
 
 class _Work:
@@ -225,8 +226,7 @@ class _Work:
     def due(self) -> int | None:
         """When something is left to do (epoch seconds); None if nothing is."""
         now = self._subscriber.now()
-        left = to_create(self._states, self._streamer_id, self._grants, math.inf)
-        times = [retry_at for row in left if (retry_at := self._states[row.key].retry_at)]
+        times = [retry_at for row in self._missing(math.inf) if (retry_at := self._states[row.key].retry_at)]
         if self.replaced:
             times.append(now + CHALLENGE_WAIT_SECONDS)
         if self._wait is not None:
@@ -258,10 +258,7 @@ class _Work:
         """Create what is missing or outdated, the most important first."""
         subscriber = self._subscriber
         self._states = apply_consent(self._states, self._streamer_id, self._grants)
-        wanted = [
-            *to_create(self._states, self._streamer_id, self._grants, subscriber.now()),
-            *self._outdated,
-        ]
+        wanted = [*self._missing(subscriber.now()), *self._outdated]
         if not wanted:
             return
         secret = subscriber.load_secret()
@@ -271,6 +268,11 @@ class _Work:
             for start in range(0, len(rows), AT_ONCE):
                 if not self._create(rows[start : start + AT_ONCE], secret):
                     return
+
+    def _missing(self, at: float) -> list[SubscriptionType]:
+        """What is to be created at this time; for a moderator's request, only what their grant may allow."""
+        rows = to_create(self._states, self._streamer_id, self._grants, at)
+        return [row for row in rows if self._request.moderator is None or row.consent == "moderator"]
 
     def _create(self, wanted: Sequence[SubscriptionType], secret: RotatedSecret) -> bool:
         """Create some, and return whether to go on with less important ones."""

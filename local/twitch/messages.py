@@ -52,52 +52,44 @@ class Message:
         body = json.dumps({"subscription": subscription.to_dict()})
         return cls(subscription, "revocation", timestamp(now), body)
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the message says of itself: to a WebSocket as it is, to a webhook in headers."""
+        return {
+            "message_id": self.id,
+            "message_type": self.type,
+            "message_timestamp": self.sent_at,
+            "subscription_type": self.subscription.subscription_type.name,
+            "subscription_version": self.subscription.subscription_type.version,
+        }
+
     def headers(self, retry: int = 0) -> dict[str, str]:
         """The headers of the attempt number ``retry``; the first is 0."""
-        about = {"message_id": self.id, "message_type": self.type, "message_timestamp": self.sent_at}
-        type_ = self.subscription.subscription_type
-        about |= {"subscription_type": type_.name, "subscription_version": type_.version}
-        return webhook_headers(about, retry, self.subscription.secret, self.body)
+        return webhook_headers(self.metadata, retry, self.subscription.secret, self.body)
 
     def frame(self) -> str:
         """The message as a WebSocket receives it."""
-        type_ = self.subscription.subscription_type
-        about = {"subscription_type": type_.name, "subscription_version": type_.version}
-        return frame(self.type, self.sent_at, self.body, self.id, about)
+        return frame(self.metadata, self.body)
 
     def is_confirmed_by(self, status: int | None, answer: str, content_type: str) -> bool:
         """Whether an answer to a verification is the challenge as plain text."""
         return status == 200 and answer == self.challenge and content_type == "text/plain"
 
 
-def frame(
-    message_type: str,
-    sent_at: str,
-    payload: str,
-    message_id: str = "",
-    about: Mapping[str, str] | None = None,
-) -> str:
-    """A message to a WebSocket; ``payload`` is JSON, ``about`` are further fields of the metadata."""
-    metadata = {
-        "message_id": message_id or str(uuid.uuid4()),
-        "message_type": message_type,
-        "message_timestamp": sent_at,
-        **(about or {}),
-    }
+def frame(metadata: Mapping[str, str], payload: str) -> str:
+    """A message to a WebSocket; ``payload`` is JSON."""
     return f'{{"metadata": {json.dumps(metadata)}, "payload": {payload}}}'
 
 
-def webhook_headers(about: Mapping[str, str], retry: int, secret: str, body: str) -> dict[str, str]:
-    """The headers of a delivery; ``about`` is the metadata of the same message to a WebSocket."""
-    names = ("message_id", "message_type", "message_timestamp", "subscription_type", "subscription_version")
-    described = {f"Twitch-Eventsub-{name.title().replace('_', '-')}": about[name] for name in names}
+def webhook_headers(metadata: Mapping[str, str], retry: int, secret: str, body: str) -> dict[str, str]:
+    """The headers of the attempt number ``retry`` to deliver a message."""
+    described = {f"Twitch-Eventsub-{name.title().replace('_', '-')}": metadata[name] for name in metadata}
+    signature = sign(secret, metadata["message_id"], metadata["message_timestamp"], body)
     return {
         "Content-Type": "application/json",
         **described,
         "Twitch-Eventsub-Message-Retry": str(retry),
-        "Twitch-Eventsub-Message-Signature": sign(
-            secret, about["message_id"], about["message_timestamp"], body
-        ),
+        "Twitch-Eventsub-Message-Signature": signature,
     }
 
 

@@ -8,6 +8,7 @@ import contextlib
 import json
 import secrets
 import uuid
+from typing import Any
 
 from aiohttp import WSMsgType, web
 
@@ -156,8 +157,12 @@ class Sockets:
             "reconnect_url": f"{self._settings.socket_url}?reconnect={reconnect}" if reconnect else None,
             "connected_at": self._state.sessions[socket.id]["connected_at"],
         }
-        now = timestamp(self._clock())
-        await socket.response.send_str(frame(message_type, now, json.dumps({"session": session})))
+        await socket.response.send_str(self._frame(message_type, {"session": session}))
+
+    def _frame(self, message_type: str, payload: dict[str, Any]) -> str:
+        """A message that is not about a subscription."""
+        about = {"message_id": str(uuid.uuid4()), "message_type": message_type}
+        return frame(about | {"message_timestamp": timestamp(self._clock())}, json.dumps(payload))
 
     async def _keep_alive(self, socket: Socket) -> None:
         """Close an unused connection (4003), or send keepalives until one is not read (4002)."""
@@ -165,7 +170,7 @@ class Sockets:
         if not socket.replaced and not self._state.carried_by(socket.id):
             await socket.close(4003)
         while not socket.silent:
-            sending = socket.send(frame("session_keepalive", timestamp(self._clock()), "{}"))
+            sending = socket.send(self._frame("session_keepalive", {}))
             try:
                 await asyncio.wait_for(sending, socket.keepalive_seconds)
             except TimeoutError:

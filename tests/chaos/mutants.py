@@ -3,14 +3,13 @@
 Each mutant is a copy of the repository in a temporary folder with one text replaced.
 """
 
-import shutil
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.fresh_clone import fresh_clone
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def main() -> int:
     for mutant in MUTANTS:
         with tempfile.TemporaryDirectory(prefix="fanfare-mutant-") as folder:
             copy = Path(folder) / "fanfare"
-            _copy(copy)
+            fresh_clone(copy)
             changed = copy / mutant.file
             text = changed.read_text()
             assert text.count(mutant.old) == 1, f"{mutant.file} does not have {mutant.old!r} once"
@@ -88,16 +87,6 @@ def main() -> int:
                 survived.append(mutant.safeguard)
     print(f"not found: {', '.join(survived)}" if survived else "Each missing safeguard was found.")
     return 1 if survived else 0
-
-
-def _copy(to: Path) -> None:
-    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for name in files.stdout.splitlines():
-        if (ROOT / name).exists():
-            (to / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, to / name)
-    for installed in (".venv", "node_modules", "frontend/node_modules"):
-        (to / installed).symlink_to(ROOT / installed)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from local.deployment import CDK
+from local.environment import aws_variables
 from tests.e2e.clients import LIMIT, Cloud, eventually
 from tests.process_table import Running, descendants, processes
 
@@ -82,6 +84,15 @@ class LocalCloud:
         )
         return [postmaster, *(entry for entry in processes() if entry.parent == postmaster.pid)]
 
+    def relay(self) -> Running:
+        """The relay to Twitch, of a cloud with the real one."""
+        (relay,) = (
+            entry
+            for entry in self._family()
+            if " -m local.relay " in entry.command and "supervisor.py" not in entry.command
+        )
+        return relay
+
     def functions(self) -> list[Running]:
         """The processes of functions."""
         return [entry for entry in self._family() if "/ministack-lambda-" in entry.command]
@@ -90,6 +101,25 @@ class LocalCloud:
         assert self.runner is not None
         pids = descendants(self.runner.pid)
         return [entry for entry in processes() if entry.pid in pids]
+
+
+def deploy(
+    cloud: Cloud, sources: Path, output: Path, settings: Path, app: str = "app.py"
+) -> subprocess.CompletedProcess[str]:
+    """``cdk deploy`` of these sources to the running local cloud; ``output`` is for the templates."""
+    return subprocess.run(
+        [
+            *(CDK, "deploy", "--all", "--require-approval", "never", "--no-notices", "--no-color", "--ci"),
+            *("--app", f"{sys.executable} {app}", "--output", str(output)),
+            *("--context", "stage=local", "--context", f"settings-file={settings}"),
+        ],
+        cwd=sources,
+        env={**os.environ, **aws_variables(cloud.aws_endpoint), "PYTHONPATH": str(sources)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
 
 
 def _running() -> set[int]:

@@ -36,7 +36,8 @@ def test_what_anyone_may_call_is_refused_at_the_apis_own_url(cloud: Cloud) -> No
         assert around_cloudfront(cloud, path) == 401
         assert around_cloudfront(cloud, path, secret="guessed") == 403
         assert around_cloudfront(cloud, path, method="HEAD") == 401
-    assert around_cloudfront(cloud, "api/overlays/any_channel/watch", method="POST") == 401
+    for path in ("api/overlays/any_channel/watch", "api/channels/any_channel/watch"):
+        assert around_cloudfront(cloud, path, method="POST") == 401
     # Twitch delivers there: it is refused for its signature, by the function.
     assert around_cloudfront(cloud, "webhooks/twitch", method="POST") == 403
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
@@ -12,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.e2e.clients import Cloud, Response, Viewer, eventually, follow_sign_in, request
 from tests.e2e.conftest import new_context
 from tests.e2e.grants import without_grant
+from tests.e2e.local_cloud import ROOT, deploy
 from tests.e2e.test_journey import screenshot, watch
 from tests.e2e.test_upkeep import invoke
 
@@ -131,6 +133,20 @@ def test_an_open_page_goes_on_while_its_session_is_prolonged(cloud: Cloud) -> No
     assert int(after["expires_at"]["N"]) - int(item["expires_at"]["N"]) > 19 * DAY
 
 
+def test_an_open_page_whose_session_has_ended_leads_to_the_sign_in(
+    page: Page, cloud: Cloud, channel: str
+) -> None:
+    watch(page, cloud, channel, "forgotten_viewer")
+    age(cloud, "forgotten_viewer", days=91)
+    cloud.close_connections(channel)
+    expect(page.get_by_test_id("signed-out")).to_be_visible()
+    page.get_by_test_id("sign-in").click()
+    page.locator("#login").fill("forgotten_viewer")
+    page.locator("#sign-in").click()
+    page.wait_for_url(urljoin(cloud.site, f"watch/{channel}"))
+    expect(page.get_by_test_id("connection-state")).to_have_attribute("data-state", "live")
+
+
 def test_twitchs_tokens_are_given_up(cloud: Cloud) -> None:
     before = cloud.twitch_state()["user_tokens"]
     Viewer.sign_in(cloud, "vera_viewer")
@@ -235,3 +251,42 @@ def test_a_sign_in_is_logged_without_secrets(cloud: Cloud) -> None:
     )
     secret = viewer.headers["Cookie"].rpartition(".")[2]
     assert not [line for line in logged if secret in line]
+
+
+# No other test with this cloud comes after it.
+def test_a_deployed_stage_can_be_given_the_other_way_to_sign_in(
+    page: Page, browser: Browser, cloud: Cloud, channel: str, tmp_path: Path
+) -> None:
+    watch(page, cloud, channel, "vera_viewer")
+    viewer = Viewer.sign_in(cloud, "vera_viewer")
+    overlays = urljoin(cloud.site, f"api/overlays/{channel}")
+    key = request("POST", f"{overlays}/key", headers=viewer.headers).json()["key"]
+
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps(json.loads(cloud.settings_file.read_text()) | {"sign_in": "cognito"}))
+    deployed = deploy(cloud, ROOT, tmp_path / "cdk.out", settings)
+    assert deployed.returncode == 0, deployed.stdout[-3000:]
+    assert cloud.get("config.json").json()["identity"]["kind"] == "cognito"
+    assert TABLE not in cloud.aws("dynamodb").list_tables()["TableNames"]
+    assert viewer.watch(channel).status == 401
+
+    # A page that is open goes on until its connection ends, and then signs in the new way.
+    (raid,) = cloud.simulate("channel.raid", channel)[:1]
+    page.locator(f"[data-event-id='{raid['message_id']}']").wait_for()
+    cloud.close_connections(channel)
+    expect(page.get_by_test_id("signed-out")).to_be_visible()
+    with page.expect_event("load"):
+        page.get_by_test_id("sign-in").click()
+    page.get_by_test_id("sign-in").click()
+    page.locator("#login").fill("vera_viewer")
+    page.locator("#sign-in").click()
+    expect(page.get_by_test_id("connection-state")).to_have_attribute("data-state", "live")
+    with new_context(browser) as context:
+        watch(context.new_page(), cloud, channel, "somebody_new")
+
+    # Both ways know a viewer by their Twitch id.
+    headers = {"Authorization": f"Bearer {key}"}
+    assert request("POST", f"{overlays}/watch", headers=headers).status == 200
+    again = Viewer.sign_in(cloud, "vera_viewer")
+    assert request("DELETE", f"{overlays}/key", headers=again.headers).status == 204
+    assert request("POST", f"{overlays}/watch", headers=headers).status == 401

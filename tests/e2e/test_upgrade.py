@@ -1,9 +1,6 @@
 """The next version is deployed while events arrive; a version whose migration fails is rolled back."""
 
-import os
-import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from local.deployment import CDK
-from local.environment import ROOT, aws_variables
 from tests.e2e.clients import Cloud, Viewer, eventually
+from tests.e2e.local_cloud import deploy
+from tests.fresh_clone import fresh_clone
 
 CHANNEL = "upgraded_channel"
 STACK = "Fanfare-local-App"
@@ -49,16 +46,7 @@ app.synth()
 def next_version(tmp_path: Path) -> Path:
     """A copy of the sources, for changes. Packages that stay the same are not built again."""
     copy = tmp_path / "next"
-    copy.mkdir()
-    for name in ("cdk", "lambdas", "sql", "local", "frontend", "cdk.json", "app.py"):
-        source = ROOT / name
-        if source.is_dir():
-            ignored = shutil.ignore_patterns("node_modules", "dist", "__pycache__")
-            shutil.copytree(source, copy / name, ignore=ignored)
-        else:
-            shutil.copy(source, copy / name)
-    for name in ("node_modules", "frontend/node_modules", ".build"):
-        (copy / name).symlink_to(ROOT / name)
+    fresh_clone(copy)
     (copy / "next_app.py").write_text(NEXT_APP)
     (copy / "lambdas/handlers/added.py").write_text("def handler(event, context):\n    return 'added'\n")
     return copy
@@ -68,21 +56,9 @@ def add_migration(version: Path, sql: str) -> None:
     (version / "sql/migrations/9999_before_note.sql").write_text(sql)
 
 
-def deploy(cloud: Cloud, version: Path) -> subprocess.CompletedProcess[str]:
-    """``cdk deploy`` of a version to the running local cloud."""
-    return subprocess.run(
-        [
-            *(CDK, "deploy", "--all", "--require-approval", "never", "--no-notices", "--no-color", "--ci"),
-            *("--app", f"{sys.executable} next_app.py", "--output", "cdk.out"),
-            *("--context", "stage=local", "--context", f"settings-file={cloud.settings_file}"),
-        ],
-        cwd=version,
-        env={**os.environ, **aws_variables(cloud.aws_endpoint), "PYTHONPATH": str(version)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+def upgrade(cloud: Cloud, version: Path) -> subprocess.CompletedProcess[str]:
+    """Deploy a version to the running local cloud."""
+    return deploy(cloud, version, version / "cdk.out", cloud.settings_file, app="next_app.py")
 
 
 @contextmanager
@@ -149,7 +125,7 @@ def test_a_failing_migration_rolls_back_and_a_good_one_upgrades_and_no_event_is_
 
     with events_flowing(cloud) as sent:
         add_migration(next_version, "alter table events add column note text;\nselect 1 / 0;\n")
-        failed = deploy(cloud, next_version)
+        failed = upgrade(cloud, next_version)
         assert failed.returncode != 0
         assert "9999_before_note.sql: division by zero" in failed.stdout
         assert status(cloud) == "UPDATE_ROLLBACK_COMPLETE"
@@ -160,7 +136,7 @@ def test_a_failing_migration_rolls_back_and_a_good_one_upgrades_and_no_event_is_
         eventually("the old version serves", lambda: {*sent[:until_here]} <= {*recorded(cloud)})
 
         add_migration(next_version, "alter table events add column note text;\n")
-        upgraded = deploy(cloud, next_version)
+        upgraded = upgrade(cloud, next_version)
         assert upgraded.returncode == 0, upgraded.stdout[-3000:]
         assert status(cloud) == "UPDATE_COMPLETE"
         assert "note" in columns(cloud)

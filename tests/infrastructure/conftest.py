@@ -1,12 +1,17 @@
 """The templates under test, synthesised once a session."""
 
+import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 
 import pytest
 from aws_cdk import App
 
 from cdk.packaging import ROOT
 from cdk.pipeline import PipelineStack, load
+from local import emulator
+from local.ports import any_free_port
 from tests.infrastructure.template import Stage, synthesise
 
 CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
@@ -49,3 +54,14 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     app.synth()
     (directory / "Fanfare-Pipeline.template.json").rename(directory / "Fanfare-any-App.template.json")
     return Stage(app, directory, "any")
+
+
+@pytest.fixture(scope="module")
+def emulator_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of an emulator that is a module's own."""
+    state, port = tmp_path_factory.mktemp("emulator"), any_free_port()
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        runner.run(stack.enter_async_context(emulator.run(port, state, state)))
+        yield port
+        runner.run(stack.aclose())

@@ -90,9 +90,11 @@ FUNCTIONS = {
         TWITCH,
         ASKS_TWITCH
         | {
+            "CHANNELS_PER_VIEWER",
             "CHANNELS_TABLE",
             "CONNECTIONS_ENDPOINT",
             "CONNECTIONS_TABLE",
+            "GRACE_PERIOD_SECONDS",
             "OVERLAYS_TABLE",
             "STREAMER_PROVIDER",
             "VIEWERS_TABLE",

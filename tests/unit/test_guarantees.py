@@ -6,7 +6,8 @@ import pytest
 
 from tests.chaos.attacks import ATTACKS
 from tests.chaos.faults import FAULTS
-from tests.chaos.mutants import MUTANTS, ROOT, Mutant
+from tests.chaos.mutants import MUTANTS, Mutant
+from tests.fresh_clone import ROOT
 
 GUARANTEES = ROOT / "docs" / "guarantees.md"
 ROWS = {check.name for check in (*FAULTS, *ATTACKS)}

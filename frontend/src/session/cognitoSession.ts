@@ -11,6 +11,9 @@ const RENEW_BEFORE_SECONDS = 60;
 /** The user pool answers within this (ms), or is asked again. */
 const ANSWER_WITHIN = 10_000;
 
+/** What tabs tell each other: a new one asks for a sign-in; one with a sign-in gives it, and says when it ends. */
+type Told = "who is signed in?" | "signed out" | { user: string };
+
 /** The sign-in through Cognito: authorization code with PKCE at the user pool, straight through to Twitch. */
 export class CognitoSession implements Session {
   #manager: UserManager | undefined;
@@ -24,6 +27,11 @@ export class CognitoSession implements Session {
 
   get signedIn(): Readonly<ShallowRef<boolean>> {
     return this.#signedIn;
+  }
+
+  /** The library's own key of the sign-in in the tab's storage. */
+  get #key(): string {
+    return `oidc.user:${this.config.authority}:${this.config.client_id}`;
   }
 
   /** Loads the library, when it is first needed: the first page does without it. Throws {@link SignInError}. */
@@ -45,7 +53,7 @@ export class CognitoSession implements Session {
         authorization_endpoint: `${config.domain}/oauth2/authorize`,
         token_endpoint: `${config.domain}/oauth2/token`,
       },
-      // Tokens are gone when the tab is closed: nothing stays on a shared computer.
+      // Tokens are gone when the last tab is closed: nothing stays on a shared computer.
       userStore: new WebStorageStateStore({ store }),
       stateStore: new WebStorageStateStore({ store }),
       automaticSilentRenew: false,
@@ -53,16 +61,32 @@ export class CognitoSession implements Session {
     return this.#manager;
   }
 
-  /** Restores this tab's sign-in, if it has one. */
+  /** Restores this tab's sign-in, or takes over that of another tab. */
   restore(): void {
-    // The library's own key. Without storage nobody is signed in.
-    if (tabStorage()?.getItem(`oidc.user:${this.config.authority}:${this.config.client_id}`)) this.#begin();
+    // Without storage nobody is signed in.
+    const store = tabStorage();
+    if (store === null) return;
+    this.#otherTabs = new BroadcastChannel("fanfare.session");
+    this.#otherTabs.onmessage = ({ data }: MessageEvent<Told>) => {
+      if (data === "signed out") void this.#end();
+      else if (data === "who is signed in?") this.#give();
+      else if (!this.#signedIn.value) {
+        store.setItem(this.#key, data.user);
+        this.#signedIn.value = true;
+      }
+    };
+    this.#signedIn.value = store.getItem(this.#key) !== null;
+    if (!this.#signedIn.value) this.#tell("who is signed in?");
   }
 
-  #begin(): void {
-    this.#signedIn.value = true;
-    this.#otherTabs ??= new BroadcastChannel("fanfare.session");
-    this.#otherTabs.onmessage = () => void this.#end();
+  #tell(what: Told): void {
+    this.#otherTabs?.postMessage(what);
+  }
+
+  /** Gives this tab's sign-in, if it has one, to the tabs that have none. */
+  #give(): void {
+    const user = tabStorage()?.getItem(this.#key);
+    if (user) this.#tell({ user });
   }
 
   async signIn(channel: string, as: "viewer" | "streamer" = "viewer"): Promise<void> {
@@ -82,7 +106,8 @@ export class CognitoSession implements Session {
       }
       throw SignInError.unknown(error);
     }
-    this.#begin();
+    this.#signedIn.value = true;
+    this.#give();
     const channel = channelOf(user.state);
     if (channel === null) throw new SignInError("You are signed in, but the channel got lost on the way.", null);
     return channel;
@@ -121,7 +146,7 @@ export class CognitoSession implements Session {
 
   /** Signs out here, in the other tabs and at the user pool, which leads back to the first page. */
   async signOut(): Promise<void> {
-    this.#otherTabs?.postMessage("signed out");
+    this.#tell("signed out");
     await this.#end();
     const query = new URLSearchParams({ client_id: this.config.client_id, logout_uri: `${this.origin}/` });
     window.location.assign(`${this.config.domain}/logout?${query.toString()}`);

@@ -1,5 +1,7 @@
 import { ref, type Ref } from "vue";
 
+import { useConfig } from "../composables/useConfig";
+import { loadConfig } from "../config";
 import { SignInError } from "./session";
 import { useSession } from "./useSession";
 
@@ -9,11 +11,15 @@ export function useSignIn(): {
   problem: Readonly<Ref<string>>;
 } {
   const session = useSession();
+  const { identity } = useConfig();
   const problem = ref("");
   async function signIn(channel: string, as: "viewer" | "streamer" = "viewer"): Promise<void> {
     problem.value = "";
     try {
-      await session.signIn(channel, as);
+      // A page that has been open for days may know a way to sign in that the stage no longer has.
+      const now = (await loadConfig()).identity;
+      if (JSON.stringify(now) === JSON.stringify(identity)) await session.signIn(channel, as);
+      else window.location.reload();
     } catch (error) {
       console.error(error);
       problem.value =

@@ -1,14 +1,16 @@
 """What the page does under hostile text, hands on a keyboard, and a flood of events."""
 
 import json
+import re
 import time
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.access import OVERFLOW
 from tests.e2e.site.conftest import OpenPage
-from tests.e2e.site.stand_in import StandIn, event
+from tests.e2e.site.stand_in import EVENT_TYPES, StandIn, event
 from tests.e2e.site.test_states import SHOTS
 
 #: How long the flood is measured.
@@ -55,6 +57,43 @@ def test_hostile_text_is_shown_harmlessly_and_breaks_no_layout(watching: OpenPag
         "isolate",
         "plaintext",
     )
+
+
+#: What may stand in place of every field of an event.
+ODD: dict[str, Any] = {
+    "null": None,
+    "empty": "",
+    "number": 7,
+    "list": [None, "x"],
+    "object": {"a": {}},
+    "long-word": "W" * 10_000,
+    "long-text": "so well " * 1_250,
+    "long-emoji": "👩‍👩‍👧‍👦" * 910,
+    "long-lines": "a\n" * 5_000,
+}
+
+
+@pytest.mark.parametrize("odd", [*ODD, "absent"])
+def test_events_with_odd_fields_break_no_layout(watching: OpenPage, stand_in: StandIn, odd: str) -> None:
+    for number, event_type in enumerate(EVENT_TYPES):
+        one = event(event_type, 10 + 70 * number)  # too far apart for a burst
+        stand_in.record([one | {"payload": dict.fromkeys(one["payload"], ODD[odd]) if odd in ODD else {}}])
+    page = watching()
+    page.get_by_test_id("earlier").click()
+    rows = page.get_by_test_id("event")
+    expect(rows).to_have_count(len(EVENT_TYPES))
+    wide = "rows => rows.filter(row => row.scrollWidth > row.clientWidth + 1).map(row => row.innerText)"
+    for width in (360, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate(OVERFLOW) <= 0, width
+        assert rows.evaluate_all(wide) == []
+        page.locator(".scroll").screenshot(path=SHOTS / f"odd-{odd}-{width}.png")
+        for sentence in page.get_by_test_id("event-sentence").all_inner_texts():
+            assert re.fullmatch(r"\S.* .*\S", sentence, re.DOTALL), sentence
+        rows.first.get_by_role("button").click()
+        expect(page.get_by_test_id("drawer")).to_be_visible()
+        assert page.get_by_test_id("drawer").evaluate("d => d.scrollWidth <= d.clientWidth + 1")
+        page.get_by_test_id("drawer-close").click()
 
 
 def test_the_keyboard_reaches_everything_and_comes_back(watching: OpenPage, stand_in: StandIn) -> None:

@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.e2e.site.conftest import OpenPage
+from tests.e2e.site.conftest import SIGN_IN, OpenPage
 from tests.e2e.site.stand_in import IDENTITY, StandIn, event
 
 FORBIDDEN = """for (const name of ["sessionStorage", "localStorage"]) Object.defineProperty(window, name, {
@@ -34,6 +34,24 @@ def test_signing_out_in_one_tab_signs_out_in_the_other(watching: OpenPage, stand
     expect(second.get_by_test_id("signed-out")).to_be_visible()
     assert [len(tokens) for tokens in asked.values()] == [1, 1]
     assert all("token=refresh" in tokens[0] for tokens in asked.values())
+
+
+def test_a_viewer_signs_in_once_for_all_tabs(open_page: OpenPage, stand_in: StandIn) -> None:
+    first = open_page("/", signed_in=False)
+    first.evaluate(SIGN_IN)
+    first.reload()
+    tabs = [first.context.new_page() for _ in range(2)]
+    for tab in tabs:
+        tab.goto(f"{stand_in.url}/watch/wren")
+        expect(tab.get_by_test_id("connection-state")).to_have_attribute("data-state", "live")
+        first.close()
+    # The tokens are gone with the last tab.
+    context = tabs[0].context
+    for tab in tabs:
+        tab.close()
+    later = context.new_page()
+    later.goto(f"{stand_in.url}/watch/wren")
+    expect(later.get_by_test_id("signed-out")).to_be_visible()
 
 
 def test_the_sign_in_can_be_begun_again_after_the_browser_was_stopped(open_page: OpenPage) -> None:

@@ -37,17 +37,37 @@ def test_what_anyone_may_call_comes_through_cloudfront_which_knows_a_secret(prod
     assert "OriginCustomHeaders" not in distribution["Origins"][0]
 
 
-def test_every_route_of_the_site_is_described_in_the_apis_document(prod: Stage) -> None:
-    keys = {route["RouteKey"] for route in prod.of_type("AWS::ApiGatewayV2::Route").values()}
-    routes = {tuple(key.split()) for key in keys if "/api/" in key}
+def test_what_viewers_call_needs_their_token_also_at_the_apis_own_url(prod: Stage) -> None:
+    routes = {
+        route["RouteKey"]: route["AuthorizerId"]
+        for route in prod.of_type("AWS::ApiGatewayV2::Route").values()
+        if route["AuthorizationType"] == "JWT"
+    }
+    keys = {f"{method} /api/overlays/{{login}}/key" for method in ("POST", "DELETE")}
+    assert routes == dict.fromkeys(keys | {"POST /api/channels/{login}/watch"}, "{HttpApi/ViewerAuthorizer}")
+    # None has a throttle of its own, so that the stage's is theirs.
+    assert not routes.keys() & prod.resources["HttpStage"].properties["RouteSettings"].keys()
+
+
+def test_every_route_of_the_site_is_described_in_the_apis_document(prod: Stage, twitch: Stage) -> None:
+    keys = {
+        route["RouteKey"]
+        for stage in (prod, twitch)
+        for route in stage.of_type("AWS::ApiGatewayV2::Route").values()
+    }
     document = json.loads(API_ROUTES.read_text())
-    described = {(method.upper(), path) for path, found in document["paths"].items() for method in found}
+    described = {f"{method.upper()} {path}" for path, found in document["paths"].items() for method in found}
     # Reads are described where they are answered.
-    assert {(method, path) for method, path in routes if method not in READ_METHODS} == described
+    reads = {f"{method} {path}" for method in READ_METHODS for path in READ_ROUTES}
+    assert {key for key in keys if "/api/" in key} - reads == described
     for path, methods in document["paths"].items():
-        for operation in methods.values():
-            (security,) = operation["security"]
-            assert [*security] == ["overlay" if path == "/api/overlays/{login}/watch" else "viewer"]
+        for method, operation in methods.items():
+            security = [name for alternative in operation.get("security", ()) for name in alternative]
+            if path == "/api/session":
+                assert security == (["session"] if method == "delete" else [])
+            else:
+                key = path == "/api/overlays/{login}/watch"
+                assert security == (["overlay"] if key else ["viewer", "session"])
 
 
 def test_the_http_api_is_throttled(prod: Stage) -> None:

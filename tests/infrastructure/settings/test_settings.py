@@ -13,6 +13,7 @@ from pydantic import BaseModel
 import cdk.settings
 from cdk.packaging import ROOT
 from cdk.settings import Addresses, Aurora, ExternalDatabase, Settings, SettingsError, load
+from ops.doctor import RESERVING
 from tests.infrastructure.template import Stage, synthesise
 
 CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
@@ -143,6 +144,19 @@ def test_every_setting_is_documented(model: type[BaseModel]) -> None:
     assert [name for name, field in fields.items() if not field.description] == []
 
 
+def test_every_feature_flag_of_the_cdk_is_set(prod: Stage) -> None:
+    # A new version of the CDK brings new ones: what each recommends is to be read, and set.
+    report = json.loads((prod.assembly / "manifest.json").read_text())["artifacts"]
+    flags = report["aws-cdk-lib/feature-flag-report"]["properties"]["flags"]
+    # Without a value the others already do what is recommended.
+    unset = {name: flag for name, flag in flags.items() if "userValue" not in flag}
+    assert [
+        name
+        for name, flag in unset.items()
+        if flag.get("unconfiguredBehavesLike", {}).get("v2", False) != flag["recommendedValue"]
+    ] == []
+
+
 def test_synthesis_stops_with_the_name_and_without_a_traceback() -> None:
     stages = {"dev": {"retain_dta": True}}
     environment = {**os.environ, "CDK_CONTEXT_JSON": json.dumps({"stages": stages})}
@@ -158,11 +172,13 @@ def test_synthesis_stops_with_the_name_and_without_a_traceback() -> None:
 
 def test_what_a_stage_reserves_of_the_accounts_concurrency_is_known(prod: Stage) -> None:
     # `make doctor` compares it with what the account has left.
-    reserved = [
-        found.get("ReservedConcurrentExecutions", 0)
+    reserved = {
+        found["FunctionName"]: found["ReservedConcurrentExecutions"]
         for found in prod.of_type("AWS::Lambda::Function").values()
-    ]
-    assert sum(reserved) == load({**CONTEXT, "stage": "prod"}).reserved_concurrency == 243
+        if "ReservedConcurrentExecutions" in found
+    }
+    assert sum(reserved.values()) == load({**CONTEXT, "stage": "prod"}).reserved_concurrency == 243
+    assert reserved.keys() == {f"fanfare-prod-{job}" for job in RESERVING}
 
 
 def test_a_new_account_can_do_without_reserved_concurrency(tmp_path: Path) -> None:

@@ -1,13 +1,9 @@
 """Templates of real stages, each with its own settings, are deployed to the emulator as far as it goes."""
 
-import asyncio
 import io
 import json
-import socket
 import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +12,6 @@ import pytest
 
 from local import emulator
 from local.environment import ACCESS_KEY, SECRET_KEY
-from local.ports import HOST
 from tests.infrastructure.template import Stage, synthesise
 
 # What is left out: the emulator does not have these types, and the custom ones run functions that need the
@@ -130,15 +125,8 @@ def _without_missing(template: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    state = tmp_path_factory.mktemp("emulator")
-    with socket.create_server((HOST, 0)) as probe:
-        port = probe.getsockname()[1]
-    with asyncio.Runner() as runner:
-        stack = AsyncExitStack()
-        runner.run(stack.enter_async_context(emulator.run(port, state, state)))
-        yield Account(emulator.endpoint(port))
-        runner.run(stack.aclose())
+def account(emulator_port: int) -> Account:
+    return Account(emulator.endpoint(emulator_port))
 
 
 def deploy(account: Account, stage: Stage, name: str, qualifier: str, region: str) -> dict[str, str]:

@@ -33,6 +33,7 @@ LOGINS = [
 SUBSCRIBE = [
     "dynamodb:GetItem on {Channels.Arn}",
     "dynamodb:UpdateItem on {Channels.Arn}",
+    "dynamodb:GetItem on {Twitch.Arn}",
     "dynamodb:UpdateItem on {Twitch.Arn}",
     "sqs:SendMessage on {Live/Feed/Queue.Arn}",
     "sqs:SendMessage on {Subscriptions/Requests/Queue.Arn}",
@@ -83,6 +84,7 @@ GRANTS = {
         "dynamodb:DeleteItem on {Overlays.Arn}",
         "dynamodb:PutItem on {Overlays.Arn}",
         "dynamodb:DeleteItem on {Viewers.Arn}",
+        "dynamodb:PutItem on {Viewers.Arn}",
         "dynamodb:Query on {Viewers.Arn}",
         f"execute-api:ManageConnections on {CONNECTIONS_API}/DELETE/@connections/*",
         f"execute-api:ManageConnections on {CONNECTIONS_API}/POST/@connections/*",
@@ -100,7 +102,6 @@ GRANTS = {
         "dynamodb:Scan on {Channels.Arn}",
         "dynamodb:Scan on {Connections.Arn}",
         "dynamodb:Query on {Grants.Arn}",
-        "dynamodb:GetItem on {Twitch.Arn}",
         "dynamodb:PutItem on {Twitch.Arn}",
     ],
     "Subscriptions/Notices": [

@@ -249,6 +249,14 @@ class TestEnding:
         assert left["viewer_id"]["S"] == "99"
         assert table.find(stranger, int(time.time()))
 
+    def test_a_session_that_has_ended_ends_no_other(self, site: Site, dynamodb: "DynamoDBClient") -> None:
+        """DynamoDB may be days late in deleting it."""
+        table = SessionsTable(Client("dynamodb"), "sessions")
+        table.begin(SignIn(VIEWER, int(time.time())))
+        site.cookies[COOKIE] = table.begin(SignIn(VIEWER, int(time.time()) - 90 * 86_400))
+        assert site.send("DELETE", devices="all")["statusCode"] == 204
+        assert len(sessions(dynamodb)) == 1
+
     def test_somebody_elses_id_in_the_token_ends_nothing(
         self, site: Site, dynamodb: "DynamoDBClient"
     ) -> None:

@@ -59,7 +59,7 @@ def test_a_session_that_was_ended_meanwhile_does_not_come_back(
     prolong = SessionsTable._prolong
 
     def end_first(self: SessionsTable, *arguments: Any) -> None:
-        table.end(token)
+        table.end(token, NOW)
         prolong(self, *arguments)
 
     monkeypatch.setattr(SessionsTable, "_prolong", end_first)
@@ -71,7 +71,7 @@ def test_a_session_that_was_ended_meanwhile_does_not_come_back(
 def test_what_is_no_token_finds_and_ends_nothing(table: SessionsTable, token: str | None) -> None:
     table.begin(SignIn("1234", NOW))
     assert table.find(token, NOW) is None
-    assert table.end(token) is None
+    assert table.end(token, NOW) is None
 
 
 def test_only_a_page_of_the_site_has_its_session() -> None:

@@ -210,6 +210,18 @@ def test_a_busy_channels_events_gather_in_the_inbox_and_travel_together(
 
 
 @pytest.mark.usefixtures("large_audiences")
+def test_a_batch_of_the_largest_events_finds_room_in_an_inbox(
+    registry: Client, connections_api: ConnectionsApi, broadcaster: Lambda, dynamodb: "DynamoDBClient"
+) -> None:
+    """Also if a large part of them are quotation marks, which JSON escapes, and again within other JSON."""
+    watch(registry, "1337", *"abcde")
+    assert broadcaster.send(*[event(str(number), text='"' * 16_000) for number in range(10)]) == []
+    for frames in connections_api.posted.values():
+        assert frames[-1]["events"][-1]["payload"] == {"text": '"' * 16_000}
+    assert left_in_inboxes(dynamodb) == []
+
+
+@pytest.mark.usefixtures("large_audiences")
 def test_more_than_a_frame_holds_is_cut_to_the_newest_with_a_mark(
     registry: Client, connections_api: ConnectionsApi, broadcaster: Lambda, dynamodb: "DynamoDBClient"
 ) -> None:

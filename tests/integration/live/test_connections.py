@@ -114,8 +114,8 @@ def test_who_stays_is_read_once_while_others_come_and_go(registry: Client) -> No
 
 
 def test_many_connections_are_removed_together(registry: Client) -> None:
-    names = [f"{number:02}" for number in range(60)]
+    names = [f"{number:02}" for number in range(connections.MOST_AT_ONCE + 5)]
     for name in names:
         put(registry, name)
-    connections.remove_all(registry, CONNECTIONS, "1337", names[5:])
+    connections.remove_some(registry, CONNECTIONS, [("1337", name) for name in names[5:]])
     assert ids(registry) == names[:5]

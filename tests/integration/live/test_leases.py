@@ -3,6 +3,7 @@
 The real code on a clock of the test's own; DynamoDB is moto's, the queue a list.
 """
 
+import contextlib
 import itertools
 import json
 import threading
@@ -17,8 +18,10 @@ from hypothesis import strategies as st
 from lambdas.common import connections
 from lambdas.common.aws import AwsError, Client
 from lambdas.common.event import Event
+from lambdas.live.batch import ServePart
 from lambdas.live.broadcaster import Broadcaster, Report
-from lambdas.live.inboxes import LEASE_SECONDS
+from lambdas.live.inboxes import LEASE_SECONDS, Inboxes
+from lambdas.live.parts import Part
 from lambdas.live.posting import Poster
 from tests.integration.live.conftest import CONNECTIONS, INBOXES
 from tests.unit.live.world import World
@@ -37,6 +40,8 @@ class Aws:
     def __init__(self, dynamodb: Client, queue: list[dict[str, Any]]) -> None:
         self.before: Callable[[], None] = lambda: None
         self.calls = 0
+        # Whether the first answer to each call of DynamoDB is lost, after which the client calls again.
+        self.loses_answers = False
         self._dynamodb = dynamodb
         self._queue = queue
 
@@ -49,6 +54,9 @@ class Aws:
             return {}
         if action == "ChangeMessageVisibilityBatch":
             return {}
+        if self.loses_answers:
+            with contextlib.suppress(AwsError):
+                self._dynamodb.call(action, parameters)
         return self._dynamodb.call(action, parameters)
 
 
@@ -199,6 +207,29 @@ def test_no_order_of_calls_loses_an_event_or_brings_two_to_serve_a_part(
     assert stage.inbox() == []
 
 
+@given(choices=st.lists(st.integers(0, 2), max_size=40))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_of_two_equal_requests_at_the_same_time_one_is_served(registry: Client, choices: list[int]) -> None:
+    """The queue has two if the answer to sending one was lost."""
+    stage = Stage(registry)
+    stage.invoke(stage.event())
+    (request,) = stage.queue
+    stage.queue.clear()
+    messages = (request, {**request, "messageId": "the same again"}, stage.event())
+    actors = [Actor(stage, message) for message in messages]
+    turns = iter(choices)
+    while alive := [actor for actor in actors if not actor.is_over]:
+        alive[next(turns, 0) % len(alive)].go_on()
+    for actor in actors:
+        actor.join()
+        assert actor.report
+        assert actor.report.failed == []
+    stage.serve_all()
+    for viewer in VIEWERS:
+        assert sorted(stage.got(viewer)) == stage.sent, "everything, and once"
+    assert stage.inbox() == []
+
+
 @pytest.mark.parametrize("dies_at", range(16))
 def test_an_invocation_that_dies_while_it_serves_is_replaced(registry: Client, dies_at: int) -> None:
     stage = Stage(registry)
@@ -234,7 +265,10 @@ def test_an_invocation_that_dies_before_it_sent_its_request_leaves_no_lease_behi
     assert stage.inbox() == []
 
 
-def test_what_is_not_done_in_time_is_handed_over_with_the_lease(registry: Client) -> None:
+@pytest.mark.parametrize("loses_answers", [False, True])
+def test_what_is_not_done_in_time_is_handed_over_with_the_lease(
+    registry: Client, loses_answers: bool
+) -> None:
     """Every invocation has the time for one page of three, and more comes meanwhile."""
     stage = Stage(registry)
     stage.invoke(stage.event())
@@ -248,7 +282,7 @@ def test_what_is_not_done_in_time_is_handed_over_with_the_lease(registry: Client
             if next(calls) == 3:
                 stage.world.sleep(3)
 
-        aws.before = time_passes
+        aws.before, aws.loses_answers = time_passes, loses_answers
         assert broadcaster.broadcast([stage.queue.pop()], stage.world.now + 3).failed == []
         if len(stage.sent) < 3:
             stage.invoke(stage.event())
@@ -258,6 +292,24 @@ def test_what_is_not_done_in_time_is_handed_over_with_the_lease(registry: Client
     for viewer in VIEWERS:
         assert sorted(stage.got(viewer)) == stage.sent, "everything, and once"
     assert stage.inbox() == []
+
+
+def test_who_is_served_slowly_gets_everything_and_no_mark(registry: Client) -> None:
+    """A round's last posts have no answer when the next round could begin."""
+    stage = Stage(registry)
+    stage.world.per_second = 6
+    stage.invoke(stage.event())
+    broadcaster, aws = stage.invocation()
+
+    def more_comes() -> None:
+        if len(stage.sent) < 6:
+            stage.invoke(stage.event())
+
+    aws.before = more_comes
+    assert broadcaster.broadcast([stage.queue.pop()], stage.world.now + 20).failed == []
+    stage.serve_all()
+    for viewer in VIEWERS:
+        assert sorted(stage.got(viewer)) == stage.sent
 
 
 def test_a_message_that_comes_twice_brings_no_second_to_serve_a_part(registry: Client) -> None:
@@ -290,3 +342,99 @@ def test_a_silent_dynamodb_is_asked_once_and_the_rest_of_the_batch_comes_again(r
     report = broadcaster.broadcast(messages, began + 7)
     assert sorted(report.failed) == sorted(message["messageId"] for message in messages)
     assert stage.world.now - began < 5
+
+
+def test_who_is_closed_costs_the_others_no_frame_twice(registry: Client) -> None:
+    """The mark of a viewer who does not read fails, and the viewer is closed, while others get an event."""
+    stage = Stage(registry)
+    stage.world.answer = lambda id_: (410 if id_ in stage.world.closed else 429) if id_ == "a" else 200
+    for _ in range(8):
+        stage.invoke(stage.event())
+        stage.serve_all()
+        stage.world.sleep(2)
+    assert "a" in stage.world.closed
+    for viewer in VIEWERS[1:]:
+        assert stage.got(viewer) == stage.sent, "everything, and once"
+    assert stage.inbox() == []
+
+
+def test_what_dynamodb_is_too_busy_to_remove_is_removed_later_and_not_sent_again(registry: Client) -> None:
+    stage = Stage(registry)
+    stage.invoke(stage.event())
+    (request,) = stage.queue
+    stage.queue.clear()
+    broadcaster, aws = stage.invocation()
+    call, refusals = aws.call, iter(["Unprocessed"])
+
+    def refuse_first(action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        if action == "BatchWriteItem" and (code := next(refusals, None)):
+            # Another event keeps the invocation serving.
+            stage.invoke(stage.event())
+            raise AwsError("dynamodb:BatchWriteItem", code, "busy")
+        return call(action, parameters)
+
+    aws.call = refuse_first  # type: ignore[method-assign]
+    assert broadcaster.broadcast([request], stage.world.now + 7).failed == []
+    assert all(stage.got(viewer) == stage.sent for viewer in VIEWERS)
+    assert stage.inbox() == []
+
+
+def test_what_another_version_left_in_an_inbox_was_missed(registry: Client) -> None:
+    stage = Stage(registry)
+    part = Part(stage.streamer_id, 0, 1)
+    Inboxes(registry, INBOXES, stage.world).put([part], {"events": ["odd"], "missed": False, "topics": None})
+    stage.queue.append(record("request", ServePart(part).to_json()))
+    stage.serve_all()
+    assert all(stage.got(viewer) == ["missed"] for viewer in VIEWERS)
+    assert stage.inbox() == []
+
+
+def test_a_slow_dynamodb_costs_no_more_than_the_time_there_is_however_many_parts_there_are(
+    registry: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lambdas.live.parts.VIEWERS", 0.1)
+    monkeypatch.setattr("lambdas.live.parts.MOST_PARTS", 16)
+    stage = Stage(registry)
+    broadcaster, aws = stage.invocation()
+    aws.before = lambda: stage.world.sleep(0.9)
+    message, began = stage.event(), stage.world.now
+    assert broadcaster.broadcast([message], began + 7).failed == [message["messageId"]]
+    assert stage.world.now - began < 14
+    stage.invoke(message)
+    stage.serve_all()
+    assert all(set(stage.got(viewer)) == set(stage.sent) for viewer in VIEWERS)
+
+
+@pytest.mark.parametrize(("seconds", "is_silent"), [(2.1, True), (0.9, False)])
+def test_a_silent_or_slow_dynamodb_costs_little_however_many_are_gone(
+    registry: Client, monkeypatch: pytest.MonkeyPatch, seconds: float, is_silent: bool
+) -> None:
+    monkeypatch.setattr("lambdas.live.broadcaster.SMALL_AUDIENCE", 100)
+    stage = Stage(registry)
+    stage.world.answer = lambda _: 410
+    broadcaster, aws = stage.invocation()
+    messages = []
+    for _ in range(10):
+        stage.streamer_id = next(STREAMERS)
+        for number in range(10):
+            connections.put(
+                registry,
+                CONNECTIONS,
+                streamer_id=stage.streamer_id,
+                connection_id=f"{stage.streamer_id}-{number}",
+                viewer_id="viewer",
+                now=datetime.fromtimestamp(stage.world.now - 60, UTC),
+            )
+        messages.append(stage.event())
+
+    def fail() -> None:
+        if aws.calls >= len(messages):
+            stage.world.sleep(seconds)
+            if is_silent:
+                raise AwsError("dynamodb", "Unreachable", "silence")
+
+    aws.before = fail
+    began = stage.world.now
+    assert broadcaster.broadcast(messages, began + 7).failed == []
+    assert len(stage.world.tried) == 10 * len(messages)
+    assert stage.world.now - began < 3

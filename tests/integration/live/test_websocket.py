@@ -117,14 +117,14 @@ def test_a_ticket_of_an_overlay_whose_key_has_ended_opens_nothing(
     dynamodb: "DynamoDBClient", connection: Function, replaced: bool
 ) -> None:
     keys = OverlayKeysTable(Client("dynamodb"), OVERLAYS)
-    overlay = keys.find(keys.make_key("viewer-1", "1337"))
+    overlay = keys.find(keys.make_key("viewer-1", "1337", "leet"))
     assert overlay is not None
     connect = event("CONNECT", "$connect")
     connect["requestContext"]["authorizer"]["overlay_key"] = overlay.version
     assert connection(connect) == {"statusCode": 200}
     connection(event("DISCONNECT", "$disconnect"))
     if replaced:
-        keys.make_key("viewer-1", "1337")
+        keys.make_key("viewer-1", "1337", "leet")
     else:
         keys.revoke("viewer-1", "1337")
     assert connection(connect) == {"statusCode": 403}

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -221,6 +222,36 @@ async def test_every_event_that_twitch_delivers_arrives_once(
         assert (await running.status())["undelivered"] == 0
 
 
+async def test_it_delivers_to_this_machine_only(twitch: Twitch, webhook: Webhook, tmp_path: Path) -> None:
+    """Any page in a browser on this machine can send it a request, though not one that Twitch accepts."""
+    async with relay(twitch, tmp_path) as running:
+        await running.subscribe(webhook.url)
+        for callback in (
+            "https://evil.example/",
+            "//evil.example",
+            "http://127.0.0.1@evil.example/",
+            "",
+            "x",
+        ):
+            status, answer, _ = await running.subscribe(callback)
+            assert (status, answer["message"]) == (400, "the relay delivers to 127.0.0.1 only")
+        ids = await send(twitch)
+        assert await arrived(webhook, ids) == dict.fromkeys(ids, 1)
+
+
+async def test_it_says_whether_it_is_connected(twitch: Twitch, tmp_path: Path) -> None:
+    async with relay(twitch, tmp_path) as running:
+        await twitch.control("/faults", path="/helix/eventsub/conduits", status=503)
+        await cut(twitch)
+
+        async def disconnected() -> bool:
+            return await running.status() is None
+
+        await eventually(disconnected)
+        await twitch.request("DELETE", "/simulator/faults")
+        await eventually(running.status)
+
+
 async def test_a_message_that_twitch_sends_twice_arrives_once(
     twitch: Twitch, webhook: Webhook, tmp_path: Path
 ) -> None:
@@ -232,21 +263,52 @@ async def test_a_message_that_twitch_sends_twice_arrives_once(
         assert await arrived(webhook, {first, second}) == {first: 1, second: 1}
 
 
-async def test_what_a_killed_relay_had_taken_arrives_after_the_next_start(
-    twitch: Twitch, webhook: Webhook, tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_what_a_relay_had_taken_arrives_after_the_next_start(
+    twitch: Twitch, webhook: Webhook, tmp_path: Path, number: signal.Signals
 ) -> None:
+    """Also what the webhook had taken: it may be lost with the emulator. Twitch's ids tell who records it."""
     async with relay(twitch, tmp_path) as running:
-        await running.subscribe("http://127.0.0.1:9/")
-        delivered = await send(twitch, 20)
+        await running.subscribe(webhook.url)
+        taken = await send(twitch, 5)
+        await arrived(webhook, taken)
+        webhook.answers.extend(web.Response(status=503) for _ in range(1000))
+        delivered = taken | await send(twitch, 15)
         assert len(delivered) == 20
-        conduit = (await running.status())["conduit"]
-        running.stop(signal.SIGKILL)
+        await asyncio.to_thread(running.stop, number)
+    webhook.messages.clear()
+    webhook.answers.clear()
     async with relay(twitch, tmp_path) as again:
-        shown = await again.status()
-        assert (shown["conduit"], shown["undelivered"]) == (conduit, 20)
+        assert (await again.status())["undelivered"] == 20
         assert (await again.helix("GET", "/eventsub/subscriptions"))[1]["data"] == []
         await again.subscribe(webhook.url)
         assert await arrived(webhook, delivered) == dict.fromkeys(delivered, 1)
+        # Twitch sends one of them again, and another one.
+        await twitch.control("/events", event_type="stream.online", login="alice", message_id=min(taken))
+        [last] = await send(twitch)
+        assert await arrived(webhook, {last}) == dict.fromkeys(delivered | {last}, 1)
+
+
+async def test_a_killed_relays_conduit_is_found_again(twitch: Twitch, tmp_path: Path) -> None:
+    async with relay(twitch, tmp_path) as running:
+        conduit = (await running.status())["conduit"]
+        await asyncio.to_thread(running.stop, signal.SIGKILL)
+    async with relay(twitch, tmp_path) as again:
+        assert (await again.status())["conduit"] == conduit
+    assert len((await twitch.helix("GET", "/eventsub/conduits")).json["data"]) == 1
+
+
+async def test_a_message_that_is_too_old_is_given_up(
+    twitch: Twitch, webhook: Webhook, tmp_path: Path
+) -> None:
+    async with relay(twitch, tmp_path) as running:
+        await running.subscribe(webhook.url)
+        await arrived(webhook, await send(twitch))
+        await asyncio.to_thread(running.stop, signal.SIGKILL)
+    with contextlib.closing(sqlite3.connect(tmp_path / "messages.db")) as messages, messages:
+        messages.execute("update messages set taken_at = taken_at - 601")
+    async with relay(twitch, tmp_path) as again:
+        assert (await again.status())["undelivered"] == 0
 
 
 async def test_nothing_of_it_stays_at_twitch(twitch: Twitch, webhook: Webhook, tmp_path: Path) -> None:

@@ -19,15 +19,17 @@ SHORT: list[tuple[str, dict[str, float]]] = [
     ("small_beside_large", {"size": 0.1, "seconds": 15.0}),
     ("many_channels", {"size": 0.02, "seconds": 15.0}),
     ("some_never_read", {"size": 0.05, "seconds": 32.0}),
+    ("half_leave", {"size": 0.1, "seconds": 20.0}),
     ("join_at_once", {"size": 0.01, "seconds": 5.0}),
     ("invocations_die", {"size": 0.1, "seconds": 20.0}),
+    ("answers_lost", {"size": 0.1, "seconds": 60.0}),
     ("dynamodb_silent", {"size": 0.05, "seconds": 60.0}),
     ("posts_forbidden", {"size": 0.05, "seconds": 60.0}),
     ("bursts", {"seconds": 30.0}),
     ("one_new_channel", {"size": 0.05}),
     ("many_new_channels", {"size": 0.05}),
     ("an_hour_with_faults", {"size": 0.01, "seconds": 1200.0}),
-    ("hostile_account", {"size": 0.02}),
+    ("hostile_account", {"size": 0.2}),
 ]
 
 
@@ -71,7 +73,7 @@ def test_without_leases_the_budget_is_exceeded(monkeypatch: pytest.MonkeyPatch) 
 
 def test_without_a_look_after_the_release_events_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def serve(self: Serving, token: str, until: float) -> None:
-        if not self._inboxes.take(self._part, token):
+        if not self._inboxes.take(self._part, token, self._requested_with):
             return
         if self._serve_all(until):
             self._inboxes.release(self._part, token)

@@ -151,13 +151,15 @@ def test_a_channel_that_is_not_in_the_table_does_not_get_there_unwatched(
     channels: ChannelsTable, expected_id: str | None
 ) -> None:
     assert not channels.set_state("1234", "stream.online", expected_id, REVOKED)
-    assert not channels.record_verified("1234", NOW, watched=True)
+    channels.record_run("1234", NOW, verified=True, watched=True)
     assert channels.get("1234") is None
 
 
 def test_the_time_of_the_verification_is_stored(channels: ChannelsTable) -> None:
     channels.record_watch(RESOLVED, NOW)
-    assert channels.record_verified("1234", NOW + 300, watched=False)
+    channels.record_run("1234", NOW + 200, verified=False, watched=False)
+    channels.record_run("1234", NOW + 300, verified=True, watched=False)
+    channels.record_run("1234", NOW + 400, verified=False, watched=False)
     assert channels.get("1234") == ChannelRecord(NOW, NOW + 300, {}, REVISION, REVISION)
 
 
@@ -170,10 +172,10 @@ def test_a_channel_is_deleted_when_nobody_watched_it_since(channels: ChannelsTab
 
 def test_an_open_connection_counts_as_watching(channels: ChannelsTable) -> None:
     channels.record_watch(RESOLVED, NOW)
-    channels.record_verified("1234", NOW + 300, watched=False)
+    channels.record_run("1234", NOW + 300, verified=True, watched=False)
     assert channels.delete_unwatched("1234", not_watched_since=NOW + 300)
     channels.record_watch(RESOLVED, NOW)
-    channels.record_verified("1234", NOW + 300, watched=True)
+    channels.record_run("1234", NOW + 300, verified=False, watched=True)
     assert not channels.delete_unwatched("1234", not_watched_since=NOW + 300)
 
 

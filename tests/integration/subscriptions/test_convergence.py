@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 
 from lambdas.subscriptions.helix import CredentialsRefusedError, HelixError
 from lambdas.subscriptions.plan import usable_grants
+from lambdas.subscriptions.points import URGENT
 from lambdas.subscriptions.requests import LOST_SECONDS
 from lambdas.subscriptions.subscriber import CHALLENGE_WAIT_SECONDS
 from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES, SubscriptionType
@@ -151,6 +152,15 @@ class Subscriptions(RuleBasedStateMachine):
         for notice in data.draw(st.permutations([*held, *held[:1]])):
             self.world.notice(notice)
 
+    @rule(counted=st.booleans(), used_up=st.booleans())
+    def share_the_rate_limit(self, counted: bool, used_up: bool) -> None:
+        """Load: other channels' requests may have used up all points."""
+        crash_after, self.world.crash_point.calls = self.world.crash_point.calls, None
+        self.world.points_are_counted = counted
+        while used_up and self.world.points.take(URGENT):
+            pass
+        self.world.crash_point.calls = crash_after
+
     @rule(login=logins, viewers=st.integers(2, 8))
     def come_all_at_once(self, login: str, viewers: int) -> None:
         """Load: many viewers of one channel, before anything is subscribed. Twitch is asked once."""
@@ -266,6 +276,7 @@ class Subscriptions(RuleBasedStateMachine):
         world = self.world
         world.twitch.state.faults.clear()
         world.pool.failing_type, world.pool.repeats_cursor = None, False
+        world.points_are_counted = False
         world.crash_point.calls = None
         world.notices_are_late = False
         world.deliver()

@@ -126,6 +126,8 @@ def load(
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    # A fast machine does not wait for points either: test_points says who waits.
+    monkeypatch.setattr("lambdas.subscriptions.points.ROOM", (1_000,) * 5)
     # The machine may be busy: no request ends because the simulated Twitch is slow.
     monkeypatch.setattr("lambdas.subscriptions.helix.PATIENCE_SECONDS", 60)
     monkeypatch.setattr("lambdas.subscriptions.helix.CONNECT_SECONDS", 60)
@@ -633,11 +635,44 @@ class TestOverlay:
     ) -> None:
         for login in ("alice", "bob", "carol"):
             assert watch(login)["statusCode"] == 200
-        statuses = []
-        for login in ("dave", "eve", "frank", "grace"):
+        for login in ("dave", "eve", "frank"):
             key = json.loads(order("POST", login)["body"])["key"]
-            statuses.append(show(key, login)["statusCode"])
-        assert statuses == [200, 200, 200, 429]
+            assert show(key, login)["statusCode"] == 200
+
+    @pytest.mark.parametrize("method", ["POST", "DELETE"])
+    def test_keys_for_too_many_channels_are_refused_and_twitch_is_not_asked(
+        self,
+        order: Callable[..., dict[str, Any]],
+        twitch: Twitch,
+        channels: ChannelsTable,
+        method: str,
+    ) -> None:
+        """A channel that was asked for is subscribed for a while."""
+        names = ("dave", "eve", "nosuch_1")
+        assert [order(method, name)["statusCode"] // 100 for name in names] == [2, 2, 4]
+        twitch.order("faults", status=500)
+        answer = order(method, "frank")
+        assert answer["statusCode"] == 429
+        assert json.loads(answer["body"])["error"]["code"] == "too_many_channels"
+        assert len(list(channels.scan())) == 2
+
+    def test_a_key_of_one_channel_too_many_does_not_make_twitch_be_asked(
+        self,
+        order: Callable[..., dict[str, Any]],
+        show: Callable[..., dict[str, Any]],
+        twitch: Twitch,
+        channels: ChannelsTable,
+    ) -> None:
+        """Keys do not end by themselves, so somebody may have gathered many."""
+        key = json.loads(order("POST")["body"])["key"]
+        ((streamer_id, _record),) = channels.scan()
+        channels.delete_unwatched(streamer_id, not_watched_since=2**40)
+        viewers, now = ViewersTable(Client("dynamodb"), "viewers"), datetime.now(UTC)
+        viewers.unfollow("overlay/42", "alice")
+        for login in ("dave", "eve", "frank"):
+            viewers.follow("overlay/42", login, most=3, now=now, keep=timedelta(minutes=1))
+        twitch.order("faults", status=500)
+        assert show(key)["statusCode"] == 429
 
     def test_a_new_key_ends_the_one_before(
         self, order: Callable[..., dict[str, Any]], show: Callable[..., dict[str, Any]]
@@ -807,18 +842,21 @@ class TestSessions:
         self, load: Load, sessions: SessionsTable
     ) -> None:
         theirs = [sessions.begin(SignIn("42", int(time.time()))) for _ in range(2)]
-        others = sessions.begin(SignIn("43", int(time.time())))
+        others = [
+            sessions.begin(SignIn(*one)) for one in (("43", int(time.time())), ("42", int(time.time()) + 9))
+        ]
         message = json.dumps({"id": "m", "sent_at": format_time(datetime.now(UTC)), "user_id": "42"})
         load("notices").handler({"Records": [{"Sns": {"Message": message}}]}, Context())
         assert [sessions.find(token, int(time.time())) for token in theirs] == [None, None]
-        assert sessions.find(others, int(time.time())) is not None
+        # Neither somebody else's, nor one that they have begun since.
+        assert None not in [sessions.find(token, int(time.time())) for token in others]
 
     @pytest.mark.parametrize("function", ["watch", "overlay"])
     def test_are_needed(
         self, send: Callable[..., dict[str, Any]], sessions: SessionsTable, function: str
     ) -> None:
         ended = sessions.begin(SignIn("42", int(time.time())))
-        sessions.end(ended)
+        sessions.end(ended, int(time.time()))
         old = sessions.begin(SignIn("42", int(time.time()) - 90 * 86_400))
         for token in (None, "", ended, old, f"43.{old.partition('.')[2]}"):
             assert send(function, "POST", token)["statusCode"] == 401

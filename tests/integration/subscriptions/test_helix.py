@@ -10,6 +10,7 @@ import urllib3
 
 from lambdas.subscriptions.helix import (
     DEFAULT_RETRY_SECONDS,
+    LONGEST_RETRY_SECONDS,
     RENEWAL_MARGIN_SECONDS,
     BudgetExceededError,
     ConflictError,
@@ -20,7 +21,6 @@ from lambdas.subscriptions.helix import (
     HelixError,
     InvalidRequestError,
     LimitExceededError,
-    NoSuchChannelError,
     PointsUsedUpError,
     RateLimitedError,
     TwitchUnavailableError,
@@ -150,7 +150,7 @@ class TestTokens:
 
     def test_one_that_twitch_refuses_is_replaced(self, helix: Helix, server: Server) -> None:
         twitch(server, refusal(401, "Invalid OAuth token"), Answer(200, {"data": [USER]}))
-        assert helix.get_user("ninja").login == "ninja"
+        assert helix.get_user("ninja") is not None
         assert tokens_used(server) == ["Bearer token-1", "Bearer token-2"]
 
     def test_but_only_once(self, helix: Helix, server: Server) -> None:
@@ -205,6 +205,17 @@ class TestUsers:
         assert (server.requests[-1].path, server.requests[-1].query) == ("/helix/users", {"login": ["ninja"]})
 
     @pytest.mark.parametrize(
+        ("field", "value"), [("id", None), ("id", ""), ("login", 7), ("display_name", None)]
+    )
+    def test_a_user_that_cannot_be_read_makes_twitch_unavailable(
+        self, helix: Helix, server: Server, field: str, value: object
+    ) -> None:
+        """It could not be stored."""
+        twitch(server, Answer(200, {"data": [USER | {field: value}]}))
+        with pytest.raises(TwitchUnavailableError):
+            helix.get_user("ninja")
+
+    @pytest.mark.parametrize(
         "answer",
         [Answer(200, {"data": []}), refusal(400, "Invalid login names, emails or IDs in request")],
         ids=["nobody", "a login that Twitch would not give today"],
@@ -213,8 +224,7 @@ class TestUsers:
         self, helix: Helix, server: Server, answer: Answer
     ) -> None:
         twitch(server, answer)
-        with pytest.raises(NoSuchChannelError):
-            helix.get_user("nosuchchannel")
+        assert helix.get_user("nosuchchannel") is None
 
 
 class TestCreation:
@@ -270,10 +280,10 @@ class TestCreation:
 
     @pytest.mark.parametrize(
         ("reset", "seconds"),
-        [(str(int(NOW) - 3), 1), ("soon", DEFAULT_RETRY_SECONDS)],
-        ids=["past", "unreadable"],
+        [(str(int(NOW) - 3), 1), ("soon", DEFAULT_RETRY_SECONDS), ("9" * 12, LONGEST_RETRY_SECONDS)],
+        ids=["past", "unreadable", "far off"],
     )
-    def test_coming_back_takes_at_least_a_second(
+    def test_coming_back_takes_a_second_to_a_minute(
         self, helix: Helix, server: Server, reset: str, seconds: int
     ) -> None:
         twitch(server, refusal(429, "Slow down", Ratelimit_Reset=reset))
@@ -346,6 +356,26 @@ class TestListing:
         with pytest.raises(TwitchUnavailableError, match="does not end"):
             helix.list_subscriptions("1234")
         assert len(server.requests) == 3
+
+    @pytest.mark.parametrize(
+        "broken",
+        [None, {}, SUBSCRIPTION | {"condition": None}, SUBSCRIPTION | {"cost": 1e999}],
+        ids=["null", "empty", "without a condition", "of infinite cost"],
+    )
+    def test_a_subscription_that_cannot_be_read_hides_no_others(
+        self, helix: Helix, server: Server, broken: object
+    ) -> None:
+        page = {"data": [broken, SUBSCRIPTION], "total": 2, "total_cost": 0, "max_total_cost": 1}
+        twitch(server, Answer(200, page))
+        assert [one.id for one in helix.list_subscriptions("1234")] == ["an-id"]
+
+    @pytest.mark.parametrize("cost", [None, "much", 1e999])
+    def test_a_page_whose_cost_is_no_number_is_unavailable(
+        self, helix: Helix, server: Server, cost: object
+    ) -> None:
+        twitch(server, Answer(200, {"data": [], "total": 0, "total_cost": cost, "max_total_cost": 1}))
+        with pytest.raises(TwitchUnavailableError):
+            helix.read_page()
 
     @pytest.mark.parametrize("pagination", [None, {}, {"cursor": None}, {"cursor": ""}])
     def test_a_last_page_may_say_so_in_several_ways(

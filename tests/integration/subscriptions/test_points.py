@@ -1,6 +1,7 @@
 """The share of Twitch's rate limit: how much of it there is, and who comes first."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_what_matters_less_leaves_room_for_what_matters_more(points: Points, clo
         ROOM[COMMON] - ROOM[RETRY],
         ROOM[URGENT] - ROOM[COMMON],
     ]
-    clock[0] += 2
+    clock[0] += 1
     assert not points.take(RETRY)
     assert points.take(URGENT)
 
@@ -63,6 +64,23 @@ def test_functions_share_them(tables: "DynamoDBClient", points: Points, clock: l
     other = Points(InProcessClient(tables, lambda: None), "twitch", lambda: clock[0])
     assert take_all(other, COMMON) == ROOM[COMMON]
     assert not points.take(COMMON)
+
+
+def test_when_all_are_used_up_nothing_is_written(
+    tables: "DynamoDBClient", points: Points, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One item takes a thousand writes a second, also those whose condition fails; many may be refused."""
+    take_all(points, URGENT)
+    call, written = InProcessClient.call, list[str]()
+
+    def counted(self: InProcessClient, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        if action != "GetItem":
+            written.append(action)
+        return call(self, action, parameters)
+
+    monkeypatch.setattr(InProcessClient, "call", counted)
+    assert not points.take(URGENT)
+    assert written == []
 
 
 def test_what_cannot_be_counted_is_not_requested(tables: "DynamoDBClient") -> None:

@@ -17,6 +17,7 @@ from lambdas.subscriptions.helix import (
 )
 from lambdas.subscriptions.model import Grant
 from lambdas.subscriptions.notices import Notice
+from lambdas.subscriptions.plan import TRUSTED_SECONDS
 from lambdas.subscriptions.points import COMMON
 from lambdas.subscriptions.progress import Progress
 from lambdas.subscriptions.reconciler import FRESH_SECONDS, MAX_UNAVAILABLE, Report
@@ -52,6 +53,17 @@ def held(world: World, event_type: str) -> Subscription:
         one for one in world.twitch.state.subscriptions.values() if one.subscription_type.name == event_type
     ]
     return found
+
+
+def retire(world: World) -> None:
+    """Ninja has a subscription of a type that is not in the table of subscription types any more."""
+    world.twitch.state.subscribe(
+        subscription_type=SubscriptionType("channel.guest_star_session.begin", "beta", stream_online),
+        condition={"broadcaster_user_id": world.streamer_id("ninja")},
+        transport={"method": "webhook", "callback": world.webhook_url},
+        secret=world.secret.current,
+        now=int(world.now * 10**9),
+    )
 
 
 class TestCleaningUp:
@@ -113,14 +125,7 @@ class TestCleaningUp:
 
     def test_a_subscription_of_a_type_that_was_removed_is_deleted(self, world: World) -> None:
         open_page(world)
-        retired = SubscriptionType("channel.guest_star_session.begin", "beta", stream_online)
-        world.twitch.state.subscribe(
-            subscription_type=retired,
-            condition={"broadcaster_user_id": world.streamer_id("ninja")},
-            transport={"method": "webhook", "callback": world.webhook_url},
-            secret=world.secret.current,
-            now=int(world.now * 10**9),
-        )
+        retire(world)
         assert world.reconcile().deleted == 1
         assert world.delivered("ninja") == DELIVERED
 
@@ -356,7 +361,7 @@ class TestTrouble:
         seconds = iter([0.0] * 20 + [300.0])
         world.after_each_call = lambda: setattr(world, "now", world.now + next(seconds, 0.0))
         first = world.run()
-        left = {login for login in logins if world.channels.get(world.streamer_id(login))}
+        left = {login for login in logins if world.delivered(login)}
         assert not first.complete
         assert left
         world.after_each_call = lambda: None
@@ -373,6 +378,28 @@ class TestTrouble:
         world.channels.delete_unwatched = deleted  # type: ignore[method-assign]
         assert world.run().complete
         assert set(order[: len(left)]) == {world.streamer_id(login) for login in left}
+
+    @pytest.mark.parametrize("status", [400, 503])
+    def test_an_unknown_subscription_that_cannot_be_deleted_stops_nothing_else(
+        self, world: World, status: int
+    ) -> None:
+        open_page(world)
+        retire(world)
+        world.twitch.state.delete(held(world, "user.update").id)
+        world.twitch.state.faults.append(Fault("/helix/eventsub", method="DELETE", status=status))
+        report = world.reconcile()
+        world.deliver()
+        assert (report.complete, report.failed) == (True, 1)
+        assert world.delivered("ninja") == DELIVERED
+
+    def test_a_run_whose_calls_are_slow_ends_before_its_function_is_ended(self, world: World) -> None:
+        """It keeps where it stopped then."""
+        for login in ("ninja", "shroud"):
+            world.watch(login)
+        began = world.now = world.now + GRACE + 1
+        world.after_each_call = lambda: setattr(world, "now", world.now + 50)
+        assert not world.run().complete
+        assert world.now - began <= 220 + 50
 
     def test_a_list_that_cannot_be_read_stops_the_run(self, world: World) -> None:
         open_page(world)
@@ -563,6 +590,63 @@ class TestAListWithFaults:
         world.progress.keep(Progress(cursor="forgotten"))
         assert not world.run().complete
         assert world.run().complete
+
+    def test_a_cursor_whose_page_always_fails_is_given_up(
+        self, world: World, pages: dict[str | None, Page], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Channels are reconciled all the same."""
+        read = Helix.read_page
+
+        def failing(self: Helix, cursor: str | None = None, **_options: int) -> Page:
+            if cursor == "second":
+                raise TwitchUnavailableError("503")
+            return read(self, cursor)
+
+        monkeypatch.setattr(Helix, "read_page", failing)
+        reports = [world.run() for _ in range(3)]
+        assert [(one.complete, one.channels) for one in reports] == [(False, 2)] * 3
+        assert world.read == [None, None]  # type: ignore[attr-defined]
+
+    def test_what_twitch_lost_is_found_although_the_list_is_never_whole(
+        self, world: World, pages: dict[str | None, Page], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The list is too long for a run: a channel of which it is not sure is compared by itself."""
+        lost = next(one.id for one in pages["second"].subscriptions)
+        world.twitch.state.delete(lost)
+        read = Helix.read_page
+
+        def cut_short(self: Helix, cursor: str | None = None, user_id: str | None = None, **_: int) -> Page:
+            if user_id is not None:
+                return Page(world.listed(), 0, 0, None)
+            if cursor == "second":
+                raise TwitchUnavailableError("503")
+            return read(self, cursor)
+
+        monkeypatch.setattr(Helix, "read_page", cut_short)
+        for _ in range(TRUSTED_SECONDS // PERIOD + 1):
+            world.now += PERIOD
+            for login in ("ninja", "shroud"):
+                world.connect(login, "a-viewer")
+            assert not world.reconcile().complete
+        world.deliver()
+        assert [world.delivered(login) for login in ("ninja", "shroud")] == [DELIVERED] * 2
+
+    def test_a_rate_limit_that_lasts_leaves_half_of_the_time_and_the_cursor(
+        self, world: World, pages: dict[str | None, Page], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read = Helix.read_page
+
+        def limited_page(self: Helix, cursor: str | None = None, **_options: int) -> Page:
+            if cursor == "second":
+                raise RateLimitedError("429")
+            return read(self, cursor)
+
+        monkeypatch.setattr(Helix, "read_page", limited_page)
+        began = world.now
+        report = world.run()
+        assert (report.complete, report.channels) == (False, 2)
+        assert world.now - began <= 110
+        assert world.progress.load().cursor == "second"
 
     def test_a_rate_limit_in_the_middle_does_not_begin_anew(
         self, world: World, pages: dict[str | None, Page], monkeypatch: pytest.MonkeyPatch

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from lambdas.subscriptions.helix import NoSuchChannelError, TwitchUnavailableError
-from lambdas.subscriptions.logins import CLAIM_SECONDS, NOBODY_SECONDS, RESOLVED_SECONDS
+from lambdas.subscriptions.helix import TwitchUnavailableError
+from lambdas.subscriptions.logins import CLAIM_SECONDS, NOBODY_SECONDS, RESOLVED_SECONDS, NoSuchChannelError
 from lambdas.subscriptions.model import Subscription
 from lambdas.subscriptions.plan import CHALLENGE_SECONDS, TRANSIENT_RETRY_SECONDS, TRUSTED_SECONDS
 from lambdas.subscriptions.reconciler import FRESH_SECONDS
@@ -305,6 +305,8 @@ class TestMany:
         world.now += TRUSTED_SECONDS + 1
         for _ in range(30):
             world.ask_to_watch("ninja")
+        # Else they would be handled at the same time.
+        assert world.queues.waiting() == 1
         world.work()
         assert len(world.calls(before)) == 1 + len(FREE)
 
@@ -341,7 +343,7 @@ class TestMany:
         world.now += 20
         for number in range(15):
             world.ask_to_watch(f"new_{number}")
-            world.wait(0.1)
+            world.wait(0.3)
         assert all("stream.online" in world.delivered(f"new_{number}") for number in range(15))
         world.wait(120)
         assert all(len(world.delivered(f"new_{number}")) == len(FREE) for number in range(15))
@@ -401,6 +403,32 @@ class TestConsent:
         world.watch("ninja")
         assert world.pool.requests[before:] == []
         assert world.grants.for_channel(ninja.id) == []
+
+    def test_visitors_grants_do_not_multiply_the_requests_for_what_fails(self, world: World) -> None:
+        world.pool.failing_type = "user.update"
+        world.watch("ninja")
+        for number in range(30):
+            world.sign_in_as_streamer(f"visitor_{number}")
+            world.watch("ninja", as_streamer=f"visitor_{number}")
+        assert world.queues.waiting() == 1
+        world.pool.failing_type = None
+        world.wait(TRANSIENT_RETRY_SECONDS[0])
+        assert world.delivered("ninja").keys() == FREE_KEYS
+        assert world.queues.waiting() == 0
+
+    def test_a_moderators_grant_is_tried_again_when_twitch_fails(self, world: World) -> None:
+        users = world.twitch.state.users
+        ninja, mod = users.by_login("ninja"), users.by_login("mod")
+        assert ninja is not None
+        assert mod is not None
+        watched(world)
+        world.twitch.set_moderators(ninja, [mod])
+        world.sign_in_as_streamer("mod")
+        world.pool.failing_type = "channel.follow"
+        world.watch("ninja", as_streamer="mod")
+        world.pool.failing_type = None
+        world.wait(TRANSIENT_RETRY_SECONDS[0])
+        assert world.delivered("ninja").keys() == FREE_KEYS | {"channel.follow"}
 
     def test_a_grant_outlives_the_channels_subscriptions(self, world: World) -> None:
         world.sign_in_as_streamer("ninja")
@@ -515,6 +543,16 @@ class TestLookups:
             with pytest.raises(TwitchUnavailableError):
                 world.logins.resolve("ninja", int(world.now))
             assert world.now - began <= 2
+        assert world.calls() == [("GET", "/helix/users")]
+
+    def test_an_account_that_is_gone_is_not_asked_for_again_within_a_minute(self, world: World) -> None:
+        """Its overlays may ask for ever."""
+        user = world.twitch.state.users.by_login("ninja")
+        assert user is not None
+        world.twitch.delete_user(user)
+        for _ in range(5):
+            with pytest.raises(NoSuchChannelError):
+                world.logins.resolve_id(user.id, int(world.now))
         assert world.calls() == [("GET", "/helix/users")]
 
     def test_a_name_that_nobody_has_is_not_asked_for_again_within_a_minute(self, world: World) -> None:

@@ -149,6 +149,10 @@ class Queues(Client):
             return None
         return heapq.heappop(self._requests)[2]
 
+    def waiting(self) -> int:
+        """How many requests there are."""
+        return len(self._requests)
+
     def next_due(self) -> float | None:
         """When the next request is due."""
         return self._requests[0][0] if self._requests else None

@@ -286,7 +286,7 @@ async def test_twitchios_conduit_receives_events_before_and_after_it_reconnects(
     monkeypatch.setattr(Route, "ID_BASE", f"{base}/")
     alice = await twitch.user_id("alice")
     async with AutoClient(twitch, [ChannelRaidSubscription(to_broadcaster_user_id=alice)]) as client:
-        await client.login()
+        await client.login(load_tokens=False, save_tokens=False)
         [conduit] = (await twitch.helix("GET", "/eventsub/conduits")).json["data"]
         assert conduit["shard_count"] == 2
 

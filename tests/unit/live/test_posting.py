@@ -196,6 +196,27 @@ def test_a_connection_that_was_overtaken_is_given_up_although_served(poster: Pos
     assert poster.take_unserved() == ([], [posting])
 
 
+def test_a_slow_api_is_waited_for_and_a_connection_that_does_not_answer_is_not(
+    poster: Poster, world: World
+) -> None:
+    world.per_second = 450
+    poster.deliver(postings(480), world.now + 60)
+    under_way = {posting.connection.id for posting in poster.under_way()}
+    assert under_way
+    began = world.now
+    poster.catch_up({"somebody else"}, world.now + 60)
+    assert world.now == began
+    poster.catch_up(under_way, world.now + 60)
+    assert poster.under_way() == []
+
+    world.answer = lambda id_: SILENT if id_ == "0" else 200
+    began = world.now
+    poster.deliver(postings(480), world.now + 60)
+    poster.catch_up({str(number) for number in range(480)}, world.now + 60)
+    assert [posting.connection.id for posting in poster.under_way()] == ["0"]
+    assert world.now - began < 480 / 450 + 2 * GRACE_SECONDS
+
+
 def test_an_invocation_begins_with_nothing_under_way(poster: Poster, world: World) -> None:
     world.answer = lambda _id: SILENT
     poster.deliver(postings(5), world.now + 60)

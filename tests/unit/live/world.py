@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 
 from lambdas.live.frames import Frame
@@ -11,15 +12,20 @@ LATENCY = 0.02
 
 
 class World:
-    """A clock, and a transport on it: ``answer`` gives a status for a connection's id; 408 takes its time."""
+    """A clock, and a transport on it: ``answer`` gives a status for a connection's id; 408 takes its time.
+
+    It takes ``per_second`` posts a second, one after the other.
+    """
 
     def __init__(self) -> None:
         self.now = 1_000.0
+        self.per_second = math.inf
         self.answer: Callable[[str], int] = lambda _id: 200
         self.tried: dict[str, int] = {}
         self.got: dict[str, list[bytes]] = {}
         self.closed: list[str] = []
         self._due: list[tuple[float, int, Answer]] = []
+        self._free_at = 0.0
         self._numbers = itertools.count()
 
     def time(self) -> float:
@@ -39,7 +45,8 @@ class World:
             self.closed.append(id_)
         elif status == 200:
             self.got.setdefault(id_, []).append(frame.data)
-        at = self.now + (seconds if status == SILENT else LATENCY)
+        self._free_at = max(self._free_at, self.now) + 1 / self.per_second
+        at = self.now + seconds if status == SILENT else self._free_at + LATENCY
         heapq.heappush(self._due, (at, next(self._numbers), Answer(posting, status)))
 
     def answers(self, seconds: float) -> list[Answer]:
