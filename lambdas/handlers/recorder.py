@@ -76,12 +76,15 @@ def _archive_if_it_is_time() -> None:
         return
     _next_archiving = time.monotonic() + ARCHIVE_EVERY_SECONDS
     try:
-        DATABASE.run(lambda connection: archive_counts(connection, ARCHIVE_SECONDS))
-        health = DATABASE.run(measure_health)
+        try:
+            DATABASE.run(lambda connection: archive_counts(connection, ARCHIVE_SECONDS))
+        finally:
+            health = DATABASE.run(measure_health)
+            metrics.add_metric(name="WatermarkLag", unit=MetricUnit.Seconds, value=health.watermark_lag)
+            metrics.add_metric(
+                name="OldestTransaction", unit=MetricUnit.Seconds, value=health.oldest_transaction
+            )
     except psycopg.Error:
         # It may take longer than a recorder has: the archiver has more time.
         _next_archiving += ARCHIVE_AGAIN_SECONDS
         logger.warning("Not archived: another time", exc_info=True)
-        return
-    metrics.add_metric(name="WatermarkLag", unit=MetricUnit.Seconds, value=health.watermark_lag)
-    metrics.add_metric(name="OldestTransaction", unit=MetricUnit.Seconds, value=health.oldest_transaction)

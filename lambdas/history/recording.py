@@ -16,7 +16,6 @@ from lambdas.history.named_queries import fetch_one, query
 #: The IDs of events that are older than this may be forgotten. They are kept for two days at least
 #: (upkeep.SEEN_EVENTS_AGE); the rest is for clocks that differ.
 OLD_EVENTS_AGE: Final = timedelta(days=1, hours=20)
-_CLOCKS_APART: Final = timedelta(hours=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +67,7 @@ def _recorded_before(connection: Connection, events: Sequence[Event]) -> set[str
         {
             "ids": [event.id for event in old],
             "streamer_ids": list({event.streamer_id for event in old}),
-            "oldest": min(event.occurred_at for event in old) - _CLOCKS_APART,
+            "oldest": min(event.occurred_at for event in old),
             "newest": max(event.occurred_at for event in old),
         },
     )

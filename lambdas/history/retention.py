@@ -37,31 +37,37 @@ def expire_partitions(
 ) -> Expired:
     """Export to ``bucket``, then drop, the sealed partitions that ended ``retention_seconds`` ago.
 
-    The oldest first, in parts, of which each connection exports one at a time; none is begun after so many
-    seconds. The next call continues where this one stopped, also when a partition is in use for too long to
-    be dropped. Nothing happens if somebody else is doing it.
+    The oldest first, in parts, of which each connection exports one at a time; after so many seconds none is
+    begun but the first. The next call continues where this one stopped, also when a partition is in use for
+    too long to be dropped. Nothing happens if somebody else is doing it.
     Raises exports.ExportError, and keeps the partition, if its export cannot be read back.
     """
     first = connections[0]
-    if not fetch_one(first, "begin_retention")["begun"]:
-        return Expired()
+    until = time.monotonic() + seconds
+    retention = timedelta(seconds=retention_seconds)
+    begun = fetch_one(first, "begin_retention")["begun"]
     try:
-        return _expire(
-            connections, s3, bucket, timedelta(seconds=retention_seconds), time.monotonic() + seconds
-        )
+        due = _due(first, retention)
+        return _expire(connections, s3, bucket, due, until) if begun else Expired(behind=len(due))
     finally:
-        if not first.closed:
+        if begun and not first.closed:
             first.execute(query("end_retention"))
 
 
-def _expire(
-    connections: Sequence[Connection], s3: Any, bucket: str, retention: timedelta, until: float
-) -> Expired:
-    state = fetch_one(connections[0], "list_partitions")
+def _due(connection: Connection, retention: timedelta) -> list[datetime]:
+    """The sealed partitions that are too old, by their upper bounds, the oldest first."""
+    state = fetch_one(connection, "list_partitions")
     latest = min(state["archived_until"], state["now"] - retention)
-    due = sorted(upper_bound for upper_bound in state["upper_bounds"] if upper_bound <= latest)
+    return sorted(upper_bound for upper_bound in state["upper_bounds"] if upper_bound <= latest)
+
+
+def _expire(
+    connections: Sequence[Connection], s3: Any, bucket: str, due: list[datetime], until: float
+) -> Expired:
     expired = Expired(behind=len(due))
     for upper_bound in due:
+        if expired.parts and time.monotonic() > until:
+            break
         parts = _export(connections, s3, bucket, upper_bound, until)
         expired = dataclasses.replace(
             expired,

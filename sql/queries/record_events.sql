@@ -93,14 +93,20 @@ named as (
         set
             streamer_name = case
                 when excluded.streamer_name = streamers.next_name then streamers.next_name
+                -- An ID, which the first event had in place of a name.
+                when streamers.streamer_name !~ '\D' then excluded.streamer_name
                 else streamers.streamer_name
             end,
             named_at = case
                 when excluded.streamer_name = streamers.next_name then streamers.next_named_at
-                when excluded.streamer_name = streamers.streamer_name then excluded.named_at
+                when excluded.streamer_name = streamers.streamer_name or streamers.streamer_name !~ '\D'
+                    then excluded.named_at
                 else streamers.named_at
             end,
-            next_name = nullif(nullif(excluded.streamer_name, streamers.streamer_name), streamers.next_name),
+            next_name = case
+                when streamers.streamer_name ~ '\D'
+                    then nullif(nullif(excluded.streamer_name, streamers.streamer_name), streamers.next_name)
+            end,
             next_named_at = excluded.named_at
         -- Neither late events nor an ID in place of a name rename anybody.
         where

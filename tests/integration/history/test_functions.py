@@ -90,11 +90,13 @@ class TestRecorder:
         lambda_context: SimpleNamespace,
         make_events: MakeEvents,
         connection: Connection,
+        capsys: Output,
     ) -> None:
         connection.execute("drop function announce_archiving")
         message = make_events()[0].to_json()
         assert load_handler("recorder").handler(batch(message), lambda_context) == {"batchItemFailures": []}
         assert connection.execute("select count(*) from events").fetchone() == {"count": 1}
+        assert metrics(capsys)["WatermarkLag"][0] > 0, "the alarm hears of it"
 
     def test_messages_that_can_never_be_recorded_are_kept_with_the_reason_and_the_others_recorded(
         self,

@@ -142,6 +142,12 @@ class TestOldEvents:
         assert record(connection, [*old, *lost, *new]) == Recorded(0, 5, {})
         assert len(recorded_ids(connection)) == 5
 
+    def test_events_of_any_time_are_recorded(self, connection: Connection, make_events: MakeEvents) -> None:
+        first, last = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+        events = [*make_events(1, occurred_at=first), *make_events(1, occurred_at=last)]
+        assert record(connection, events) == Recorded(2, 0, {})
+        assert record(connection, events) == Recorded(0, 2, {})
+
 
 def test_characters_that_jsonb_refuses_are_replaced(connection: Connection, make_events: MakeEvents) -> None:
     payload = {"title": "a\0b", "name": "\ud83d alone, \ud83d\ude00 paired", "path": "C:\\u0000\\ud800"}
@@ -250,6 +256,15 @@ class TestNames:
         self.told(connection, make_events, (0, "ana"), *names)
         assert reads.count_events(connection, "ana").counts == {"channel.raid": 1 + len(names)}
         assert all(reads.count_events(connection, name).counts == {} for _, name in names if name != "ana")
+
+    def test_a_name_replaces_an_id_in_its_place_at_once(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        self.told(connection, make_events, (0, "1001"), (1, "1002"), (2, "ana"), (3, "1001"), (4, "ana_live"))
+        assert reads.count_events(connection, "ana").counts == {"channel.raid": 5}
+        self.told(connection, make_events, (5, "ana"))
+        row = connection.execute("select streamer_name, next_name from streamers").fetchone()
+        assert row == {"streamer_name": "ana", "next_name": None}
 
     def test_an_event_without_a_name_has_the_known_one(
         self, connection: Connection, make_events: MakeEvents

@@ -13,6 +13,7 @@ from lambdas.common.event import Event
 from lambdas.history import exports, reads, retention
 from lambdas.history.archived_counts import seal_partitions
 from lambdas.history.database import Connection, DatabaseSettings
+from lambdas.history.named_queries import fetch_one
 from lambdas.history.recording import record
 from lambdas.history.retention import Expired, expire_partitions
 
@@ -207,6 +208,21 @@ class TestParts:
             expire_partitions([connection], Losing(s3, lambda _: b""), BUCKET, RETENTION)
         rest = expire_partitions([connection], s3, BUCKET, RETENTION)
         assert (first.events + rest.events, rest.dropped) == (60, 1)
+
+
+def test_no_further_partition_is_begun_when_the_time_is_over(
+    connection: Connection, s3: Any, days: list[str]
+) -> None:
+    for behind in (2, 1, 0):
+        expired = expire_partitions([connection], s3, BUCKET, RETENTION, seconds=0)
+        assert (expired.parts, expired.dropped, expired.behind) == (1, 1, behind)
+
+
+def test_who_keeps_others_from_exporting_is_noticed(
+    connection: Connection, settings: DatabaseSettings, connect: Connect, s3: Any, days: list[str]
+) -> None:
+    assert fetch_one(connect(settings), "begin_retention")["begun"]
+    assert expire_partitions([connection], s3, BUCKET, RETENTION) == Expired(behind=3)
 
 
 def test_several_at_once_drop_each_partition_once(

@@ -54,6 +54,17 @@ def test_there_are_partitions_for_the_present_and_two_more(fresh: Connection) ->
     }
 
 
+def test_there_are_partitions_after_the_clock_stepped_back(
+    fresh: Connection, make_events: MakeEvents
+) -> None:
+    """New events come after the time that was announced, however far the clock is behind it."""
+    for hours in (24, 72):
+        announced = datetime.now(UTC) + timedelta(hours=hours)
+        fresh.execute("update watermark set archived_until = %s, archiving_until = %s", [announced] * 2)
+        assert ensure_partitions(fresh, 3600) == 2
+        assert record(fresh, make_events(1)).new == 1
+
+
 def test_when_nothing_is_missing_nothing_is_made(fresh: Connection) -> None:
     ensure_partitions(fresh, 86400)
     before = partitions(fresh)
