@@ -23,8 +23,8 @@ from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.helix import Credentials, Helix
 from lambdas.subscriptions.model import Grant
 from lambdas.subscriptions.notices import Notice, apply_notice
-from lambdas.subscriptions.progress import ProgressItem
 from lambdas.subscriptions.reconciler import FRESH_SECONDS, Reconciler, Report
+from lambdas.subscriptions.reconciler_progress import ProgressItem
 from lambdas.subscriptions.requests import Request, Requests
 from lambdas.subscriptions.subscriber import Subscriber
 from lambdas.subscriptions.subscription_status import Announcer, StatusUpdater

@@ -59,8 +59,8 @@ class History(Construct):
             timeout=timeout,
             # A batch that failed comes again this long after it came. The function could not shorten it: it
             # reaches nothing but the database. While batches fail, Lambda itself takes fewer at once.
-            visibility_timeout=Duration.seconds(30),
-            # The most there are: eight hours.
+            visibility_timeout=Duration.seconds(25),
+            # The most there are: seven hours, but for three minutes.
             max_receive_count=1000,
         )
         recorder = self._function("Recorder", shared=True, timeout=timeout, memory_mb=512)

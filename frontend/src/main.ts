@@ -5,7 +5,7 @@ import { configKey } from "./composables/useConfig";
 import { restoreTheme } from "./composables/useTheme";
 import { ConfigError, loadConfig } from "./config";
 import StartupError from "./pages/StartupError.vue";
-import { persist } from "./persist";
+import { retryUntilDone } from "./retryUntilDone";
 import { createSiteRouter, isOverlay } from "./router";
 import { CognitoSession } from "./session/cognitoSession";
 import type { Session } from "./session/session";
@@ -19,7 +19,7 @@ restoreTheme();
 
 async function start(): Promise<void> {
   let failure: AppOfVue | undefined;
-  const config = await persist(async () => {
+  const config = await retryUntilDone(async () => {
     try {
       return await loadConfig();
     } catch (error) {

@@ -3,26 +3,26 @@ import { createRouter, createWebHistory, START_LOCATION, type Router } from "vue
 
 import { parseChannel } from "./channelName";
 import HomePage from "./pages/HomePage.vue";
-import { persist } from "./persist";
+import { retryUntilDone } from "./retryUntilDone";
 
 /** Whether this is an overlay, which OBS shows over a stream: there is nothing on it but alerts. */
 export const isOverlay = window.location.pathname.startsWith("/overlay/");
 
-type Later = typeof import("./pages/later");
+type LazyPages = typeof import("./pages/lazyPages");
 
 /** Loads a page when it is needed, and for as long as it takes. */
-const later = (page: keyof Later) => async () => (await persist(() => import("./pages/later")))[page];
+const lazy = (page: keyof LazyPages) => async () => (await retryUntilDone(() => import("./pages/lazyPages")))[page];
 
 export function createSiteRouter(): Router {
   const router = createRouter({
     history: createWebHistory(),
     routes: [
       { path: "/", name: "home", component: HomePage },
-      { path: "/callback", name: "callback", component: later("CallbackPage") },
+      { path: "/callback", name: "callback", component: lazy("CallbackPage") },
       {
         path: "/watch/:channel",
         name: "watch",
-        component: later("WatchPage"),
+        component: lazy("WatchPage"),
         props: true,
         // Logins are lower case; a link with the name as people write it leads to the same page.
         beforeEnter(to) {
@@ -34,17 +34,17 @@ export function createSiteRouter(): Router {
       {
         path: "/watch/:channel/overlay",
         name: "overlay-setup",
-        component: later("OverlaySetupPage"),
+        component: lazy("OverlaySetupPage"),
         props: true,
       },
       {
         path: "/overlay/:channel",
         name: "overlay",
-        component: later("OverlayPage"),
+        component: lazy("OverlayPage"),
         props: true,
       },
-      { path: "/leaderboard", name: "leaderboard", component: later("LeaderboardPage") },
-      { path: "/:rest(.*)*", name: "not-found", component: later("NotFoundPage") },
+      { path: "/leaderboard", name: "leaderboard", component: lazy("LeaderboardPage") },
+      { path: "/:rest(.*)*", name: "not-found", component: lazy("NotFoundPage") },
     ],
     scrollBehavior: (_to, _from, saved) => saved ?? { top: 0 },
   });

@@ -11,8 +11,8 @@ from lambdas.common import connections
 from lambdas.common.aws import Client
 from lambdas.common.observability import MetricUnit, logger, metrics
 from lambdas.common.settings import from_environment
-from lambdas.subscriptions.progress import ProgressItem
 from lambdas.subscriptions.reconciler import Reconciler
+from lambdas.subscriptions.reconciler_progress import ProgressItem
 from lambdas.subscriptions.subscriber_factory import SubscriberSettings, make_subscriber
 from lambdas.subscriptions.subscription_status import Announcer
 

@@ -20,7 +20,7 @@ from lambdas.history.recording import keep_dead_letter, record
 ARCHIVE_SECONDS: Final = 1.0
 ARCHIVE_AGAIN_SECONDS: Final = 30
 
-# All of it is over before the function's 15 seconds are, and before the message comes again after 30.
+# All of it is over before the function's 15 seconds are, and before the message comes again after 25.
 SETTINGS = from_environment(DatabaseSettings)
 DATABASE = Database(
     SETTINGS,

@@ -53,7 +53,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Response:
     except AwsError:
         logger.exception("The delivery could not be verified or published.")
         # With a 5xx Twitch sends it again.
-        return _refuse(RefusedError(500, "unavailable", "The delivery could not be published."))
+        return _refuse(RefusedError(503, "unavailable", "The delivery could not be published."))
 
 
 def _accept(headers: dict[str, str], body: bytes) -> Response:

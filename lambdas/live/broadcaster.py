@@ -160,7 +160,7 @@ class Broadcaster:
         for part in audience:
             if self._clock.monotonic() >= until + LAST_POSTS_SECONDS:
                 raise AwsError("dynamodb:UpdateItem", "Slow", "some parts' leases were not tried in time")
-            if self._inboxes.take(part, token):
+            if self._inboxes.take_lease(part, token):
                 self._send_request(ServePart(part, token))
 
     def _serve(self, message_id: str, request: ServePart, until: float, report: Report) -> None:

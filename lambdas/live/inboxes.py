@@ -103,7 +103,7 @@ class Inboxes:
         """Remove entries. Raises AwsError."""
         self._write([{"DeleteRequest": {"Key": _key(part, entry_id)}} for entry_id in entry_ids])
 
-    def take(self, part: Part, token: str, old_token: str = "") -> bool:
+    def take_lease(self, part: Part, token: str, old_token: str = "") -> bool:
         """Take the part's lease; returns whether it was free, had ended, or was held by either token.
 
         It is held by ``token`` already if DynamoDB took it and the answer was lost. Raises AwsError.
@@ -132,7 +132,7 @@ class Inboxes:
             },
         )
 
-    def release(self, part: Part, token: str) -> None:
+    def release_lease(self, part: Part, token: str) -> None:
         """Release the lease if ``token`` holds it. Raises AwsError."""
         write_if(
             self._dynamodb,

@@ -274,7 +274,7 @@ class Poster:
             self._give_up_all()
             raise ForbiddenError(problem)
         if status == GONE and self._clock.time() - posting.connection.renewed_at > HANDSHAKE_SECONDS:
-            self._is_gone(posting)
+            self._note_gone(posting)
             return
         self.outcome.problem = problem
         self.outcome.throttled += status == TOO_MANY_REQUESTS
@@ -291,7 +291,7 @@ class Poster:
         """The connection has got its next frame."""
         frame = posting.frames[posting.posted]
         if frame is CLOSE:
-            self._is_gone(posting)
+            self._note_gone(posting)
             return
         self.outcome.arrived[frame] = self._clock.time()
         self.outcome.posted += 1
@@ -304,7 +304,7 @@ class Poster:
             # It missed the newer frames, so it is to get the mark.
             self._give_up(posting)
 
-    def _is_gone(self, posting: Posting) -> None:
+    def _note_gone(self, posting: Posting) -> None:
         self.outcome.gone += 1
         self._gone.append(posting)
 

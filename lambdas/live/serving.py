@@ -79,15 +79,15 @@ class Serving:
         ``token`` takes the place of the request's, so of two equal requests only one is served. At ``until``
         (``monotonic``) the rest is handed over to another invocation. Raises AwsError and ForbiddenError.
         """
-        if not self._inboxes.take(self._part, token, self._requested_with):
+        if not self._inboxes.take_lease(self._part, token, self._requested_with):
             return
         self._poster.rate.share(self._part.of)
         if self._per_second:
             self._poster.rate.go_on(self._per_second)
         while self._serve_all(until):
-            self._inboxes.release(self._part, token)
+            self._inboxes.release_lease(self._part, token)
             # Another invocation may have put in an entry and found the lease taken.
-            if not self._read_inbox() or not self._inboxes.take(self._part, token):
+            if not self._read_inbox() or not self._inboxes.take_lease(self._part, token):
                 return
         self._hand_over(token)
 
@@ -218,12 +218,12 @@ class Serving:
         """Let another invocation continue from here. If it gets the request twice, only one continues."""
         self._finish(self._clock.monotonic() + LAST_POSTS_SECONDS)
         next_token = f"{random.getrandbits(64):016x}"
-        if not self._inboxes.take(self._part, next_token, token):
+        if not self._inboxes.take_lease(self._part, next_token, token):
             return
         rotation = self._rotation.handed_over()
         try:
             self._send_request(ServePart(self._part, next_token, rotation, self._poster.rate.per_second), 0)
         except AwsError:
             # The request of this invocation is received again, and needs the lease.
-            self._inboxes.take(self._part, token, next_token)
+            self._inboxes.take_lease(self._part, token, next_token)
             raise

@@ -59,7 +59,7 @@ class Unserved:
         by ``until`` (``monotonic``). Raises AwsError if a connection could not be put into an inbox.
         """
         gone, given_up = self._poster.take_unserved()
-        self._remove(gone, until)
+        self._remove_gone(gone, until)
         now = self._clock.time()
         full: list[Posting] = []
         waiting: dict[Part, list[Posting]] = {}
@@ -78,7 +78,7 @@ class Unserved:
             self._mark_later(of_part, postings, now)
         return {posting.connection.id for posting in given_up}
 
-    def _remove(self, gone: Sequence[Posting], until: float) -> None:
+    def _remove_gone(self, gone: Sequence[Posting], until: float) -> None:
         """Remove connections from the registry. One that stays is found gone again, or expires."""
         keys = list(dict.fromkeys((posting.streamer_id, posting.connection.id) for posting in gone))
         try:

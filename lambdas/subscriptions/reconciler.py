@@ -24,7 +24,7 @@ from lambdas.subscriptions.plan import (
     to_create,
     unlisted,
 )
-from lambdas.subscriptions.progress import ProgressItem
+from lambdas.subscriptions.reconciler_progress import ProgressItem
 from lambdas.subscriptions.requests import Request
 from lambdas.subscriptions.subscriber import Subscriber
 from lambdas.subscriptions.subscription_status import Announcer

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Literal, Self
 
-from local.twitch.events import Event
+from local.twitch.example_events import Event
 from local.twitch.state import Subscription, timestamp
 
 MessageType = Literal["webhook_callback_verification", "notification", "revocation"]

@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl
 from multidict import CIMultiDict
 from yarl import URL
 
-from local.twitch.events import Event, Scene
 from local.twitch.eventsub import EventSub
+from local.twitch.example_events import Event, Scene
 from local.twitch.helix import Helix
 from local.twitch.messages import Message
 from local.twitch.responses import RefusedError, Response, oauth_error

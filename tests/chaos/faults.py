@@ -228,7 +228,7 @@ PERMISSIONS = (
 
 FAULTS = (
     Check("PostgreSQL is frozen", freeze_postgres, short=True),
-    Check("PostgreSQL crashes", kill_postgres, short=True),
+    Check("PostgreSQL crashes", kill_postgres),
     Check("PostgreSQL is at its connection limit", take_all_connections),
     Check("the table is locked", lock_events),
     Check("sessions end each second", end_sessions),

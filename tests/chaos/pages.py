@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
-from local.twitch.events import Scene
+from local.twitch.example_events import Scene
 from local.twitch.subscription_types import SUBSCRIPTION_TYPES
 from local.twitch.users import Users
 from tests.chaos.laboratory import Laboratory
@@ -163,10 +163,8 @@ def a_page_that_was_away(laboratory: Laboratory) -> None:
         laboratory.cloud.close_connections(channel.login)
         expect(page.get_by_test_id("connection-state")).not_to_have_attribute("data-state", "live")
         # Of a type that is never shown as a burst.
-        sent = [
-            notify(channel, laboratory.traffic.secret, "channel.poll.begin", {"title": str(n)})
-            for n in range(5)
-        ]
+        event_type, event = "channel.poll.begin", {"broadcaster_user_login": channel.login}
+        sent = [notify(channel, laboratory.traffic.secret, event_type, event) for _ in range(5)]
         for delivery in sent:
             _send(laboratory, delivery)
         laboratory.tries += len(sent)

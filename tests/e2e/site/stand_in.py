@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 from aiohttp import WSMsgType, web
 
 from local.twitch import pages
-from local.twitch.events import Scene
+from local.twitch.example_events import Scene
 from local.twitch.subscription_types import SUBSCRIPTION_TYPES
 from local.twitch.users import Users
 

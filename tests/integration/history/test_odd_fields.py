@@ -18,7 +18,7 @@ from lambdas.common.event import Event as StoredEvent
 from lambdas.history.database import Connection
 from lambdas.ingest.eventsub_signature import sign
 from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES, SubscriptionType
-from local.twitch.events import Event, Scene
+from local.twitch.example_events import Event, Scene
 from local.twitch.subscription_types import SUBSCRIPTION_TYPE_BY_NAME
 from local.twitch.users import User
 from tests.integration.functions import Function, aws_variables, load

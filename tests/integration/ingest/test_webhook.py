@@ -367,7 +367,7 @@ def test_no_text_is_answered_with_a_5xx_and_what_is_taken_arrives(
 def test_if_publishing_fails_twitch_is_asked_to_send_again(cloud: Cloud, webhook: Function) -> None:
     cloud.sns.delete_topic(TopicArn=cloud.topic)
     answer = webhook(request(NOTIFICATION))
-    assert answer["statusCode"] == 500
+    assert answer["statusCode"] == 503
     assert json.loads(answer["body"])["error"]["code"] == "unavailable"
     (line,) = webhook.log_lines()
     assert (line["level"], line["correlation_id"]) == ("ERROR", "an-id")
@@ -379,7 +379,7 @@ def test_an_unreadable_secret_is_no_wrong_signature_and_is_read_again(
     cloud: Cloud, webhook: Function
 ) -> None:
     cloud.secrets.delete_secret(SecretId=cloud.secret)
-    assert webhook(request(NOTIFICATION))["statusCode"] == 500
+    assert webhook(request(NOTIFICATION))["statusCode"] == 503
     cloud.secrets.restore_secret(SecretId=cloud.secret)
     assert webhook(request(NOTIFICATION))["statusCode"] == 204
 

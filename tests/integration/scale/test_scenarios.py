@@ -66,17 +66,17 @@ def test_without_a_longer_wait_each_time_one_failing_type_uses_up_the_calls(
 
 
 def test_without_leases_the_budget_is_exceeded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Inboxes, "take", lambda *_: True)
+    monkeypatch.setattr(Inboxes, "take_lease", lambda *_: True)
     row = scenarios.ten_thousand(size=0.05, seconds=3.0)
     assert not row.ok
 
 
 def test_without_a_look_after_the_release_events_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def serve(self: Serving, token: str, until: float) -> None:
-        if not self._inboxes.take(self._part, token, self._requested_with):
+        if not self._inboxes.take_lease(self._part, token, self._requested_with):
             return
         if self._serve_all(until):
-            self._inboxes.release(self._part, token)
+            self._inboxes.release_lease(self._part, token)
         else:
             self._hand_over(token)
 

@@ -19,12 +19,12 @@ from lambdas.subscriptions.model import Grant
 from lambdas.subscriptions.notices import Notice
 from lambdas.subscriptions.plan import TRUSTED_SECONDS
 from lambdas.subscriptions.points import COMMON
-from lambdas.subscriptions.progress import Progress
 from lambdas.subscriptions.reconciler import FRESH_SECONDS, MAX_UNAVAILABLE, Report
+from lambdas.subscriptions.reconciler_progress import Progress
 from lambdas.subscriptions.requests import LOST_SECONDS
 from lambdas.subscriptions.subscriber import CHALLENGE_WAIT_SECONDS
 from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPE_BY_KEY, SubscriptionState
-from local.twitch.events import stream_online
+from local.twitch.example_events import stream_online
 from local.twitch.state import Fault, Subscription
 from local.twitch.subscription_types import SubscriptionType
 from tests.integration.subscriptions.servers import FREE

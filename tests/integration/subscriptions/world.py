@@ -28,8 +28,8 @@ from lambdas.subscriptions.model import Grant, Subscription
 from lambdas.subscriptions.notices import Notice, apply_notice
 from lambdas.subscriptions.plan import apply_consent
 from lambdas.subscriptions.points import Points
-from lambdas.subscriptions.progress import ProgressItem
 from lambdas.subscriptions.reconciler import Reconciler, Report
+from lambdas.subscriptions.reconciler_progress import ProgressItem
 from lambdas.subscriptions.requests import Request, Requests
 from lambdas.subscriptions.subscriber import Subscriber
 from lambdas.subscriptions.subscription_status import DELAYS_SECONDS, Announcer, StatusUpdater

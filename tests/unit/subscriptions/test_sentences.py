@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cdk.packaging import SUBSCRIPTION_TYPES
-from local.twitch.events import Event, Scene
+from local.twitch.example_events import Event, Scene
 from local.twitch.subscription_types import SUBSCRIPTION_TYPE_BY_NAME
 from local.twitch.users import User
 

@@ -4,11 +4,11 @@ import { backoff } from "./live/backoff";
 
 const troubles = ref(0);
 
-/** How many works of {@link persist} have failed and are tried again. */
+/** How many works of {@link retryUntilDone} have failed and are tried again. */
 export const tryingAgain = readonly(troubles);
 
 /** Tries until the work succeeds: after waits that grow, and as soon as the network is back. */
-export async function persist<T>(work: () => Promise<T>): Promise<T> {
+export async function retryUntilDone<T>(work: () => Promise<T>): Promise<T> {
   for (let failures = 0; ; ) {
     try {
       const done = await work();
