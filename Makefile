@@ -119,6 +119,10 @@ soak: $(VENV) $(TOOLS) $(SITE) ## Start and stop the local cloud 40 times (ROUND
 chaos: $(VENV) $(TOOLS) $(SITE) ## Make faults and attacks on a local cloud of its own, and check each guarantee (.artifacts/chaos.json)
 	@$(BIN)/python -m tests.chaos
 
+.PHONY: rehearsal
+rehearsal: $(VENV) $(TOOLS) $(SITE) ## Rehearse the jobs of deploy.yml in fresh clones against the AWS emulator
+	$(PYTEST) -m measured tests/infrastructure/pipeline
+
 .PHONY: rollover
 rollover: $(VENV) $(TOOLS) $(SITE) ## Test the deployed local cloud over the ends of some one-minute partitions
 	FANFARE_PARTITION_SECONDS=60 FANFARE_RETENTION_SECONDS=60 $(PYTEST) -m measured tests/e2e/test_rollover.py

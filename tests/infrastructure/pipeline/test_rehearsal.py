@@ -25,6 +25,8 @@ from local.environment import aws_variables
 from local.ports import Ports
 from tests.fresh_clone import fresh_clone
 
+pytestmark = pytest.mark.measured  # `make rehearsal`
+
 JOBS = yaml.safe_load((ROOT / ".github/workflows/deploy.yml").read_text())["jobs"]
 STAGES = ("dev", "prod")
 NOT_EMULATED = ("waf", "gradual_rollout")
