@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.chaos.attacks import ATTACKS
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import FAULTS, LAST
 from tests.chaos.laboratory import Check, Laboratory, Row
 from tests.e2e.local_cloud import LocalCloud
 
@@ -35,7 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("names", nargs="*", help="parts of the names of rows")
     chosen = parser.parse_args()
-    everything = (*FAULTS, *ATTACKS)
+    everything = (*FAULTS, *ATTACKS, *LAST)
     checks = [
         check for check in everything if not chosen.names or any(part in check.name for part in chosen.names)
     ]

@@ -5,12 +5,12 @@ import re
 import pytest
 
 from tests.chaos.attacks import ATTACKS
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import FAULTS, LAST
 from tests.chaos.mutants import MUTANTS, Mutant
 from tests.fresh_clone import ROOT
 
 GUARANTEES = ROOT / "docs" / "guarantees.md"
-ROWS = {check.name for check in (*FAULTS, *ATTACKS)}
+ROWS = {check.name for check in (*FAULTS, *ATTACKS, *LAST)}
 
 
 def test_every_check_that_is_named_exists() -> None:
