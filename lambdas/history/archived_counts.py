@@ -21,6 +21,9 @@ _LONGEST_STEP: Final = timedelta(days=36500)
 _FEW_EVENTS: Final = 250_000
 _MANY_EVENTS: Final = 1_000_000
 
+# A year of many streamers' counts is merged by one statement, in more time than others may take.
+_MERGE_WITHIN: Final = "5min"
+
 
 @dataclasses.dataclass(frozen=True)
 class Archived:
@@ -93,10 +96,13 @@ def roll_up_archived_counts(connection: Connection) -> int:
     state = fetch_one(connection, "list_archived_counts")
     merged = 0
     for roll_up in partitions.due_roll_ups(state["max_timestamps"], state["archived_until"]):
-        merge = functools.partial(
-            fetch_one, connection, "roll_up_archived_counts", dataclasses.asdict(roll_up)
-        )
-        if not when_unlocked(merge)["done"]:
+        if not when_unlocked(functools.partial(_merge, connection, roll_up)):
             break
         merged += len(roll_up.max_timestamps)
     return merged
+
+
+def _merge(connection: Connection, roll_up: partitions.RollUp) -> bool:
+    with connection.transaction():
+        connection.execute("select set_config('statement_timeout', %s, true)", [_MERGE_WITHIN])
+        return bool(fetch_one(connection, "roll_up_archived_counts", dataclasses.asdict(roll_up))["done"])

@@ -9,7 +9,11 @@ from tests.e2e.site.conftest import OpenPage
 from tests.e2e.site.stand_in import StandIn, event
 
 OVERLAY = "/overlay/marlowe?duration=30#key=viewer.secret"
-CHUNKS = {"config": "**/config.json", "page": "**/assets/later-*.js", "charts": "**/assets/charts-*.js"}
+CHUNKS = {
+    "config": "**/config.json",
+    "page": "**/assets/lazyPages-*.js",
+    "charts": "**/assets/lazyCharts-*.js",
+}
 
 
 def fail(target: Page | BrowserContext, what: str, status: int | None, times: int) -> None:

@@ -352,6 +352,23 @@ class TestRollingUp:
         assert all_counts(connection) == before
         assert roll_up_archived_counts(connection) == 0
 
+    def test_a_merge_may_take_longer_than_other_statements(
+        self, connection: Connection, make_events: MakeEvents
+    ) -> None:
+        for hours in range(30, 0, -1):
+            lower = today() - timedelta(hours=hours)
+            create_partition(connection, lower, lower + timedelta(hours=1))
+            record_at(connection, lower, make_events(1))
+        seal_partitions(connection)
+        connection.execute(
+            "create or replace function roll_up_archived_counts(max_timestamps timestamptz[], keep_days bool)"
+            " returns boolean language sql as $$ select current_setting('statement_timeout') = '5min' $$"
+        )
+        assert roll_up_archived_counts(connection) > 0
+        setting = connection.execute("show statement_timeout").fetchone()
+        assert setting is not None
+        assert setting["statement_timeout"] != "5min"
+
 
 def test_totals_are_the_sums_of_the_archived_counts(connection: Connection, make_events: MakeEvents) -> None:
     for hours in range(30, 0, -1):
