@@ -11,6 +11,7 @@ import json
 import signal
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def main() -> int:
     ]
     if not checks:
         parser.error(f"no row has such a name; there are {', '.join(check.name for check in everything)}")
+    # Deliveries are drawn while other threads use random for their pauses.
+    warnings.filterwarnings("ignore", "Do not use the `random` module inside strategies")
     # Also then the local cloud is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     RESULTS.parent.mkdir(exist_ok=True)
