@@ -76,8 +76,8 @@ run: $(VENV) $(TOOLS) $(SITE) ## Run everything on this machine, until Ctrl-C (T
 
 .PHONY: test
 test: $(VENV) $(TOOLS) $(SITE) $(OLD_BROWSERS)/node_modules/.installed ## Run every check: lint, unit, integration, infrastructure, e2e
-	@echo "Running five suites, two at a time; each prints its output when it has finished."
-	@$(MAKE) -j2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) \
+	@echo "Running five suites, three at a time; each prints its output when it has finished."
+	@$(MAKE) -j3 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) \
 		e2e infrastructure integration unit lint
 	@echo "All of lint, unit, integration, infrastructure and e2e passed."
 
