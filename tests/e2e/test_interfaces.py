@@ -204,12 +204,19 @@ def test_the_oldest_of_too_many_connections_is_closed_and_told_why(viewer: Viewe
 
 
 def test_whoever_follows_too_many_channels_is_asked_to_wait(cloud: Cloud) -> None:
+    """Twitch's rate limit may also refuse a watch, on a busy minute: the channel counts nevertheless."""
     greedy = Viewer.sign_in(cloud, "greedy_viewer")
-    assert {greedy.watch(f"one_of_many_{number}").status for number in range(20)} == {200}
+
+    def refused(channel: str) -> bool:
+        answer = greedy.watch(channel)
+        assert answer.status in (200, 429), answer.data
+        return answer.status == 429 and answer.json()["error"]["code"] == "too_many_channels"
+
+    assert not any([refused(f"one_of_many_{number}") for number in range(20)])
     answer = greedy.watch("one_too_many")
     assert (answer.status, answer.json()["error"]["code"]) == (429, "too_many_channels")
     assert answer.headers["Retry-After"] == "60"
-    assert greedy.watch("one_of_many_0").status == 200
+    assert not refused("one_of_many_0")
 
 
 def test_every_viewer_of_the_channel_gets_an_event_and_nobody_else(cloud: Cloud, viewer: Viewer) -> None:
