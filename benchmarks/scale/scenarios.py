@@ -105,6 +105,27 @@ def some_never_read(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) 
     return row
 
 
+def one_never_reads(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) -> Row:
+    """51 viewers, an event a second, and one of them never reads; against the same without that one.
+
+    Its size is always the same.
+    """
+    row = Row("51 viewers, 1 event/s, one never reads")
+    busy: list[float] = []
+    for stuck in (0, 1):
+        model = Model(seed=seed)
+        channel = model.channel("1", 50 + stuck)
+        model.events(channel, 1.0, 0.0, seconds)
+        for page in channel.pages[50:]:
+            page.full_from = 0.0
+        model.run(seconds + AFTERWARDS)
+        busy.append(model.broadcaster.seconds)
+    row.must_be_at_most("seconds of the function for it", busy[1] - busy[0], 1.0)
+    row.must_be_at_most("it is still there after", channel.pages[50].closed_at, 30.0)
+    _judge(row, model, [channel], p99=1.0, end=seconds, without=channel.pages[50:])
+    return row
+
+
 def half_leave(seed: int = 1, size: float = 1.0, seconds: float = SECONDS) -> Row:
     """10,000 viewers, 20 events a second; half leave within five seconds, every second of these unnoticed."""
     row = Row(f"{10_000 * size:,.0f} viewers, 20 events/s, half leave at once")
@@ -237,6 +258,7 @@ SCENARIOS = (
     small_beside_large,
     many_channels,
     some_never_read,
+    one_never_reads,
     half_leave,
     join_at_once,
     invocations_die,

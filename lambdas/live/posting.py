@@ -37,6 +37,9 @@ CATCH_UP_PAUSE_SECONDS = 0.005
 # API Gateway answers 429 when the account's limit is reached, and when one client's buffer is full. It is
 # assumed to be the buffer when so many 429 in a row are less probable than this by the account's limit.
 BY_CHANCE = 0.0001
+# A connection that was given up starts with what is known of it, if that is not older.
+REMEMBERED_SECONDS = 10.0
+REMEMBERED = 10_000
 # Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
 BACKOFF_SECONDS = 0.02
 MOST_BACKOFF_SECONDS = 2.0
@@ -58,7 +61,8 @@ class Posting:
     """The frames that one connection is to get, in this order, and how many it has got.
 
     ``posted`` frames have arrived; the next one has failed ``failures`` times in a row, the last time with
-    ``status``; ``chance`` is how probable its 429 are if the account's limit is the reason. ``page`` is the
+    ``status``; ``chance`` is how probable its 429 are if the account's limit is the reason, those of its last
+    posting included. ``page`` is the
     number of the page of connections that it belongs to. ``full_since`` (Unix time, or 0) is since when the
     connection has taken nothing. ``overtaken`` means that there were newer frames meanwhile, which the
     connection did not get.
@@ -145,6 +149,8 @@ class Poster:
         self._served_at = -math.inf
         self._gone: list[Posting] = []
         self._given_up: list[Posting] = []
+        # By connection: the chance of its 429 so far, and until when (monotonic) that is of use.
+        self._chances: dict[str, tuple[float, float]] = {}
 
     def begin(self) -> None:
         """Begin an invocation: with a new ``outcome``, the whole rate, and nothing under way."""
@@ -232,6 +238,7 @@ class Poster:
             elif following := next(fresh, None):
                 posting = following
                 posting.tried_at = now
+                posting.chance = self._remembered_chance(posting, now)
                 started += 1
             else:
                 break
@@ -297,6 +304,7 @@ class Poster:
         self.outcome.posted += 1
         posting.posted += 1
         posting.failures, posting.chance = 0, 1.0
+        self._chances.pop(posting.connection.id, None)
         self._served_at = self._clock.monotonic()
         if posting.posted < len(posting.frames):
             self._push(0.0, posting)
@@ -311,6 +319,16 @@ class Poster:
     def _give_up(self, posting: Posting) -> None:
         self.outcome.given_up += 1
         self._given_up.append(posting)
+        if posting.status == TOO_MANY_REQUESTS:
+            now = self._clock.monotonic()
+            if len(self._chances) >= REMEMBERED:
+                self._chances = {id_: known for id_, known in self._chances.items() if known[1] > now}
+            self._chances[posting.connection.id] = posting.chance, now + REMEMBERED_SECONDS
+
+    def _remembered_chance(self, posting: Posting, now: float) -> float:
+        """The chance of the 429 that ended the connection's last posting; 1 if there was none of late."""
+        chance, until = self._chances.pop(posting.connection.id, (1.0, 0.0))
+        return chance if now < until else 1.0
 
     def _is_hopeless(self, posting: Posting) -> bool:
         """Whether there is no use in trying again."""

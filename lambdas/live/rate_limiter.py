@@ -90,8 +90,9 @@ class RateLimiter:
         return max(TOLERATED, self._part_before, self._part())
 
     def _part(self) -> float:
+        """Fewer answers may all be one full client's."""
         throttled = self._throttled + self._throttled_again
-        return throttled / (throttled + self._accepted) if throttled else 0.0
+        return throttled / (throttled + self._accepted) if throttled >= MANY else 0.0
 
     def _open(self, now: float, part_before: float = 0.0) -> None:
         """Open a window."""

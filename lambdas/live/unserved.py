@@ -24,7 +24,7 @@ RETRY_SECONDS = 2
 # The clocks of two machines differ by less.
 CLOCKS_DIFFER_SECONDS = 0.5
 # A connection that took nothing for so long is closed: the browser opens another, and reads the record.
-FULL_SECONDS = 5.0
+FULL_SECONDS = 3.0
 # Connections in one entry of an inbox: far below DynamoDB's 400 KB.
 _IN_AN_ENTRY = 1_000
 

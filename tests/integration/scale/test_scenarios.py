@@ -19,6 +19,7 @@ SHORT: list[tuple[str, dict[str, float]]] = [
     ("small_beside_large", {"size": 0.1, "seconds": 15.0}),
     ("many_channels", {"size": 0.02, "seconds": 15.0}),
     ("some_never_read", {"size": 0.05, "seconds": 32.0}),
+    ("one_never_reads", {}),
     ("half_leave", {"size": 0.1, "seconds": 20.0}),
     ("join_at_once", {"size": 0.01, "seconds": 5.0}),
     ("invocations_die", {"size": 0.1, "seconds": 20.0}),

@@ -13,6 +13,7 @@ from lambdas.live.posting import (
     GRACE_SECONDS,
     HANDSHAKE_SECONDS,
     POSTING_SECONDS,
+    REMEMBERED_SECONDS,
     SILENT,
     ForbiddenError,
     Poster,
@@ -78,6 +79,32 @@ def test_a_full_client_among_others_is_known_after_a_few_tries(poster: Poster, w
         poster.wait(world.now + LATENCY)
     assert world.tried["7"] <= 6
     assert [posting.connection.id for posting in poster.take_unserved()[1]] == ["7"]
+
+
+def test_a_full_client_is_soon_tried_only_once_a_frame(poster: Poster, world: World) -> None:
+    world.answer = lambda id_: 429 if id_ == "7" else 200
+    for _ in range(3):
+        run(poster, world, postings(51))
+    tried = world.tried["7"]
+    assert run(poster, world, postings(51)) <= 5 * LATENCY
+    assert world.tried["7"] == tried + 1
+    assert len(poster.take_unserved()[1]) == 4
+
+
+@pytest.mark.parametrize("forgotten", ["it took a frame", "it was long ago"])
+def test_what_is_known_of_a_full_client_is_forgotten(poster: Poster, world: World, forgotten: str) -> None:
+    world.answer = lambda id_: 429 if id_ == "7" else 200
+    for _ in range(3):
+        run(poster, world, postings(51))
+    if forgotten == "it took a frame":
+        world.answer = lambda _id: 200
+        run(poster, world, postings(51))
+        world.answer = lambda id_: 429 if id_ == "7" else 200
+    else:
+        world.sleep(REMEMBERED_SECONDS)
+    tried = world.tried["7"]
+    run(poster, world, postings(51))
+    assert world.tried["7"] > tried + 2
 
 
 def test_a_full_client_slows_nobody_down(poster: Poster, world: World) -> None:

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdas.live.rate_limiter import BURST_SECONDS, LEAST, MOST, TOLERATED, RateLimiter
+from lambdas.live.rate_limiter import BURST_SECONDS, LEAST, MANY, MOST, TOLERATED, RateLimiter
 
 TICK = 0.01
 
@@ -163,3 +163,12 @@ def test_the_part_that_is_throttled_is_that_of_the_present() -> None:
     assert rate.throttled_part() == 0.5, "the window before counts, too"
     rate.available(1.0)
     assert rate.throttled_part() == TOLERATED
+
+
+def test_a_few_429_may_all_be_one_clients() -> None:
+    rate = RateLimiter(0.0)
+    for _ in range(MANY - 1):
+        rate.answered(throttled=True, again=True)
+    assert rate.throttled_part() == TOLERATED
+    rate.answered(throttled=True, again=True)
+    assert rate.throttled_part() == 1.0
