@@ -143,6 +143,7 @@ def leaderboard(
     """The channels with most events, of one type or of all.
 
     Of all time, or of the last ``days`` UTC days, ``today`` the last of them; sums are kept for 7, 30 and 90.
+    A channel whose name is not known is left out.
     """
     parameters = {"event_type": event_type or "", "page_size": limit}
     if days is None:
@@ -150,7 +151,7 @@ def leaderboard(
         rows = connection.execute(
             query("leaderboard"), {**parameters, **watermark, "places_before_last": limit - 1}
         ).fetchall()
-        return [Leader(**row) for row in rows]
+        return _named(rows)
     since = today - timedelta(days=days - 1)
     rows = []
     while not rows:
@@ -162,7 +163,11 @@ def leaderboard(
         ).fetchall()
     for row in rows:
         del row["day_count"]
-    return [Leader(**row) for row in rows if row["streamer_id"] is not None]
+    return _named(rows)
+
+
+def _named(rows: Iterable[dict[str, Any]]) -> list[Leader]:
+    return [Leader(**row) for row in rows if row["streamer_name"] is not None]
 
 
 #: The watermark as it was last read on a connection. With an old one the planner excludes fewer partitions;

@@ -205,6 +205,14 @@ class TestCounts:
         for days in ("7", "30", "90"):
             assert api.get("/api/leaderboard", days=days) == {"channels": [bo, ana]}
 
+    @pytest.mark.parametrize("days", [{}, {"days": "1"}, {"days": "7"}])
+    def test_the_leaderboard_leaves_out_a_channel_whose_name_is_not_known(
+        self, api: Api, connection: Connection, make_events: MakeEvents, days: dict[str, str]
+    ) -> None:
+        record(connection, [*make_events(2, streamer_id="2", streamer_name=""), *make_events(1)])
+        ana = {"streamer_id": "1001", "streamer_name": "ana", "event_count": 1}
+        assert api.get("/api/leaderboard", **days) == {"channels": [ana]}
+
 
 class TestErrors:
     @pytest.mark.parametrize("route", ["events", "counts", "counts/daily", "counts/minutely"])
