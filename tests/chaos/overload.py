@@ -19,7 +19,7 @@ AT_ONCE = (10, 25, 50, 100, 200)
 VIEWERS = (25, 50, 100, 200, 400)
 #: What says clearly that somebody should come again: Twitch and the site do.
 SHED = (429, 500, 502, 503, 504)
-RAMP_SECONDS = 90
+RAMP_SECONDS = 60
 AGAIN_SECONDS = 30
 EVENTS = 20
 
