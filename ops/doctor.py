@@ -18,7 +18,9 @@ from ops.github import API, find_subjects
 from ops.stage_settings import EDGE_REGION, regions, session, settings_of
 from ops.twitch_secret import twitch_secret
 
-BOOTSTRAP_VERSION = 21  # the first that works with this version of the CDK
+# The templates need 6. From this one on the roles write to buckets of the same account only.
+# https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-env.html#bootstrap-template-history
+BOOTSTRAP_VERSION = 21
 # So many of an account's concurrent functions cannot be reserved.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
 UNRESERVED_CONCURRENCY = 100
