@@ -75,11 +75,11 @@ run: $(VENV) $(TOOLS) $(SITE) ## Run everything on this machine, until Ctrl-C (T
 # -- tests ----------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: $(VENV) $(TOOLS) $(SITE) $(OLD_BROWSERS)/node_modules/.installed ## Run every check: lint, unit, integration, infrastructure, e2e
-	@echo "Running five suites, three at a time; each prints its output when it has finished."
+test: $(VENV) $(TOOLS) $(SITE) $(OLD_BROWSERS)/node_modules/.installed ## Run every check: lint, unit, integration, infrastructure, e2e, pages
+	@echo "Running six suites, three at a time; each prints its output when it has finished."
 	@$(MAKE) -j3 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) \
-		e2e infrastructure integration unit lint
-	@echo "All of lint, unit, integration, infrastructure and e2e passed."
+		e2e integration pages infrastructure unit lint
+	@echo "All of lint, unit, integration, infrastructure, e2e and pages passed."
 
 .PHONY: lint
 lint: $(VENV) $(SITE) ## Check format, rules, types, layering, SQL, workflows, licences, the site's code and its types of the API
@@ -140,8 +140,12 @@ infrastructure: $(VENV) $(TOOLS) $(SITE) ## Test the synthesised templates and t
 	$(PYTEST) tests/infrastructure
 
 .PHONY: e2e
-e2e: $(VENV) $(TOOLS) $(SITE) $(OLD_BROWSERS)/node_modules/.installed ## Test the deployed local cloud in a headless browser (screenshots: .artifacts/)
-	$(PYTEST) tests/e2e
+e2e: $(VENV) $(TOOLS) $(SITE) ## Test the deployed local cloud, also in a headless browser (screenshots: .artifacts/)
+	$(PYTEST) tests/e2e --ignore=tests/e2e/site
+
+.PHONY: pages
+pages: $(VENV) $(TOOLS) $(SITE) $(OLD_BROWSERS)/node_modules/.installed ## Test each state of the site's pages in headless browsers (screenshots: .artifacts/)
+	$(PYTEST) tests/e2e/site
 
 .PHONY: lighthouse
 lighthouse: $(VENV) $(TOOLS) $(SITE) $(LIGHTHOUSE)/node_modules/.installed ## Let Lighthouse judge the deployed local cloud's pages (.artifacts/site/lighthouse.json)
