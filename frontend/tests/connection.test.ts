@@ -382,6 +382,27 @@ describe("reconnecting", () => {
     expect(asked("/events")).toBe(3);
   });
 
+  test("reads the whole gap again when a page of it could not be read", async () => {
+    recorded = [event({ id: "known" })];
+    await goLive();
+    await clock.pass(MINUTE);
+    const pages = [["n3"], ["n2"], ["n1", "known"]];
+    let failing = true;
+    eventsAnswer = (path) => {
+      const page = Number(new URLSearchParams(path.split("?")[1]).get("before") ?? 0);
+      if (page === 1 && failing) return new Response("", { status: 503 });
+      return Response.json({ events: (pages[page] ?? []).map((id) => event({ id })), next: String(page + 1) });
+    };
+    socket().onclose?.();
+    connection.retryNow();
+    await runPending();
+    await open();
+    expect(shown()).toEqual(["n3", "known"]);
+    failing = false;
+    await clock.pass(20_000);
+    expect(shown().sort()).toEqual(["known", "n1", "n2", "n3"]);
+  });
+
   test("reads back no further than three pages", async () => {
     recorded = [event({ id: "known" })];
     await goLive();

@@ -14,6 +14,8 @@ from tests.chaos.ledger import Channel
 from tests.e2e.clients import Cloud, Viewer
 
 PING_SECONDS = 20
+#: Seconds after a connection and after a mark at which the record is read: what is late comes with the last.
+AFTER_CONNECTING, AFTER_A_MARK = (0, 3, 15), (0, 15)
 
 
 class Watcher:
@@ -25,7 +27,9 @@ class Watcher:
         self.connections = 0
         self._cloud, self._viewer, self._channel = cloud, viewer, channel
         self._ended = threading.Event()
-        self._gap = True
+        # When (monotonic) to read the record, and what was read of it.
+        self._due: list[float] = []
+        self._recorded: set[str] = set()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -39,7 +43,7 @@ class Watcher:
             try:
                 with self._viewer.connect(self._channel.login) as socket:
                     self.connections += 1
-                    self._gap = True
+                    self._read_after(AFTER_CONNECTING)
                     self._receive(socket)
             except (WebSocketException, OSError, AssertionError, HTTPError, EOFError, ValueError):
                 self._ended.wait(1)
@@ -47,8 +51,9 @@ class Watcher:
     def _receive(self, socket: ClientConnection) -> None:
         next_ping = time.monotonic() + PING_SECONDS
         while not self._ended.is_set():
-            if self._gap:
-                self._gap = not self._read_the_record()
+            now = time.monotonic()
+            if self._due and self._due[0] <= now and self._read_the_record():
+                self._due = [at for at in self._due if at > now]
             if time.monotonic() > next_ping:
                 next_ping = time.monotonic() + PING_SECONDS
                 socket.send(json.dumps({"action": "ping"}))
@@ -56,18 +61,25 @@ class Watcher:
                 frame = json.loads(socket.recv(0.5))
                 if frame["type"] == "events":
                     self.seen.update(event["id"] for event in frame["events"])
-                    self._gap = self._gap or frame.get("missed", False)
+                    if frame.get("missed"):
+                        self._read_after(AFTER_A_MARK)
+
+    def _read_after(self, seconds: tuple[int, ...]) -> None:
+        self._due = [time.monotonic() + each for each in seconds]
 
     def _read_the_record(self) -> bool:
-        """Read the newest events, page by page, until those that are known; whether it was answered."""
+        """Read the newest events, page by page, back to those that were read before; whether all was."""
+        read: set[str] = set()
         before = ""
         while True:
             answer = self._cloud.get(f"api/channels/{self._channel.login}/events?limit=100{before}")
             if answer.status != 200:
                 return False
             page = answer.json()
-            new = [event["id"] for event in page["events"] if event["id"] not in self.seen]
-            self.seen.update(dict.fromkeys(new, 0))
-            if not new or page["next"] is None:
+            ids = {event["id"] for event in page["events"]}
+            self.seen.update(dict.fromkeys(ids, 0))
+            read |= ids
+            if ids & self._recorded or page["next"] is None:
+                self._recorded |= read
                 return True
             before = f"&before={page['next']}"

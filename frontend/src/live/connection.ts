@@ -91,6 +91,8 @@ export class LiveConnection {
   #cancelTimers: (() => void)[] = [];
   /** What is known of missed events: their reads of the record are due, or due and more were missed meanwhile. */
   #missed: "nothing" | "due" | "more" = "nothing";
+  /** The recorded events that were known when everything back to them had been read. */
+  #caughtUp: ReadonlySet<string> = new Set();
   /** The version of the states of the subscriptions that are shown. */
   #topicsVersion = 0;
   /** Whether an attempt is under way, and its number: an abandoned one may still wait for an answer. */
@@ -284,9 +286,9 @@ export class LiveConnection {
     });
   }
 
-  /** Reads recorded events back to one that is known; the first time, the newest page. */
+  /** Reads recorded events back to one that the last whole catch-up knew; the first time, the newest page. */
   async #catchUp(): Promise<void> {
-    const known = new Set(this.#state.feed.filter((item) => item.source === "recorded").map((item) => item.event.id));
+    const known = this.#caughtUp;
     try {
       let before: string | null = null;
       for (let page = 0; page < CATCH_UP_PAGES; page += 1) {
@@ -295,8 +297,10 @@ export class LiveConnection {
         const { events, next } = await readEvents(login, { limit: EVENTS_PER_PAGE, before });
         this.#change({ feed: merge(this.#state.feed, events, "recorded"), record: "read" });
         before = next;
-        if (before === null || known.size === 0 || events.some((event) => known.has(event.id))) return;
+        if (before === null || known.size === 0 || events.some((event) => known.has(event.id))) break;
       }
+      const recorded = this.#state.feed.filter((item) => item.source === "recorded");
+      this.#caughtUp = new Set(recorded.map((item) => item.event.id));
     } catch {
       // The live feed does not depend on the record: a later catch-up or the next connection fills the gap.
       if (this.#state.record === "unread") this.#change({ record: "failed" });
