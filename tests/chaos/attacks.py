@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import functools
 import json
 import secrets
 import subprocess
@@ -60,9 +61,12 @@ def bad_tickets(laboratory: Laboratory) -> None:
     for ticket in made_up:
         if (status := _handshake(laboratory, url, ticket)) not in (401, 403):
             laboratory.problems.append(f"{status} for the ticket {ticket[:60]!r}")
-    ticket = laboratory.viewer.watch(channel.login).json()["ticket"]
+    at_once: Counter[int] = Counter()
     with ThreadPoolExecutor(20) as pool:
-        at_once = Counter(pool.map(lambda _: _handshake(laboratory, url, ticket), range(20)))
+        # The one whose ticket is right may be answered 500 by a busy machine.
+        while not at_once[101] and at_once.total() < 60:
+            ticket = laboratory.viewer.watch(channel.login).json()["ticket"]
+            at_once.update(pool.map(functools.partial(_handshake, laboratory, url), [ticket] * 20))
     if at_once[101] != 1:
         laboratory.problems.append(f"one ticket, 20 times at once: {dict(at_once)}")
 
