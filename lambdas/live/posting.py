@@ -37,7 +37,7 @@ CATCH_UP_PAUSE_SECONDS = 0.005
 # API Gateway answers 429 when the account's limit is reached, and when one client's buffer is full. It is
 # assumed to be the buffer when so many 429 in a row are less probable than this by the account's limit.
 BY_CHANCE = 0.0001
-# A connection that was given up starts with what is known of it, if that is not older.
+# A connection that was given up starts with what is known of it, if that is not older; so many are known.
 REMEMBERED_SECONDS = 10.0
 REMEMBERED = 10_000
 # Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
@@ -62,10 +62,9 @@ class Posting:
 
     ``posted`` frames have arrived; the next one has failed ``failures`` times in a row, the last time with
     ``status``; ``chance`` is how probable its 429 are if the account's limit is the reason, those of its last
-    posting included. ``page`` is the
-    number of the page of connections that it belongs to. ``full_since`` (Unix time, or 0) is since when the
-    connection has taken nothing. ``overtaken`` means that there were newer frames meanwhile, which the
-    connection did not get.
+    posting included. ``page`` is the number of the page of connections that it belongs to. ``full_since``
+    (Unix time, or 0) is since when the connection has taken nothing. ``overtaken`` means that there were
+    newer frames meanwhile, which the connection did not get.
     """
 
     streamer_id: str
@@ -320,10 +319,10 @@ class Poster:
         self.outcome.given_up += 1
         self._given_up.append(posting)
         if posting.status == TOO_MANY_REQUESTS:
-            now = self._clock.monotonic()
-            if len(self._chances) >= REMEMBERED:
-                self._chances = {id_: known for id_, known in self._chances.items() if known[1] > now}
-            self._chances[posting.connection.id] = posting.chance, now + REMEMBERED_SECONDS
+            until = self._clock.monotonic() + REMEMBERED_SECONDS
+            self._chances[posting.connection.id] = posting.chance, until
+            if len(self._chances) > REMEMBERED:
+                del self._chances[next(iter(self._chances))]
 
     def _remembered_chance(self, posting: Posting, now: float) -> float:
         """The chance of the 429 that ended the connection's last posting; 1 if there was none of late."""

@@ -107,6 +107,22 @@ def test_what_is_known_of_a_full_client_is_forgotten(poster: Poster, world: Worl
     assert world.tried["7"] > tried + 2
 
 
+def test_what_is_known_of_full_clients_has_a_limit(
+    poster: Poster, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest is forgotten: the first of three is tried as often as if nothing were known."""
+    monkeypatch.setattr("lambdas.live.posting.REMEMBERED", 2)
+    world.answer = lambda id_: 429 if int(id_) < 3 else 200
+    for id_ in range(3):
+        run(poster, world, [*postings(3)[id_ : id_ + 1], *postings(53)[3:]])
+        run(poster, world, [*postings(3)[id_ : id_ + 1], *postings(53)[3:]])
+    tried = dict(world.tried)
+    run(poster, world, postings(53))
+    again = [world.tried[id_] - tried[id_] for id_ in "012"]
+    assert again[0] > 2
+    assert again[1:] == [1, 1]
+
+
 def test_a_full_client_slows_nobody_down(poster: Poster, world: World) -> None:
     world.answer = lambda id_: 429 if int(id_) % 100 == 7 else 200
     rate = poster.rate.per_second
