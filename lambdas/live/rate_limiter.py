@@ -90,7 +90,7 @@ class RateLimiter:
         return max(TOLERATED, self._part_before, self._part())
 
     def _part(self) -> float:
-        """Fewer answers may all be one full client's."""
+        """What part of this window's answers are 429; 0 if one full client may have caused them all."""
         throttled = self._throttled + self._throttled_again
         return throttled / (throttled + self._accepted) if throttled >= MANY else 0.0
 
