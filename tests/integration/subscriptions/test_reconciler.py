@@ -24,7 +24,6 @@ from lambdas.subscriptions.reconciler_progress import Progress
 from lambdas.subscriptions.requests import LOST_SECONDS
 from lambdas.subscriptions.subscriber import CHALLENGE_WAIT_SECONDS
 from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPE_BY_KEY, SubscriptionState
-from local.twitch.example_events import stream_online
 from local.twitch.state import Fault, Subscription
 from local.twitch.subscription_types import SubscriptionType
 from tests.integration.subscriptions.servers import FREE
@@ -58,7 +57,7 @@ def held(world: World, event_type: str) -> Subscription:
 def retire(world: World) -> None:
     """Ninja has a subscription of a type that is not in the table of subscription types any more."""
     world.twitch.state.subscribe(
-        subscription_type=SubscriptionType("channel.guest_star_session.begin", "beta", stream_online),
+        subscription_type=SubscriptionType("channel.guest_star_session.begin", "beta"),
         condition={"broadcaster_user_id": world.streamer_id("ninja")},
         transport={"method": "webhook", "callback": world.webhook_url},
         secret=world.secret.current,
