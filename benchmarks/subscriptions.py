@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any
 
+from benchmarks.in_process_twitch import InProcessPool
 from benchmarks.result import Result, limit
 from lambdas.common.aws import AwsError, Client
 from lambdas.common.observability import logger
@@ -30,7 +31,6 @@ from lambdas.subscriptions.subscriber import Subscriber
 from lambdas.subscriptions.subscription_status import Announcer, StatusUpdater
 from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES, SubscriptionState
 from lambdas.subscriptions.watching import Watching
-from local.twitch.in_process import InProcessPool
 from local.twitch.settings import Settings
 from local.twitch.simulator import Simulator
 

@@ -113,29 +113,6 @@ def _without_punctuation(properties: Properties) -> dict[str, Any]:
     return dict(properties)
 
 
-# -- AWS::ApiGatewayV2::RouteResponse --------------------------------------------------------------
-
-
-def create_route_response(_logical_id: str, properties: Properties, _stack_name: str) -> Resource:
-    """Store the route response. The emulator sends a route's answer with or without one."""
-    request = {"routeResponseKey": properties["RouteResponseKey"]}
-    route = _route_id(properties)
-    response = _answer(apigateway._create_route_response(properties["ApiId"], route, request))
-    return response["routeResponseId"], {}
-
-
-def delete_route_response(physical_id: str, properties: Properties) -> None:
-    """Delete the route response, unless it was deleted with its route."""
-    apigateway._route_responses.get(properties["ApiId"], {}).get(_route_id(properties), {}).pop(
-        physical_id, None
-    )
-
-
-def _route_id(properties: Properties) -> str:
-    # A route's Ref is "<api id>/<route id>" in the emulator and the route id in AWS.
-    return str(properties["RouteId"]).rpartition("/")[2]
-
-
 # -- Custom::CDKBucketDeployment -------------------------------------------------------------------
 
 # In AWS a function does this with the AWS command line from a Lambda layer, which the emulator's Python
@@ -143,23 +120,8 @@ def _route_id(properties: Properties) -> str:
 # https://github.com/aws/aws-cdk/tree/main/packages/@aws-cdk/custom-resource-handlers (aws-s3-deployment)
 
 
-def create_bucket_deployment(_logical_id: str, properties: Properties, _stack_name: str) -> Resource:
+def deploy_to_bucket(physical_id: str, properties: Properties) -> Resource:
     """Copy the files of the source archives into the bucket."""
-    return _deploy(f"aws.cdk.s3deployment.{uuid.uuid4()}", properties)
-
-
-def update_bucket_deployment(
-    physical_id: str, _old: Properties, new: Properties, _stack_name: str
-) -> Resource:
-    """Copy the files again."""
-    return _deploy(physical_id, new)
-
-
-def delete_bucket_deployment(physical_id: str, properties: Properties) -> None:
-    """Do nothing: the bucket's deletion policy decides what happens to the files."""
-
-
-def _deploy(physical_id: str, properties: Properties) -> Resource:
     if not _flag(properties, "Extract") or properties.keys() & {"DestinationBucketKeyPrefix", "UserMetadata"}:
         raise AwsRefusedError(
             "The local cloud has no extract=False, key prefix or metadata of bucket deployments."
@@ -235,11 +197,6 @@ def _keys(s3: Any, bucket: str) -> list[str]:
 # In AWS a function does this with the AWS SDK for JavaScript, which the emulator does not have.
 
 
-def create_bucket_emptier(logical_id: str, _properties: Properties, _stack_name: str) -> Resource:
-    """Do nothing until the stack is deleted."""
-    return logical_id, {}
-
-
 def delete_bucket_emptier(_physical_id: str, properties: Properties) -> None:
     """Empty the bucket, so that it can be deleted."""
     s3, bucket = _s3(), properties["BucketName"]
@@ -262,6 +219,11 @@ def _over_one_metric(properties: Properties) -> dict[str, Any]:
     return {**rest, **stat["Metric"], "Statistic": stat["Stat"], "Period": stat["Period"]}
 
 
+_NOTHING: dict[str, Any] = {
+    "create": lambda logical_id, *_: (logical_id, {}),
+    "update": lambda physical_id, *_: (physical_id, {}),
+    "delete": lambda *_: None,
+}
 HANDLERS: dict[str, dict[str, Any]] = {
     "AWS::CloudWatch::Alarm": {
         **_alarm,
@@ -279,17 +241,15 @@ HANDLERS: dict[str, dict[str, Any]] = {
         "update": update_secret,
         "delete": delete_secret,
     },
-    "AWS::ApiGatewayV2::RouteResponse": {"create": create_route_response, "delete": delete_route_response},
+    # The emulator sends a route's answer with or without one.
+    "AWS::ApiGatewayV2::RouteResponse": _NOTHING,
+    # What happens to the files at the end is up to the bucket's deletion policy.
     "Custom::CDKBucketDeployment": {
-        "create": create_bucket_deployment,
-        "update": update_bucket_deployment,
-        "delete": delete_bucket_deployment,
+        **_NOTHING,
+        "create": lambda logical_id, new, _stack_name: deploy_to_bucket(logical_id, new),
+        "update": lambda physical_id, _old, new, _stack_name: deploy_to_bucket(physical_id, new),
     },
-    "Custom::S3AutoDeleteObjects": {
-        "create": create_bucket_emptier,
-        "update": lambda physical_id, _old, _new, _stack_name: (physical_id, {}),
-        "delete": delete_bucket_emptier,
-    },
+    "Custom::S3AutoDeleteObjects": {**_NOTHING, "delete": delete_bucket_emptier},
 }
 
 _condition_value = iam_evaluator._resolve_condition_key

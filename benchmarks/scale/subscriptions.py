@@ -15,6 +15,7 @@ from typing import Any
 
 import urllib3
 
+from benchmarks.in_process_twitch import InProcessPool
 from benchmarks.scale.rows import CALLS, Row, percentile
 from benchmarks.subscriptions import FREE, GRACE_SECONDS, World
 from lambdas.common import dynamodb
@@ -23,7 +24,6 @@ from lambdas.subscriptions.helix import PATIENCE_SECONDS, HelixError
 from lambdas.subscriptions.logins import LOOK_SECONDS, WAIT_SECONDS
 from lambdas.subscriptions.points import Points
 from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES
-from local.twitch.in_process import InProcessPool
 
 # Requests that Twitch allows in a minute.
 LIMIT = 800

@@ -2,18 +2,17 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from local.twitch.sender import Sender
 from local.twitch.simulator import Simulator
 from local.twitch.sockets import CLOSES, Sockets
 from local.twitch.state import (
     AUTHORIZATION_REVOKED,
-    LOST,
     REVOCATION_REASONS,
     Delivery,
     Fault,
@@ -22,16 +21,52 @@ from local.twitch.state import (
 from local.twitch.subscription_types import SUBSCRIPTION_TYPE_BY_NAME, SUBSCRIPTION_TYPES, SubscriptionType
 from local.twitch.users import User
 
-FAULT_PATHS = ("/helix", "/oauth2")
-FAULT_METHODS = ("GET", "POST", "DELETE")
 SOCKET_ACTS = ("reconnect", "cut", "silent", "disabled")
-MOST_EVENTS = 100_000
 
-_T = TypeVar("_T", bound=int | float | str)
+_T = TypeVar("_T")
 
 
 class BadRequestError(Exception):
     """The body of a request is wrong; the message says why."""
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _OfUser(_Body):
+    login: str
+
+
+class _Events(_OfUser):
+    event_type: str
+    event: dict[str, Any] = {}
+    count: Annotated[int, Field(ge=1, le=100_000)] = 1
+    per_second: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    message_id: str | None = None
+
+
+class _Revocation(_Body):
+    reason: str = AUTHORIZATION_REVOKED
+    subscription_id: str | None = None
+    event_type: str = ""
+    login: str = ""
+
+
+class _Moderators(_OfUser):
+    moderators: list[str]
+
+
+class _NewLogin(_OfUser):
+    to: str
+
+
+class _Limits(_Body):
+    max_total_cost: Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class _Disturbance(_Body):
+    do: str | int
 
 
 class Control:
@@ -102,23 +137,15 @@ class Control:
 
         With a ``message_id``, all messages have the same id, as redeliveries have.
         """
-        body = await _read_body(request)
-        subscription_type = _read_subscription_type(body)
-        channel = self._read_user(body)
-        count = _read(body, "count", int, 1, least=1, most=MOST_EVENTS)
-        per_second = _read(body, "per_second", float, 0.0, most=1e6)
-        message_id = _read(body, "message_id", str, "")
-        overrides = body.get("event", {})
-        if not isinstance(overrides, dict):
-            raise BadRequestError("event must be an object")
-
+        body = await _read(_Events, request)
+        subscription_type, channel = _subscription_type(body.event_type), self._user(body.login)
         loop = asyncio.get_running_loop()
         started = loop.time()
         tasks = []
-        for number in range(count):
-            if per_second:
-                await asyncio.sleep(started + number / per_second - loop.time())
-            self._simulator.notify(subscription_type, channel, overrides, message_id or None)
+        for number in range(body.count):
+            if body.per_second:
+                await asyncio.sleep(started + number / body.per_second - loop.time())
+            self._simulator.notify(subscription_type, channel, body.event, body.message_id)
             tasks.append(self._sender.start())
         return _answer([delivery for batch in await asyncio.gather(*tasks) for delivery in batch])
 
@@ -128,15 +155,14 @@ class Control:
         With ``authorization_revoked`` their users disconnect the application, which also ends the other
         subscriptions that need these users' grants.
         """
-        body = await _read_body(request)
-        reason = _read(body, "reason", str, AUTHORIZATION_REVOKED)
-        if reason not in REVOCATION_REASONS:
+        body = await _read(_Revocation, request)
+        if body.reason not in REVOCATION_REASONS:
             raise BadRequestError(f"reason must be one of {', '.join(REVOCATION_REASONS)}")
-        if "subscription_id" in body:
-            subscription = self._state.subscriptions.get(_read(body, "subscription_id", str, ""))
+        if body.subscription_id is not None:
+            subscription = self._state.subscriptions.get(body.subscription_id)
             revoked = [subscription] if subscription is not None else []
         else:
-            subscription_type, channel = _read_subscription_type(body), self._read_user(body)
+            subscription_type, channel = _subscription_type(body.event_type), self._user(body.login)
             revoked = [
                 entry
                 for entry in self._state.of_user(channel.id)
@@ -145,52 +171,46 @@ class Control:
         revoked = [subscription for subscription in revoked if subscription.live]
         if not revoked:
             raise BadRequestError("no live subscription matches")
-        self._simulator.revoke(revoked, reason)
-        if reason == AUTHORIZATION_REVOKED:
+        self._simulator.revoke(revoked, body.reason)
+        if body.reason == AUTHORIZATION_REVOKED:
             for user in {user for subscription in revoked for user in self._users_of(subscription)}:
                 self._simulator.disconnect(user)
         return _answer(await self._sender.start())
 
     async def _disconnect(self, request: web.Request) -> web.Response:
         """Let a user disconnect the application: ``{"login"}``."""
-        self._simulator.disconnect(self._read_user(await _read_body(request)))
+        self._simulator.disconnect(self._user((await _read(_OfUser, request)).login))
         return _answer(await self._sender.start())
 
     async def _set_moderators(self, request: web.Request) -> web.Response:
         """Set a channel's moderators: ``{"login", "moderators": [login, …]}``."""
-        body = await _read_body(request)
-        moderators = body.get("moderators")
-        if not isinstance(moderators, list):
-            raise BadRequestError("moderators must be a list of logins")
-        self._simulator.set_moderators(
-            self._read_user(body), [self._read_user({"login": login}) for login in moderators]
-        )
+        body = await _read(_Moderators, request)
+        self._simulator.set_moderators(self._user(body.login), [self._user(each) for each in body.moderators])
         return _answer(await self._sender.start())
 
     async def _rename(self, request: web.Request) -> web.Response:
         """Change a user's login: ``{"login", "to"}``."""
-        body = await _read_body(request)
+        body = await _read(_NewLogin, request)
         try:
-            self._simulator.rename(self._read_user(body), _read(body, "to", str, "").lower())
+            self._simulator.rename(self._user(body.login), body.to.lower())
         except ValueError as error:
             raise BadRequestError(str(error)) from None
         return _answer(await self._sender.start())
 
     async def _delete_user(self, request: web.Request) -> web.Response:
         """Delete a user: ``{"login"}``."""
-        self._simulator.delete_user(self._read_user(await _read_body(request)))
+        self._simulator.delete_user(self._user((await _read(_OfUser, request)).login))
         return _answer(await self._sender.start())
 
     async def _set_limits(self, request: web.Request) -> web.Response:
         """Change the application's cost limit: ``{"max_total_cost"}``."""
-        body = await _read_body(request)
         state = self._state
-        state.max_total_cost = _read(body, "max_total_cost", int, state.max_total_cost, most=1_000_000)
+        state.max_total_cost = (await _read(_Limits, request)).max_total_cost
         return web.json_response({"total_cost": state.total_cost, "max_total_cost": state.max_total_cost})
 
     async def _disturb_sockets(self, request: web.Request) -> web.Response:
         """Disturb every WebSocket: ``{"do"}`` is one of SOCKET_ACTS or a code to close with."""
-        act = (await _read_body(request)).get("do")
+        act = (await _read(_Disturbance, request)).do
         if act not in SOCKET_ACTS and act not in CLOSES:
             raise BadRequestError(f"do must be one of {', '.join(map(str, (*SOCKET_ACTS, *CLOSES)))}")
         await self._sockets.disturb(act)
@@ -198,26 +218,8 @@ class Control:
 
     async def _add_fault(self, request: web.Request) -> web.Response:
         """Add a fault, which applies ``count`` times, or until the faults are deleted."""
-        body = await _read_body(request)
-        status = _read(body, "status", int, 0, least=400, most=599)
-        fault = Fault(
-            path=_read(body, "path", str, "/helix"),
-            method=_read(body, "method", str, "") or None,
-            status=status or None,
-            body=_read(body, "body", str, "") if "body" in body else None,
-            latency_ms=_read(body, "latency_ms", int, 0, most=600_000),
-            lost=next((lost for lost in LOST if lost == body.get("lost")), None),
-            duplicates=_read(body, "duplicates", int, 0, most=100),
-            remaining=_read(body, "count", int, 0, least=1, most=1_000_000) or None,
-        )
-        if not fault.path.startswith(FAULT_PATHS):
-            raise BadRequestError(f"path must begin with one of {', '.join(FAULT_PATHS)}")
-        if fault.method not in (None, *FAULT_METHODS):
-            raise BadRequestError(f"method must be one of {', '.join(FAULT_METHODS)}")
-        if body.get("lost") != fault.lost:
-            raise BadRequestError(f"lost must be one of {', '.join(LOST)}")
-        does_something = fault.status or fault.latency_ms or fault.lost or fault.duplicates
-        if not does_something and fault.body is None:
+        fault = await _read(Fault, request)
+        if fault.body is None and not (fault.status or fault.latency_ms or fault.lost or fault.duplicates):
             raise BadRequestError("a fault needs a status, a body, latency_ms, lost or duplicates")
         self._state.faults.append(fault)
         return self._show_faults()
@@ -229,10 +231,8 @@ class Control:
     def _show_faults(self) -> web.Response:
         return web.json_response({"faults": [dataclasses.asdict(fault) for fault in self._state.faults]})
 
-    def _read_user(self, body: Mapping[str, Any]) -> User:
-        login = body.get("login")
-        user = self._state.users.by_login(login) if isinstance(login, str) else None
-        if user is None:
+    def _user(self, login: str) -> User:
+        if (user := self._state.users.by_login(login)) is None:
             raise BadRequestError(f"nobody has the login {login!r}")
         return user
 
@@ -257,44 +257,25 @@ def _answer(deliveries: list[Delivery]) -> web.Response:
     )
 
 
-async def _read_body(request: web.Request) -> dict[str, Any]:
-    try:
-        body = await request.json()
-    except ValueError as error:
-        raise BadRequestError(f"the body is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise BadRequestError("the body must be a JSON object")
-    return body
+async def _read(kind: type[_T], request: web.Request) -> _T:
+    """The body of a request. Raises ValidationError."""
+    return TypeAdapter(kind).validate_json(await request.read(), strict=True)
 
 
-def _read_subscription_type(body: Mapping[str, Any]) -> SubscriptionType:
-    subscription_type = SUBSCRIPTION_TYPE_BY_NAME.get(str(body.get("event_type")))
-    if subscription_type is None:
-        raise BadRequestError(
-            f"no such event_type: {body.get('event_type')!r}; "
-            f"there are {', '.join(SUBSCRIPTION_TYPE_BY_NAME)}"
-        )
-    return subscription_type
-
-
-def _read(
-    body: Mapping[str, Any], name: str, kind: type[_T], default: _T, *, least: float = 0, most: float = 0
-) -> _T:
-    """A field of a body, between ``least`` and ``most`` if it is a number."""
-    value = body.get(name)
-    if value is None:
-        return default
-    is_right = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
-    if not is_right:
-        raise BadRequestError(f"{name} must be a {'string' if kind is str else 'number'}")
-    if not isinstance(value, str) and not least <= value <= most:
-        raise BadRequestError(f"{name} must be between {least:g} and {most:g}")
-    return kind(value)
+def _subscription_type(name: str) -> SubscriptionType:
+    if name not in SUBSCRIPTION_TYPE_BY_NAME:
+        known = ", ".join(SUBSCRIPTION_TYPE_BY_NAME)
+        raise BadRequestError(f"no such event_type: {name!r}; there are {known}")
+    return SUBSCRIPTION_TYPE_BY_NAME[name]
 
 
 @web.middleware
 async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        message = "; ".join(wrong)
     except BadRequestError as error:
-        return web.json_response({"error": {"code": "bad_request", "message": str(error)}}, status=400)
+        message = str(error)
+    return web.json_response({"error": {"code": "bad_request", "message": message}}, status=400)

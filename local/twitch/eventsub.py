@@ -54,13 +54,7 @@ class EventSub:
         if cost and self._state.total_cost + cost > self._state.max_total_cost:
             raise RefusedError(429, "total cost of subscriptions exceeded")
         now = self._clock()
-        subscription = self._state.subscribe(
-            subscription_type=subscription_type,
-            condition=condition,
-            transport=transport,
-            secret=secret,
-            now=now,
-        )
+        subscription = self._state.subscribe(subscription_type, condition, transport, secret, now)
         if subscription.callback:
             self._send(Message.verification(subscription, now))
         return Response(202, {"data": [subscription.to_dict()], **self._totals()})

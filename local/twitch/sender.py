@@ -56,7 +56,10 @@ class Sender:
 
     async def _deliver(self, message: Message) -> Delivery:
         """Try until the callback accepts the message, no retry is left or the subscription is deleted."""
-        delivery = self._log(message)
+        type_ = message.subscription.subscription_type.name
+        about = message.subscription.id, message.id, message.type, type_, message.subscription.callback
+        delivery = Delivery(*about, message.sent_at)
+        self._simulator.state.deliveries.append(delivery)
         if not delivery.callback:
             delivery.attempts, was_read = await self._sockets.deliver(message)
             delivery.status = 200 if was_read else None
@@ -76,18 +79,6 @@ class Sender:
         self._simulator.answered(message, delivery.status, delivery.answer, content_type)
         # The failure may have caused a revocation.
         await self._deliver_all(self._simulator.take_messages())
-        return delivery
-
-    def _log(self, message: Message) -> Delivery:
-        delivery = Delivery(
-            subscription_id=message.subscription.id,
-            message_id=message.id,
-            message_type=message.type,
-            event_type=message.subscription.subscription_type.name,
-            callback=message.subscription.callback,
-            sent_at=message.sent_at,
-        )
-        self._simulator.state.deliveries.append(delivery)
         return delivery
 
     async def _attempt(self, message: Message, delivery: Delivery) -> str:

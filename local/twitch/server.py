@@ -62,7 +62,7 @@ class Api:
             response = web.Response(text=effect.body, content_type="application/json")
         elif effect.lost != "request":
             response = await handler(request)
-        await asyncio.sleep(effect.latency)
+        await asyncio.sleep(effect.latency_ms / 1000)
         if effect.lost is not None and request.transport is not None:
             request.transport.abort()
         return response

@@ -1,7 +1,7 @@
 """The simulated Twitch without a network: its answers, its messages, and what can be made to happen.
 
 ``local.twitch.server`` serves it. Tests with many requests or a clock of their own use it directly, through
-``local.twitch.in_process``.
+``benchmarks.in_process_twitch``.
 """
 
 import collections
@@ -196,9 +196,7 @@ class Simulator:
         self, subscription_type: SubscriptionType, channel: User, overrides: Mapping[str, Any]
     ) -> Event:
         self._events_made += 1
-        viewer = self.state.users.by_login(VIEWERS[self._events_made % len(VIEWERS)])
-        if viewer is None:
-            raise LookupError("the example viewers exist")
+        viewer = self.state.users.by_login(VIEWERS[self._events_made % len(VIEWERS)]) or channel
         now = datetime.fromtimestamp(self._clock() / 10**9, tz=UTC)
         target = {"to_broadcaster_user_login", "to_broadcaster_user_id"}
         if subscription_type.name == "channel.raid" and target & overrides.keys():

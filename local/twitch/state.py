@@ -6,7 +6,9 @@ import itertools
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from local.twitch.responses import RefusedError
 from local.twitch.subscription_types import SubscriptionType
@@ -31,7 +33,6 @@ REVOCATION_REASONS = (
 DELIVERIES_KEPT = 500
 # "At least" ten days: https://dev.twitch.tv/docs/eventsub/manage-subscriptions/#getting-the-list-of-events-you-subscribe-to
 ENDED_LISTED_NANOSECONDS = 10 * 24 * 3600 * 10**9
-
 
 # What the API shows: a method with a callback, a session_id or a conduit_id.
 Transport = dict[str, str]
@@ -129,7 +130,6 @@ class Delivery:
 
 
 Lost = Literal["request", "answer", "challenge", "notification", "revocation"]
-LOST: tuple[Lost, ...] = get_args(Lost)
 
 
 @dataclasses.dataclass(slots=True)
@@ -143,14 +143,14 @@ class Fault:
     ``remaining`` times; None is until the faults are deleted.
     """
 
-    path: str
-    method: str | None = None
-    status: int | None = None
+    path: Annotated[str, Field(pattern="^/(helix|oauth2)")] = "/helix"
+    method: Literal["GET", "POST", "DELETE"] | None = None
+    status: Annotated[int, Field(ge=400, le=599)] | None = None
     body: str | None = None
-    latency_ms: int = 0
+    latency_ms: Annotated[int, Field(ge=0, le=600_000)] = 0
     lost: Lost | None = None
-    duplicates: int = 0
-    remaining: int | None = None
+    duplicates: Annotated[int, Field(ge=0, le=100)] = 0
+    remaining: Annotated[int | None, Field(ge=1, validation_alias="count")] = None
 
     def use(self) -> bool:
         """Count one use; False if none is left."""
@@ -158,16 +158,6 @@ class Fault:
             return True
         self.remaining -= 1
         return self.remaining >= 0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class FaultEffect:
-    """The effect of the faults on one request; ``latency`` is in seconds."""
-
-    latency: float = 0.0
-    status: int | None = None
-    lost: Lost | None = None
-    body: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -214,19 +204,13 @@ class State:
         self._update_costs(self.of_user(user_id))
 
     def subscribe(
-        self,
-        *,
-        subscription_type: SubscriptionType,
-        condition: dict[str, str],
-        transport: Transport,
-        secret: str,
-        now: int,
+        self, kind: SubscriptionType, condition: dict[str, str], transport: Transport, secret: str, now: int
     ) -> Subscription:
         """Add a subscription; a callback has not answered the challenge yet."""
         subscription = Subscription(
             id=str(uuid.uuid4()),
             number=next(self._numbers),
-            subscription_type=subscription_type,
+            subscription_type=kind,
             condition=condition,
             transport=transport,
             secret=secret,
@@ -318,19 +302,18 @@ class State:
             else:
                 each.status = status
 
-    def use_faults(self, method: str, path: str) -> FaultEffect:
-        """The effect of the faults on a request, counted as a use of each."""
-        latency = 0.0
+    def use_faults(self, method: str, path: str) -> Fault:
+        """What goes wrong with a request, counted as a use of each fault; latencies add up."""
+        latency = 0
         for fault in self.faults:
             lost = fault.lost if fault.lost in ("request", "answer") else None
-            about_requests = fault.latency_ms or fault.status or lost or fault.body is not None
+            refuses = fault.status or lost or fault.body is not None
             fits = path.startswith(fault.path) and fault.method in (None, method)
-            if not about_requests or not fits or not fault.use():
-                continue
-            latency += fault.latency_ms / 1000
-            if fault.status or lost or fault.body is not None:
-                return FaultEffect(latency, fault.status, lost, fault.body)
-        return FaultEffect(latency)
+            if fits and (refuses or fault.latency_ms) and fault.use():
+                latency += fault.latency_ms
+                if refuses:
+                    return dataclasses.replace(fault, latency_ms=latency, lost=lost)
+        return Fault(path, latency_ms=latency)
 
     def loses(self, message_type: Lost) -> bool:
         """Whether a fault drops a message of this type, counted as a use."""

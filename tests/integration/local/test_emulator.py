@@ -270,41 +270,6 @@ def test_a_function_gets_a_requests_cookies_as_a_list(endpoint: str) -> None:
     assert "cookies" not in urllib3.request("GET", url, timeout=60).json()
 
 
-def test_a_websocket_route_can_have_a_response(endpoint: str) -> None:
-    api: dict[str, Any] = {
-        "Api": {
-            "Type": "AWS::ApiGatewayV2::Api",
-            "Properties": {
-                "Name": "live",
-                "ProtocolType": "WEBSOCKET",
-                "RouteSelectionExpression": "$request.body.action",
-            },
-        },
-        "Route": {
-            "Type": "AWS::ApiGatewayV2::Route",
-            "Properties": {"ApiId": {"Ref": "Api"}, "RouteKey": "ping"},
-        },
-    }
-    response = {
-        "Type": "AWS::ApiGatewayV2::RouteResponse",
-        "Properties": {
-            "ApiId": {"Ref": "Api"},
-            "RouteId": {"Ref": "Route"},
-            "RouteResponseKey": "$default",
-        },
-    }
-    stack = Stack(endpoint, "route")
-    outputs = stack.deploy({**api, "Response": response}, Api={"Ref": "Api"}, Route={"Ref": "Route"})
-    gateway = client(endpoint, "apigatewayv2")
-    route = {"ApiId": outputs["Api"], "RouteId": outputs["Route"].rpartition("/")[2]}
-    assert [item["RouteResponseKey"] for item in gateway.get_route_responses(**route)["Items"]] == [
-        "$default"
-    ]
-    stack.deploy(api)
-    assert gateway.get_route_responses(**route)["Items"] == []
-    stack.delete()
-
-
 BUCKET = {
     "Bucket": {"Type": "AWS::S3::Bucket"},
     "Emptier": {

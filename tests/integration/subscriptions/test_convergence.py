@@ -6,7 +6,7 @@ With FANFARE_PROPERTY_EXAMPLES=1000 it looks for longer.
 import contextlib
 import os
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -122,7 +122,7 @@ class Subscriptions(RuleBasedStateMachine):
         fault_kind=st.sampled_from((429, 500, 503, "request", "answer", "late")),
         count=st.integers(1, 12),
     )
-    def add_fault(self, path: str, method: str | None, fault_kind: int | str, count: int) -> None:
+    def add_fault(self, path: str, method: Any, fault_kind: int | str, count: int) -> None:
         fault = Fault(path, method=method, remaining=count)
         if isinstance(fault_kind, int):
             fault.status = fault_kind

@@ -57,7 +57,7 @@ def held(world: World, event_type: str) -> Subscription:
 def retire(world: World) -> None:
     """Ninja has a subscription of a type that is not in the table of subscription types any more."""
     world.twitch.state.subscribe(
-        subscription_type=SubscriptionType("channel.guest_star_session.begin", "beta"),
+        kind=SubscriptionType("channel.guest_star_session.begin", "beta"),
         condition={"broadcaster_user_id": world.streamer_id("ninja")},
         transport={"method": "webhook", "callback": world.webhook_url},
         secret=world.secret.current,

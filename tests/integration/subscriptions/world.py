@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
+from benchmarks.in_process_twitch import InProcessPool
 from lambdas.common import connections
 from lambdas.common.aws import AwsError, Client
 from lambdas.common.event import parse_time
@@ -40,7 +41,6 @@ from lambdas.subscriptions.subscription_types import (
     SubscriptionState,
 )
 from lambdas.subscriptions.watching import Watching
-from local.twitch.in_process import InProcessPool
 from local.twitch.settings import Settings
 from local.twitch.simulator import Simulator
 from tests.integration.subscriptions.tables import InProcessClient

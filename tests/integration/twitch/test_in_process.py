@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from local.twitch.in_process import InProcessPool
+from benchmarks.in_process_twitch import InProcessPool
 from local.twitch.messages import Message
 from local.twitch.settings import Settings
 from local.twitch.simulator import Simulator

@@ -55,7 +55,7 @@ class InProcessPool(urllib3.PoolManager):
                 )
         if effect.lost is not None:
             raise urllib3.exceptions.ProtocolError("Connection aborted.")
-        if effect.latency > self._read_timeout:
+        if effect.latency_ms > self._read_timeout * 1000:
             raise urllib3.exceptions.TimeoutError("Read timed out.")
         text = effect.body or ("" if answer.body is None else json.dumps(answer.body))
         return urllib3.HTTPResponse(
