@@ -44,6 +44,14 @@ real_twitch = pytest.mark.parametrize("cloud", ["real"], indirect=True, scope="s
 every_cloud = pytest.mark.parametrize("cloud", ["cognito", "twitch", "real"], indirect=True, scope="session")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With ``-n 2 --dist loadgroup``, one process has the cloud with Cognito, and the other one all others."""
+    for item in items:
+        call = getattr(item, "callspec", None)
+        others = call is not None and call.params.get("cloud") in ("twitch", "real")
+        item.add_marker(pytest.mark.xdist_group("other clouds" if others else "cognito"))
+
+
 @pytest.fixture(scope="session")
 def start_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], LocalCloud]]:
     """Starts the local cloud with this way to sign in, if this run has not started it yet."""
