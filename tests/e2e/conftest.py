@@ -44,6 +44,7 @@ real_twitch = pytest.mark.parametrize("cloud", ["real"], indirect=True, scope="s
 every_cloud = pytest.mark.parametrize("cloud", ["cognito", "twitch", "real"], indirect=True, scope="session")
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With ``-n 2 --dist loadgroup``, one process has the cloud with Cognito, and the other one all others."""
     for item in items:
