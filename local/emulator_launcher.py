@@ -348,16 +348,9 @@ _viewer_request = cloudfront.handle_viewer_request
 # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/ServingCompressedFiles.html
 COMPRESSED_SIZES = range(1_000, 10_000_001)
 COMPRESSED_STATUSES = {200, 403, 404}
-COMPRESSED_TYPES = {
-    "application/javascript",
-    "application/json",
-    "application/xml",
-    "image/svg+xml",
-    "text/css",
-    "text/html",
-    "text/javascript",
-    "text/plain",
-}
+COMPRESSED_TYPES = re.compile(
+    r"text/(css|html|javascript|plain)|application/(javascript|json|xml)|image/svg\+xml"
+)
 
 
 def behavior(element: Any, path_pattern: str | None = None) -> dict[str, Any]:
@@ -379,6 +372,7 @@ async def viewer_request(
     config = cloudfront.parse_distribution_dataplane_config(distribution)
     matched = cloudfront._match_behavior(config, path)
     names = {name.lower(): name for name in answered}
+    content_type = str(answered.get(names.get("content-type", "")))
     if (
         matched is None
         or not matched["compress"]
@@ -386,7 +380,7 @@ async def viewer_request(
         or "content-encoding" in names
         or status not in COMPRESSED_STATUSES
         or len(body) not in COMPRESSED_SIZES
-        or str(answered.get(names.get("content-type", ""))).partition(";")[0] not in COMPRESSED_TYPES
+        or not COMPRESSED_TYPES.fullmatch(content_type.partition(";")[0])
     ):
         return status, answered, body
     compressed = gzip.compress(body, mtime=0)

@@ -5,8 +5,6 @@ import json
 import os
 import sys
 
-HANDLER = "lambdas.handlers.query"
-
 # The handler needs these when it is imported. They are not used.
 ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -22,7 +20,7 @@ ENVIRONMENT = {
 def main() -> None:
     """Write the document to standard output as JSON."""
     os.environ.update(ENVIRONMENT)
-    json.dump(importlib.import_module(HANDLER).openapi_document(), sys.stdout, indent=2)
+    json.dump(importlib.import_module("lambdas.handlers.query").openapi_document(), sys.stdout, indent=2)
 
 
 if __name__ == "__main__":

@@ -50,8 +50,8 @@ class PortReservations(ExitStack):
             port = _parse(variable, wanted)
             if not self._reserve(port):
                 raise LocalCloudError(
-                    f"Port {port}, set with {variable} for {server}, is in use by another program. "
-                    f"Stop that program, choose another port, or unset {variable} to use any free one."
+                    f"Port {port} for {server} is in use by another program. "
+                    f"Stop that program, or choose another port with {variable}."
                 )
             return port
         if self._reserve(default):

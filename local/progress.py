@@ -4,22 +4,11 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 # Shows what a step is doing.
 ShowDetail = Callable[[str], None]
-
-
-class Report(Protocol):
-    """Where steps and messages are shown."""
-
-    def step(self, name: str) -> contextlib.AbstractContextManager[ShowDetail]:
-        """Show a step while the block runs, and how it ended."""
-
-    def say(self, text: str) -> None:
-        """Show a message."""
 
 
 class PlainReport:
@@ -64,6 +53,9 @@ class TerminalReport:
         # Messages come after the last step. They are printed below the lines of the steps.
         self._progress.stop()
         self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+Report = PlainReport | TerminalReport
 
 
 def _outcome(error: BaseException) -> str:

@@ -115,21 +115,21 @@ class Relay:
     ) -> Any:
         """Call Helix with the relay's own token; the answer's body. Raises TwitchError.
 
-        The rate limit is waited for, and failures are retried.
+        The rate limit is waited for, and failures are retried: not a POST, which may have been done.
         """
         for attempt in range(ATTEMPTS):
-            pause = min(0.2 * 2**attempt, LONGEST_PAUSE)
+            pause, url = _pause(attempt), self._twitch.api_url + path
             self._token = self._token or await self._fetch_token()
             headers = {"Authorization": f"Bearer {self._token}", "Client-Id": self._application.client_id}
-            url = self._twitch.api_url + path
             status, text, answered = await self._send(method, url, params=query, json=body, headers=headers)
-            if status < 300:
+            # What a request whose answer was lost has deleted is not there any more.
+            if status < 300 or (method, status) == ("DELETE", 404):
                 return json.loads(text or "null")
             if status == 401:
                 self._token = ""
             elif status == 429 and answered.get("Ratelimit-Remaining") == "0":
                 pause = min(max(pause, float(answered["Ratelimit-Reset"]) - time.time()), LONGEST_PAUSE)
-            elif status < 500:
+            elif status < 500 or method == "POST":
                 break
             await asyncio.sleep(pause)
         raise TwitchError(_refused(method, path, status, text))
@@ -140,7 +140,10 @@ class Relay:
         status, text, _ = await self._send("POST", f"{self._twitch.auth_url}/token", data=form)
         if status in (400, 401, 403):
             raise TwitchError(f"Twitch refused the client id or the secret: {text.decode(errors='replace')}")
-        return str(json.loads(text)["access_token"]) if status == 200 else ""
+        if status != 200:
+            say(_refused("POST", "/oauth2/token", status, text))
+            return ""
+        return str(json.loads(text)["access_token"])
 
     # -- Helix, for the functions --------------------------------------------------------------------
 
@@ -154,21 +157,24 @@ class Relay:
         method, path, body = request.method, request.match_info["path"], await request.read()
         action, asked = method if path == SUBSCRIPTIONS else "", None
         if action == "POST":
-            content = json.loads(body)
-            callback, secret = content["transport"]["callback"], content["transport"]["secret"]
+            try:
+                content = json.loads(body)
+                asked = content["transport"]["callback"], content["transport"]["secret"]
+                is_here = URL(asked[0]).host == HOST
+            except (ValueError, LookupError, TypeError):
+                is_here = False
             # Any page in a browser on this machine can send a request here.
-            if URL(callback).host != HOST:
-                return _refusal(400, f"the relay delivers to {HOST} only")
-            asked = self._newest_webhook = (callback, secret)
+            if not is_here:
+                return _refusal(400, f"the relay delivers to webhooks at {HOST} only")
             content["transport"] = {"method": "conduit", "conduit_id": self._conduit_id}
             body = json.dumps(content).encode()
         if action == "DELETE" and request.query.get("id") not in self._webhooks:
             return _refusal(404, "subscription not found")
         headers = {name: request.headers[name] for name in PASSED_HEADERS if name in request.headers}
-        url = self._twitch.api_url + path
-        status, text, answered = await self._send(
-            method, url, params=request.query, data=body, headers=headers
-        )
+        options = {"params": request.query, "data": body, "headers": headers}
+        status, text, answered = await self._send(method, self._twitch.api_url + path, **options)
+        if action == "POST" and status in (202, 409):
+            self._newest_webhook = asked
         if status >= 300:
             say(_refused(method, path, status, text))
         elif action == "DELETE":
@@ -193,13 +199,22 @@ class Relay:
     async def _find_conduit(self) -> None:
         """Find the conduit of a run that was killed and delete its subscriptions, or create one."""
         self._conduit_id = self._conduit_file.read_text() if self._conduit_file.exists() else ""
-        if self._conduit_id in [each["id"] for each in (await self._request("GET", CONDUITS))["data"]]:
+        known = await self._conduit_ids()
+        if self._conduit_id in known:
             await self._delete_subscriptions()
         else:
-            created = await self._request("POST", CONDUITS, body={"shard_count": 1})
-            self._conduit_id = created["data"][0]["id"]
+            try:
+                made = {(await self._request("POST", CONDUITS, body={"shard_count": 1}))["data"][0]["id"]}
+            except TwitchError:
+                # Perhaps only the answer was lost.
+                if not (made := await self._conduit_ids() - known):
+                    raise
+            self._conduit_id = made.pop()
             self._conduit_file.write_text(self._conduit_id)
         say(f"The conduit is {self._conduit_id}.")
+
+    async def _conduit_ids(self) -> set[str]:
+        return {each["id"] for each in (await self._request("GET", CONDUITS))["data"]}
 
     async def _delete_subscriptions(self) -> None:
         deleted: set[str] = set()
@@ -213,12 +228,14 @@ class Relay:
         self._webhooks.clear()
 
     async def _keep_assigned(self, session_id: str, socket: Socket) -> None:
-        """Make a session the shard's, now and whenever Twitch has disabled the shard."""
+        """Make a session the shard's, now and when the shard was disabled or the conduit was deleted."""
         transport = {"method": "websocket", "session_id": session_id}
-        wanted = {"conduit_id": self._conduit_id, "shards": [{"id": "0", "transport": transport}]}
         while True:
             self._forget_old_messages()
             try:
+                if self._conduit_id not in await self._conduit_ids():
+                    await self._find_conduit()
+                wanted = {"conduit_id": self._conduit_id, "shards": [{"id": "0", "transport": transport}]}
                 shards = (await self._request("GET", SHARDS, {"conduit_id": self._conduit_id}))["data"]
                 enabled = [each["transport"] for each in shards if each["status"] == "enabled"]
                 if session_id not in [each.get("session_id") for each in enabled]:
@@ -228,9 +245,9 @@ class Relay:
                         return
                     say("The WebSocket is the conduit's shard.")
                 self._connected = True
-            except TwitchError as error:
+            except (TwitchError, ValueError, LookupError, TypeError) as error:
                 self._connected = False
-                say(str(error))
+                say(f"The shard could not be checked: {error!r}")
             await asyncio.sleep(CHECK_SECONDS)
 
     # -- the WebSocket -------------------------------------------------------------------------------
@@ -243,7 +260,7 @@ class Relay:
             await lost.wait()
             failures = 0 if self._connected else failures + 1
             self._connected = False
-            await asyncio.sleep(min(0.2 * 2**failures, LONGEST_PAUSE))
+            await asyncio.sleep(_pause(failures))
 
     async def _listen(self, url: str, lost: asyncio.Event, old: Socket | None = None) -> None:
         """Read a connection until it ends. ``lost`` is set then, unless another connection replaces it.
@@ -308,7 +325,7 @@ class Relay:
                         break
                 retry += 1
             # Before anybody watches, there may be many messages and no webhook.
-            await asyncio.sleep(min(0.25 * 2**retry, LONGEST_PAUSE) if webhook else 1)
+            await asyncio.sleep(_pause(retry) if webhook else 1)
         else:
             say(f"{metadata['message_type']} {metadata['message_id']} could not be delivered in time.")
         self._undelivered.discard(metadata["message_id"])
@@ -320,6 +337,10 @@ class Relay:
                 return answer.ok
         except (aiohttp.ClientError, TimeoutError):
             return False
+
+
+def _pause(attempt: int) -> float:
+    return min(0.2 * 2.0 ** min(attempt, 10), LONGEST_PAUSE)
 
 
 def _refused(method: str, path: str, status: int, text: bytes) -> str:
@@ -347,8 +368,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--state", type=Path, required=True)
     given = parser.parse_args()
+    os.umask(0o077)  # messages are about people
     try:
-        web.run_app(Relay(given.state).app(), host=HOST, port=given.port, access_log=None, print=None)
+        app = Relay(given.state).app()
+        web.run_app(app, host=HOST, port=given.port, access_log=None, print=None, shutdown_timeout=1)
     except TwitchError as error:
         sys.exit(str(error))
 

@@ -20,14 +20,11 @@ TITLES = (
     "Speedrunning on a dance pad",
     "First playthrough, no spoilers please",
     "Building a keyboard from scratch",
-    "Late night lo-fi and chess",
-    "Ranked until we win three in a row",
 )
 CATEGORIES = (
     ("509658", "Just Chatting"),
     ("27471", "Minecraft"),
     ("743", "Chess"),
-    ("1469308723", "Software and Game Development"),
     ("26936", "Music"),
 )
 CHEERS = ("great run!", "for the next coffee", "that was close", "PogChamp")

@@ -120,12 +120,8 @@ class Tokens:
 
     def _issue(self, user: User | None, scopes: Iterable[str], seconds: int) -> dict[str, Any]:
         """Store a new access token and return its answer."""
-        token = secrets.token_hex(15)
-        self._state.tokens[token] = Token(
-            user_id=None if user is None else user.id,
-            scopes=tuple(scopes),
-            expires_at=self._now() + seconds,
-        )
+        token, user_id = secrets.token_hex(15), None if user is None else user.id
+        self._state.tokens[token] = Token(user_id, tuple(scopes), expires_at=self._now() + seconds)
         return {"access_token": token, "expires_in": seconds, "token_type": "bearer"}
 
     def _now(self) -> float:

@@ -46,7 +46,7 @@ every_cloud = pytest.mark.parametrize("cloud", ["cognito", "twitch", "real"], in
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``-n 2 --dist loadgroup``, one process has the cloud with Cognito, and the other one all others."""
+    """With ``-n 2 --dist loadgroup``, one process has the cloud with Cognito, the other one the others."""
     for item in items:
         call = getattr(item, "callspec", None)
         others = call is not None and call.params.get("cloud") in ("twitch", "real")

@@ -173,7 +173,7 @@ def test_a_port_that_is_taken_is_named(run: Run) -> None:
     with socket.create_server((HOST, run.ports["FANFARE_TWITCH_PORT"])):
         result = run.finish()
     assert result.returncode == 1
-    assert f"Port {run.ports['FANFARE_TWITCH_PORT']}, set with FANFARE_TWITCH_PORT" in result.stderr
+    assert f"Port {run.ports['FANFARE_TWITCH_PORT']} for the simulated Twitch is in use" in result.stderr
     run.assert_nothing_is_left()
 
 

@@ -19,6 +19,8 @@ import pytest
 from aiohttp import web
 
 from local.environment import ROOT
+from local.relay import _pause
+from local.supervisor import STOP_SECONDS
 from tests.integration.twitch.support import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -234,7 +236,9 @@ async def test_it_delivers_to_this_machine_only(twitch: Twitch, webhook: Webhook
             "x",
         ):
             status, answer, _ = await running.subscribe(callback)
-            assert (status, answer["message"]) == (400, "the relay delivers to 127.0.0.1 only")
+            assert (status, answer["message"]) == (400, "the relay delivers to webhooks at 127.0.0.1 only")
+        for body in ("{", "[]", '{"transport": 7}', '{"transport": {"callback": 7, "secret": ""}}'):
+            assert (await running.helix("POST", "/eventsub/subscriptions", data=body))[0] == 400
         ids = await send(twitch)
         assert await arrived(webhook, ids) == dict.fromkeys(ids, 1)
 
@@ -320,6 +324,87 @@ async def test_nothing_of_it_stays_at_twitch(twitch: Twitch, webhook: Webhook, t
     assert (await twitch.helix("GET", "/eventsub/conduits")).json["data"] == [other]
     listed = (await twitch.helix("GET", "/eventsub/subscriptions")).json["data"]
     assert [each["id"] for each in listed] == [foreign["id"]]
+
+
+async def test_messages_wait_for_a_webhook_that_twitch_has_accepted(
+    twitch: Twitch, webhook: Webhook, tmp_path: Path
+) -> None:
+    """A request that Twitch refuses, as any page can send one, does not say where messages go."""
+    async with relay(twitch, tmp_path) as running:
+        await running.subscribe(webhook.url)
+        ids = await send(twitch, 3)
+        await arrived(webhook, ids)
+        await asyncio.to_thread(running.stop, signal.SIGKILL)
+    webhook.messages.clear()
+    async with relay(twitch, tmp_path) as again:
+        # Meanwhile all messages would be sent.
+        await twitch.control("/faults", path="/helix/eventsub/subscriptions", latency_ms=3_000, count=1)
+        body = {"transport": {"callback": webhook.url, "secret": "of somebody else"}}
+        async with twitch.session.post(f"{again.url}/helix/eventsub/subscriptions", json=body) as response:
+            assert response.status == 401
+        await again.subscribe(webhook.url)
+        assert await arrived(webhook, ids) == dict.fromkeys(ids, 1)
+
+
+async def test_answers_may_be_lost_at_the_start_and_at_the_end(
+    twitch: Twitch, webhook: Webhook, tmp_path: Path
+) -> None:
+    await twitch.control("/faults", path="/helix/eventsub/conduits", method="POST", lost="answer", count=1)
+    async with relay(twitch, tmp_path) as running:
+        await running.subscribe(webhook.url)
+        await asyncio.to_thread(running.stop, signal.SIGKILL)
+    for path in ("/helix/eventsub/subscriptions", "/helix/eventsub/conduits"):
+        await twitch.control("/faults", path=path, method="DELETE", lost="answer", count=1)
+    async with relay(twitch, tmp_path) as again:
+        await again.subscribe(webhook.url)
+        await twitch.control(
+            "/faults", path="/helix/eventsub/subscriptions", method="DELETE", lost="answer", count=1
+        )
+        assert await asyncio.to_thread(again.stop) == 0
+    for path in ("/eventsub/conduits", "/eventsub/subscriptions"):
+        assert (await twitch.helix("GET", path)).json["data"] == []
+
+
+async def test_a_conduit_that_twitch_has_deleted_is_replaced(
+    twitch: Twitch, webhook: Webhook, tmp_path: Path
+) -> None:
+    """Also after a check that was answered with what is no JSON."""
+    async with relay(twitch, tmp_path) as running:
+        await running.subscribe(webhook.url)
+        conduit = (await running.status())["conduit"]
+        await twitch.control("/faults", path="/helix/eventsub/conduits", method="GET", body="<html>", count=1)
+        await twitch.helix("DELETE", f"/eventsub/conduits?id={conduit}")
+
+        async def replaced() -> bool:
+            return ((await running.status()) or {}).get("conduit") not in (None, conduit)
+
+        await eventually(replaced)
+        assert (await running.subscribe(webhook.url))[0] == 202
+        ids = await send(twitch)
+        assert await arrived(webhook, ids) == dict.fromkeys(ids, 1)
+
+
+async def test_it_ends_soon_though_twitch_is_slow(twitch: Twitch, tmp_path: Path) -> None:
+    async with relay(twitch, tmp_path) as running:
+        await twitch.control("/faults", path="/helix/users", latency_ms=60_000)
+        asking = asyncio.create_task(running.helix("GET", "/users?login=alice"))
+        await eventually(lambda: _true(not asking.done()))
+        started = time.monotonic()
+        assert await asyncio.to_thread(running.stop) == 0
+        # Then the supervisor would kill it.
+        assert time.monotonic() - started < STOP_SECONDS
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_only_its_owner_can_read_its_files(twitch: Twitch, webhook: Webhook, tmp_path: Path) -> None:
+    async with relay(twitch, tmp_path):
+        modes = {file.name: file.stat().st_mode & 0o077 for file in tmp_path.iterdir() if file.name != "log"}
+        assert modes == dict.fromkeys(modes, 0)
+        assert "messages.db" in modes
+
+
+def test_pauses_grow_to_half_a_minute_and_no_further() -> None:
+    assert [_pause(attempt) for attempt in (0, 1, 7, 8, 5_000)] == [0.2, 0.4, 25.6, 30, 30]
 
 
 async def test_it_says_that_twitch_refused_the_secret_and_does_not_show_it(

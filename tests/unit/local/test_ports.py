@@ -59,7 +59,7 @@ def test_a_port_can_be_taken_again_after_its_reservation_ended(tmp_path: Path, f
 def test_a_set_port_that_is_in_use_is_refused_with_advice(tmp_path: Path, taken: int, variable: str) -> None:
     with (
         PortReservations(tmp_path) as reservations,
-        pytest.raises(LocalCloudError, match=f"Port {taken}, set with {variable}.*in use.*another port"),
+        pytest.raises(LocalCloudError, match=f"Port {taken} .*in use.*another port with {variable}"),
     ):
         reservations.choose({variable: str(taken)})
 
