@@ -105,7 +105,7 @@ unit: $(VENV) $(SITE) ## Test decisions, without any service: Python and the sit
 
 .PHONY: integration
 integration: $(VENV) $(TOOLS) $(SITE) ## Test against a real PostgreSQL, simulated AWS calls and a simulated Twitch
-	$(PYTEST) tests/integration
+	$(PYTEST) -n 2 --dist loadfile tests/integration
 
 .PHONY: stress
 stress: $(VENV) ## Do everything to the event store at once for a minute (FANFARE_STRESS_SECONDS), amid kills and crashes
