@@ -141,7 +141,7 @@ infrastructure: $(VENV) $(TOOLS) $(SITE) ## Test the synthesised templates and t
 
 .PHONY: e2e
 e2e: $(VENV) $(TOOLS) $(SITE) ## Test the deployed local cloud, also in a headless browser (screenshots: .artifacts/)
-	$(PYTEST) -n 2 --dist loadgroup tests/e2e --ignore=tests/e2e/site
+	$(PYTEST) -n 2 tests/e2e --ignore=tests/e2e/site
 
 .PHONY: pages
 pages: $(VENV) $(TOOLS) $(SITE) $(OLD_BROWSERS)/node_modules/.installed ## Test each state of the site's pages in headless browsers (screenshots: .artifacts/)

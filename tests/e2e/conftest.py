@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -26,6 +27,7 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
+from xdist.scheduler import LoadScopeScheduling
 
 from local.twitch.settings import CLIENT_SECRET
 from tests.e2e import webkit
@@ -44,13 +46,15 @@ real_twitch = pytest.mark.parametrize("cloud", ["real"], indirect=True, scope="s
 every_cloud = pytest.mark.parametrize("cloud", ["cognito", "twitch", "real"], indirect=True, scope="session")
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``-n 2 --dist loadgroup``, one process has the cloud with Cognito, the other one the others."""
-    for item in items:
-        call = getattr(item, "callspec", None)
-        others = call is not None and call.params.get("cloud") in ("twitch", "real")
-        item.add_marker(pytest.mark.xdist_group("other clouds" if others else "cognito"))
+class _ProcessForEachCloud(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """With ``-n 2``, one process has the cloud with Cognito, and the other one the others."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "others" if re.search(r"\[(.*-)?(twitch|real)\b", nodeid) else "cognito"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _ProcessForEachCloud(config, log)
 
 
 @pytest.fixture(scope="session")
