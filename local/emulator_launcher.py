@@ -5,6 +5,7 @@ The templates stay as they are for AWS: the additions do what AWS's CloudFormati
 by means of the emulator's services.
 """
 
+import contextlib
 import fnmatch
 import gzip
 import hashlib
@@ -15,6 +16,7 @@ import os
 import re
 import shutil
 import string
+import threading
 import uuid
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
@@ -468,8 +470,32 @@ class SharedArchive(zipfile.ZipFile):
         Path(path).symlink_to(shared)
 
 
+_acquire_worker = lambda_runtime.acquire_worker
+_STARTS = threading.Semaphore(os.cpu_count() or 1)
+
+
+def acquire_worker(*function: Any, **options: Any) -> tuple[Any, str]:
+    """A process for an invocation: an idle one, or a new one when it is its turn to start.
+
+    In AWS functions start on processors of their own. Here, twenty starts at once would keep the services
+    from answering for seconds. An invocation that waits for its turn may find that a process became idle.
+    """
+    # With the limit 1: an idle process, the function's first, or none.
+    worker, how = _acquire_worker(*function, **options, max_concurrency=1)
+    if worker is None:
+        with _STARTS:
+            worker, how = _acquire_worker(*function, **options)
+            if how == "spawn":
+                # The invocation tries again to start it, and reports why it cannot.
+                with contextlib.suppress(RuntimeError):
+                    worker._spawn()
+    return worker, how
+
+
 if __name__ == "__main__":
     SharedArchive.folder = Path(os.environ.pop("FANFARE_UNPACKED"))
+    # They leave the processor to the services, too.
+    lambda_runtime._PYTHON_WORKER_SCRIPT = f"import os\nos.nice(5)\n{lambda_runtime._PYTHON_WORKER_SCRIPT}"
     lambda_runtime.zipfile = SimpleNamespace(**{**vars(zipfile), "ZipFile": SharedArchive})
     cloudfront._dataplane_behavior = behavior
     cloudfront._match_behavior = match_behavior
@@ -481,6 +507,7 @@ if __name__ == "__main__":
     iam_evaluator._action_matches = action_matches
     cognito._oauth2_token = token
     lambda_svc._execute_function_with_config_scope = execute
+    lambda_svc.acquire_worker = acquire_worker
     apigateway.handle_connections_api = connections_api
     app.app = with_distributions_by_path(app.app)
     app.main()

@@ -8,10 +8,12 @@ import base64
 import hashlib
 import io
 import json
+import os
 import socket
 import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -452,6 +454,46 @@ def test_functions_with_the_same_package_share_one_copy_of_it(endpoint: str, sta
         assert json.load(answer["Payload"]) == name
     (folder,) = unpacked() - before
     assert not folder.is_relative_to(state), "it is kept for the next run"
+
+
+def test_functions_run_at_once_but_take_turns_to_start(endpoint: str, tmp_path: Path) -> None:
+    source = f"""
+import os, time
+from pathlib import Path
+folder = Path({str(tmp_path)!r})
+me = folder / f"starting-{{os.getpid()}}"
+me.touch()
+time.sleep(0.2)
+starting = len(list(folder.glob("starting-*")))
+me.unlink()
+def handler(event, _):
+    (folder / f"running-{{os.getpid()}}").touch()
+    while len(list(folder.glob("running-*"))) < event["wanted"]:
+        time.sleep(0.01)
+    return {{"starting": starting, "niceness": os.nice(0)}}
+"""
+    functions = client(endpoint, "lambda")
+    functions.create_function(
+        FunctionName="turns",
+        Runtime="python3.12",
+        Handler="app.handler",
+        Timeout=120,
+        Role=role(endpoint, "turns"),
+        Code={"S3Bucket": ARCHIVES, "S3Key": archive(endpoint, **{"app.py": source})},
+    )
+
+    def invoke(wanted: int) -> Any:
+        return json.load(
+            client(endpoint, "lambda").invoke(FunctionName="turns", Payload=json.dumps({"wanted": wanted}))[
+                "Payload"
+            ]
+        )
+
+    invoke(1)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(invoke, [8] * 8))
+    assert max(answer["starting"] for answer in answers) <= (os.cpu_count() or 1)
+    assert {answer["niceness"] for answer in answers} == {os.nice(0) + 5}
 
 
 def test_functions_can_import_boto3_but_not_the_packages_of_this_project(endpoint: str) -> None:
