@@ -81,6 +81,9 @@ test: $(VENV) $(TOOLS) $(SITE) $(OLD_BROWSERS)/node_modules/.installed ## Run ev
 		e2e integration pages infrastructure unit lint
 	@echo "All of lint, unit, integration, infrastructure, e2e and pages passed."
 
+# The suites without a running cloud leave the processor to e2e, whose cloud answers within seconds or not at all.
+infrastructure integration unit: PYTEST := nice -n 5 $(PYTEST)
+
 .PHONY: lint
 lint: $(VENV) $(SITE) ## Check format, rules, types, layering, SQL, workflows, licences, the site's code and its types of the API
 	$(BIN)/ruff format --check .
