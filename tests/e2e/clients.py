@@ -106,6 +106,17 @@ class Cloud:
             aws_secret_access_key="test",
         )
 
+    def invoke(self, function: str) -> None:
+        """Run a function that AWS runs by a schedule; as there, again if a service did not answer it."""
+
+        def succeeds() -> bool:
+            answer = self.aws("lambda").invoke(FunctionName=f"fanfare-local-{function}", Payload="{}")
+            payload = answer["Payload"].read()
+            assert "FunctionError" not in answer or b": Unreachable: " in payload, payload
+            return "FunctionError" not in answer
+
+        eventually(f"the {function} succeeds", succeeds)
+
     def control(self, path: str, /, **body: Any) -> Any:
         """POST to one of the simulated Twitch's routes below /simulator; returns the answer."""
         answer = request("POST", f"{self.twitch}/simulator/{path}", json=body)

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -77,9 +78,12 @@ def _stand_in() -> Iterator[dict[str, str]]:
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
         port, site_port = one.getsockname()[1], two.getsockname()[1]
     base, secret = f"http://127.0.0.1:{port}", secrets.token_urlsafe(16)
-    command = [sys.executable, "-m", "local.twitch", "--port", str(port), "--client-id", "own-application"]
+    # The supervisor ends it when this process is killed, too.
+    command = [sys.executable, "local/supervisor.py", str(signal.SIGKILL.value), "--"]
+    command += [sys.executable, "-m", "local.twitch", "--port", str(port), "--client-id", "own-application"]
     command += ["--cognito-callback-base", base]
-    twitch = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, CLIENT_SECRET: secret})
+    environ = {**os.environ, CLIENT_SECRET: secret}
+    twitch = subprocess.Popen(command, cwd=REPOSITORY, env=environ, stdin=subprocess.PIPE)
     try:
         yield {
             "TWITCH_CLIENT_ID": "own-application",
@@ -90,8 +94,7 @@ def _stand_in() -> Iterator[dict[str, str]]:
         left = request("GET", f"{base}/simulator/state").json()
         assert (left["subscriptions"], left["conduits"]) == ([], [])
     finally:
-        twitch.kill()
-        twitch.wait()
+        twitch.communicate()
 
 
 @contextlib.contextmanager

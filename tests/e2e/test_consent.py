@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.e2e.clients import Cloud, eventually
 from tests.e2e.conftest import both_sign_ins, new_context
 from tests.e2e.test_journey import screenshot, watch
-from tests.e2e.test_upkeep import CHANNELS, channel_item, invoke
+from tests.e2e.test_upkeep import CHANNELS, channel_item
 
 FREE_TYPES = ["stream.online", "stream.offline", "channel.update", "channel.raid", "user.update"]
 SUBSCRIPTION_TYPES = 29
@@ -44,7 +44,7 @@ def give_consent(page: Page, cloud: Cloud, channel: str) -> None:
         lambda: [s["status"] for s in cloud.subscriptions(channel)] == subscribed,
     )
     # If Twitch verifies a subscription before `watch` has stored it, the reconciler finds out.
-    invoke(cloud, "reconciler")
+    cloud.invoke("reconciler")
 
 
 @both_sign_ins
@@ -70,7 +70,7 @@ def test_a_streamers_consent_comes_and_goes_on_the_open_page(
         expect(page.locator(f"[data-event-id='{follow['message_id']}']")).to_contain_text("Wren followed")
 
         cloud.control("disconnect", login=channel)
-        invoke(cloud, "reconciler")
+        cloud.invoke("reconciler")
         # What could not be told is made up for by the next run of the reconciler, within five minutes.
         eventually("only the free types are live", lambda: listed_types(page, "live") == FREE_TYPES, 400)
         follows = page.locator("[data-testid=topic][data-event-type='channel.follow']")
@@ -85,5 +85,5 @@ def test_a_streamers_consent_comes_and_goes_on_the_open_page(
         UpdateExpression="SET watched_at = watched_at - :hour",
         ExpressionAttributeValues={":hour": {"N": "3600"}},
     )
-    invoke(cloud, "reconciler")
+    cloud.invoke("reconciler")
     assert cloud.subscriptions(channel) == []

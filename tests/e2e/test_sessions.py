@@ -15,7 +15,6 @@ from tests.e2e.conftest import new_context
 from tests.e2e.grants import without_grant
 from tests.e2e.local_cloud import ROOT, deploy
 from tests.e2e.test_journey import screenshot, watch
-from tests.e2e.test_upkeep import invoke
 
 pytestmark = pytest.mark.parametrize("cloud", ["twitch"], indirect=True, scope="session")
 
@@ -155,7 +154,7 @@ def test_twitchs_tokens_are_given_up(cloud: Cloud) -> None:
 
 def test_who_disconnects_the_application_at_twitch_is_signed_out(cloud: Cloud) -> None:
     viewer = Viewer.sign_in(cloud, "leaving_viewer")
-    invoke(cloud, "reconciler")
+    cloud.invoke("reconciler")
 
     def told() -> bool:
         subscriptions = cloud.twitch_state()["subscriptions"]

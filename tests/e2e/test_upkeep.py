@@ -15,11 +15,6 @@ CHANNELS = "fanfare-local-channels"
 DAY = timedelta(days=1)
 
 
-def invoke(cloud: Cloud, function: str) -> None:
-    answer = cloud.aws("lambda").invoke(FunctionName=f"fanfare-local-{function}", Payload=json.dumps({}))
-    assert "FunctionError" not in answer, answer["Payload"].read()
-
-
 def channel_item(cloud: Cloud, login: str) -> dict[str, Any]:
     items = cloud.aws("dynamodb").scan(TableName=CHANNELS)["Items"]
     (item,) = (item for item in items if item["login"]["S"] == login)
@@ -39,7 +34,7 @@ def test_the_reconciler_unsubscribes_a_channel_that_nobody_watches(cloud: Cloud,
                 UpdateExpression="SET watched_at = watched_at - :hour",
                 ExpressionAttributeValues={":hour": {"N": "3600"}},
             )
-        invoke(cloud, "reconciler")
+        cloud.invoke("reconciler")
         assert cloud.subscriptions(left) == []
         assert len(cloud.subscriptions(watched)) == 6
 
@@ -57,7 +52,7 @@ def test_the_archiver_makes_the_next_partitions(cloud: Cloud) -> None:
         before = partitions()
         assert len(before) >= 3, "today's and two ahead"
         connection.execute(f"drop table {before[-1]}")
-        invoke(cloud, "archiver")
+        cloud.invoke("archiver")
         assert partitions() == before
 
 
@@ -86,7 +81,7 @@ def test_the_archiver_exports_and_drops_what_is_old(cloud: Cloud) -> None:
             "select %s, unnest(array['channel.raid', '']), 1",
             [login],
         )
-        invoke(cloud, "archiver")
+        cloud.invoke("archiver")
         assert connection.execute("select to_regclass(%s)", [partition]).fetchone() == (None,)
     exported = [json.loads(line) for line in exports.read_export(cloud.aws("s3"), bucket, partition)]
     assert [event["id"] for event in exported] == [event_id]
