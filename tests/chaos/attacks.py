@@ -40,7 +40,7 @@ CHECKS = ",".join(
 def bad_tickets(laboratory: Laboratory) -> None:
     """Tickets that are used, expired, made up, cut or missing open no WebSocket."""
     channel = laboratory.traffic.channels[0]
-    answer = laboratory.viewer.watch(channel.login).json()
+    answer = laboratory.viewer.until_watched(channel.login)
     url, used = answer["websocket_url"], answer["ticket"]
     with connect_with_ticket(url, used):
         pass
@@ -65,10 +65,7 @@ def bad_tickets(laboratory: Laboratory) -> None:
 
         def one_of_twenty_opens() -> bool:
             """False if not even one opens: a busy machine may answer 500 to the first, too."""
-            watched = laboratory.viewer.watch(channel.login)
-            if watched.status != 200:
-                return False
-            tickets = [watched.json()["ticket"]] * 20
+            tickets = [laboratory.viewer.until_watched(channel.login)["ticket"]] * 20
             at_once = Counter(pool.map(functools.partial(_handshake, laboratory, url), tickets))
             if at_once[101] > 1 or at_once.keys() - {101, 403, 500}:
                 laboratory.problems.append(f"one ticket, 20 times at once: {dict(at_once)}")

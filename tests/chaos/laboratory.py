@@ -1,14 +1,12 @@
 """The local cloud with its traffic and its watchers, and the questions that each row of the table asks."""
 
 import dataclasses
-import functools
 import hashlib
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -105,7 +103,7 @@ class Laboratory:
         logins = [f"chaos_{number}" for number in range(CHANNELS)]
         channels = []
         for login in logins:
-            watched = eventually(f"{login} is watched", functools.partial(self._watch, login))
+            watched = self.viewer.until_watched(login)
             channels.append(Channel(watched["channel"]["id"], login))
             self.websocket_url = watched["websocket_url"]
             cloud.until_subscribed(login)
@@ -121,10 +119,6 @@ class Laboratory:
             for number, viewer in enumerate(viewers)
         ]
         eventually("all watchers are connected", lambda: all(each.connections for _, each in self.watchers))
-
-    def _watch(self, login: str) -> Any:
-        answer = self.viewer.watch(login)
-        return answer.json() if answer.status == 200 else None
 
     def wait(self, seconds: float | None = None) -> None:
         """Let the fault last, while traffic goes on."""

@@ -102,7 +102,7 @@ def _look(laboratory: Laboratory, page: Page, where: str) -> None:
 
 def _watch(page: Page, laboratory: Laboratory, login: str) -> Channel:
     watch(page, laboratory.cloud, login, "a_page")
-    channel = laboratory.viewer.watch(login).json()["channel"]
+    channel = laboratory.viewer.until_watched(login)["channel"]
     return Channel(channel["id"], channel["login"])
 
 

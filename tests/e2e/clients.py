@@ -242,11 +242,25 @@ class Viewer:
             headers=self.headers,
         )
 
+    def until_watched(self, channel: str) -> Any:
+        """Watch the channel, again while Twitch's rate limit is used up or this machine is busy (5xx)."""
+
+        def answered() -> Response | None:
+            answer = self.watch(channel)
+            if answer.status >= 500:
+                time.sleep(1)
+                return None
+            return answer
+
+        answer = eventually(f"{channel} is watched", answered)
+        assert answer is not None
+        assert answer.status == 200, answer.data
+        return answer.json()
+
     def connect(self, channel: str) -> ClientConnection:
         """Watch the channel and open its WebSocket."""
-        answer = self.watch(channel)
-        assert answer.status == 200, answer.data
-        return connect_with_ticket(answer.json()["websocket_url"], answer.json()["ticket"])
+        watched = self.until_watched(channel)
+        return connect_with_ticket(watched["websocket_url"], watched["ticket"])
 
 
 def connect_with_ticket(websocket_url: str, ticket: str) -> ClientConnection:

@@ -16,7 +16,7 @@ LINES = """cell => {
 def test_the_control_page_sends_events_and_shows_each_answer(
     page: Page, cloud: Cloud, viewer: Viewer, channel: str
 ) -> None:
-    viewer.watch(channel)
+    viewer.until_watched(channel)
     cloud.until_subscribed(channel)
     page.add_init_script(path=AXE)
     page.goto(cloud.twitch)

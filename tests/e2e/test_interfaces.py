@@ -124,7 +124,7 @@ def test_the_site_serves_the_reads_with_cache_headers_and_explains_errors(cloud:
 def test_the_answers_to_viewers_are_as_the_document_describes_them(cloud: Cloud, viewer: Viewer) -> None:
     schemas = cloud.get("api/openapi.json").json()["components"]["schemas"]
     key = urljoin(cloud.site, "api/overlays/contract_channel/key")
-    watched = viewer.watch("contract_channel").json()
+    watched = viewer.until_watched("contract_channel")
     for name, answer in (
         ("Watch", watched),
         ("Channel", watched["channel"]),
@@ -161,9 +161,7 @@ def test_watch_needs_a_sign_in_and_a_channel_that_exists(cloud: Cloud, viewer: V
     assert unsigned.status == 401
     assert viewer.watch("nosuch_channel").status == 404
     assert viewer.watch("not-a-login").status == 400
-    answer = viewer.watch("Contract_Channel")
-    assert answer.status == 200
-    watched = answer.json()
+    watched = viewer.until_watched("Contract_Channel")
     assert set(watched) == {"channel", "topics", "topics_version", "ticket", "websocket_url", "expires_at"}
     assert watched["channel"]["login"] == "contract_channel"
     assert sorted(each["event_type"] for each in watched["topics"] if each["status"] != "absent") == [
@@ -176,7 +174,7 @@ def test_watch_needs_a_sign_in_and_a_channel_that_exists(cloud: Cloud, viewer: V
 
 
 def test_a_ticket_opens_one_connection_once(cloud: Cloud, viewer: Viewer) -> None:
-    watched = viewer.watch("ticket_channel").json()
+    watched = viewer.until_watched("ticket_channel")
     with connect_with_ticket(watched["websocket_url"], watched["ticket"]) as connection:
         connection.send(json.dumps({"action": "ping"}))
         assert receive(connection) == {"type": "pong"}
@@ -264,9 +262,9 @@ def test_a_large_event_in_another_script_reaches_viewers_and_the_record(cloud: C
 
 
 def test_watching_twice_makes_no_second_subscription(cloud: Cloud, viewer: Viewer) -> None:
-    viewer.watch("twice_channel")
+    viewer.until_watched("twice_channel")
     cloud.until_subscribed("twice_channel")
-    viewer.watch("twice_channel")
+    viewer.until_watched("twice_channel")
     assert len(cloud.subscriptions("twice_channel")) == 6
 
 

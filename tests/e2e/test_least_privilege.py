@@ -29,7 +29,7 @@ def watch_begins_a_channel(cloud: Cloud, viewer: Viewer) -> bool:
 
 
 def a_ticket_opens_a_connection(cloud: Cloud, viewer: Viewer) -> bool:
-    watched = viewer.watch("granted_channel").json()
+    watched = viewer.until_watched("granted_channel")
     try:
         with connect_with_ticket(watched["websocket_url"], watched["ticket"]):
             return True
@@ -86,7 +86,7 @@ def broadcaster_errors(cloud: Cloud) -> int:
 def test_without_its_grant_a_function_fails(
     cloud: Cloud, viewer: Viewer, function: str, action: str, works: Callable[[Cloud, Viewer], bool]
 ) -> None:
-    assert viewer.watch("granted_channel").status == 200
+    viewer.until_watched("granted_channel")
     cloud.until_subscribed("granted_channel")
     eventually("it works with the grant", lambda: works(cloud, viewer))
     with without_grant(cloud, function, action):

@@ -57,7 +57,7 @@ def channels_with_events(browser: Browser, cloud: Cloud, viewer: Viewer) -> None
         for event_type, event in EVENTS_BEFORE:
             cloud.simulate(event_type, CHANNEL, event=event)
     for login, count in OTHERS.items():
-        viewer.watch(login)
+        viewer.until_watched(login)
         cloud.until_subscribed(login)
         cloud.simulate("channel.update", login, count=count)
         cloud.simulate("stream.online", login)

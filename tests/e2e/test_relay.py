@@ -71,7 +71,7 @@ def test_each_event_is_recorded_and_shown_once_although_the_relay_is_killed(
     local_cloud = start_cloud("real")
     assert local_cloud.runner is not None
     viewer = Viewer.sign_in(cloud, "rita_relay")
-    assert viewer.watch(channel).status == 200
+    viewer.until_watched(channel)
     cloud.until_subscribed(channel)
     ids = delivered(cloud, channel, 5)
     eventually("they are recorded", lambda: ids <= set(recorded(cloud, channel)))

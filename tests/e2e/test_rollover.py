@@ -20,7 +20,7 @@ DROP_SECONDS = 420
 
 def test_counts_stay_right_while_partitions_end_and_go(cloud: Cloud, viewer: Viewer) -> None:
     login = f"rollover_{secrets.token_hex(4)}"
-    viewer.watch(login)
+    viewer.until_watched(login)
     cloud.until_subscribed(login)
 
     def send() -> None:

@@ -119,7 +119,7 @@ def columns(cloud: Cloud) -> set[str]:
 def test_a_failing_migration_rolls_back_and_a_good_one_upgrades_and_no_event_is_lost(
     cloud: Cloud, viewer: Viewer, next_version: Path
 ) -> None:
-    assert viewer.watch(CHANNEL).status == 200
+    viewer.until_watched(CHANNEL)
     cloud.until_subscribed(CHANNEL)
     functions = cloud.aws("lambda")
 

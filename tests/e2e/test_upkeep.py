@@ -23,7 +23,7 @@ def channel_item(cloud: Cloud, login: str) -> dict[str, Any]:
 
 def test_the_reconciler_unsubscribes_a_channel_that_nobody_watches(cloud: Cloud, viewer: Viewer) -> None:
     left, watched = f"left_{secrets.token_hex(4)}", f"watched_{secrets.token_hex(4)}"
-    viewer.watch(left)
+    viewer.until_watched(left)
     with viewer.connect(watched):
         for login in (left, watched):
             cloud.until_subscribed(login)
@@ -91,7 +91,7 @@ def test_the_archiver_exports_and_drops_what_is_old(cloud: Cloud) -> None:
 
 def test_a_revoked_subscription_is_made_again_by_the_next_watch(cloud: Cloud, viewer: Viewer) -> None:
     login = f"revoked_{secrets.token_hex(4)}"
-    viewer.watch(login)
+    viewer.until_watched(login)
     cloud.until_subscribed(login)
     cloud.control("revoke", login=login, event_type="stream.online", reason="notification_failures_exceeded")
     eventually(
@@ -100,7 +100,7 @@ def test_a_revoked_subscription_is_made_again_by_the_next_watch(cloud: Cloud, vi
             channel_item(cloud, login)["subscriptions"]["M"]["stream.online"]["M"]["status"]["S"] == "revoked"
         ),
     )
-    viewer.watch(login)
+    viewer.until_watched(login)
     eventually(
         "subscribed again",
         lambda: (

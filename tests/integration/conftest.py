@@ -1,9 +1,12 @@
 """AWS by moto as a server, since most functions call it without boto3."""
 
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from moto import mock_aws
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import ThreadedMotoServer
 
 from lambdas.common import aws
@@ -11,11 +14,20 @@ from lambdas.common import aws
 
 @pytest.fixture(scope="session")
 def moto_server() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    serve, turn = DomainDispatcherApplication.__call__, threading.Lock()
+
+    def serve_in_turn(*request: Any) -> Any:
+        with turn:
+            return serve(*request)
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Of two conditional writes at once, moto would let both succeed.
+        patch.setattr(DomainDispatcherApplication, "__call__", serve_in_turn)
+        server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+        server.stop()
 
 
 @pytest.fixture
