@@ -5,6 +5,7 @@ The templates stay as they are for AWS: the additions do what AWS's CloudFormati
 by means of the emulator's services.
 """
 
+import collections
 import contextlib
 import fnmatch
 import gzip
@@ -470,26 +471,51 @@ class SharedArchive(zipfile.ZipFile):
         Path(path).symlink_to(shared)
 
 
-_acquire_worker = lambda_runtime.acquire_worker
-_STARTS = threading.Semaphore(os.cpu_count() or 1)
-
-
-def acquire_worker(*function: Any, **options: Any) -> tuple[Any, str]:
-    """A process for an invocation: an idle one, or a new one when it is its turn to start.
+class Processes:
+    """The functions' processes: each invocation gets an idle one, or a new one when it is its turn to start.
 
     In AWS functions start on processors of their own. Here, twenty starts at once would keep the services
-    from answering for seconds. An invocation that waits for its turn may find that a process became idle.
+    from answering for seconds. An invocation that waits for its turn takes a process that becomes idle.
     """
-    # With the limit 1: an idle process, the function's first, or none.
-    worker, how = _acquire_worker(*function, **options, max_concurrency=1)
-    if worker is None:
-        with _STARTS:
-            worker, how = _acquire_worker(*function, **options)
-            if how == "spawn":
+
+    def __init__(self) -> None:
+        self._lease, self._release = lambda_runtime.acquire_worker, lambda_runtime.release_worker
+        lock = threading.Lock()
+        self._changed = collections.defaultdict[str, threading.Condition](lambda: threading.Condition(lock))
+        self._turns = os.cpu_count() or 1
+
+    def acquire(self, name: str, *function: Any, **options: Any) -> Any:
+        """Lease a process: the emulator's ``acquire_worker``."""
+
+        def lease(**limit: int) -> Any:
+            return self._lease(name, *function, **options, **limit)
+
+        changed = self._changed[name]
+        with changed:
+            # With the limit 1: an idle one, the function's first, or none.
+            while (leased := lease(max_concurrency=1))[0] is None and not self._turns:
+                changed.wait()
+            if leased[0] is not None:
+                return leased
+            self._turns -= 1
+            leased = lease()
+        try:
+            if leased[1] == "spawn":
                 # The invocation tries again to start it, and reports why it cannot.
                 with contextlib.suppress(RuntimeError):
-                    worker._spawn()
-    return worker, how
+                    leased[0]._spawn()
+        finally:
+            with changed:
+                self._turns += 1
+                for waiting in list(self._changed.values()):
+                    waiting.notify()
+        return leased
+
+    def release(self, worker: Any) -> None:
+        """Return a process: the emulator's ``release_worker``."""
+        self._release(worker)
+        with (changed := self._changed[worker.func_name]):
+            changed.notify()
 
 
 if __name__ == "__main__":
@@ -507,7 +533,8 @@ if __name__ == "__main__":
     iam_evaluator._action_matches = action_matches
     cognito._oauth2_token = token
     lambda_svc._execute_function_with_config_scope = execute
-    lambda_svc.acquire_worker = acquire_worker
+    processes = Processes()
+    lambda_svc.acquire_worker, lambda_svc.release_worker = processes.acquire, processes.release
     apigateway.handle_connections_api = connections_api
     app.app = with_distributions_by_path(app.app)
     app.main()

@@ -1,6 +1,7 @@
 """Clients of the deployed local cloud: the requests of a browser, of Twitch and of an operator."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import secrets
@@ -157,7 +158,8 @@ class Cloud:
         """Close the WebSockets of a channel's viewers on the server."""
         manager = self.aws("apigatewaymanagementapi", self.websocket.replace("ws://", "http://"))
         for connection_id in self.connections(login):
-            manager.delete_connection(ConnectionId=connection_id)
+            with contextlib.suppress(manager.exceptions.GoneException):
+                manager.delete_connection(ConnectionId=connection_id)
 
     def subscriptions(self, login: str) -> list[dict[str, Any]]:
         """The subscriptions that the simulated Twitch holds for a channel."""
