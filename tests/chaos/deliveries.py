@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,8 @@ from tests.chaos.ledger import Channel, raid, sign, timestamp
 #: The channels that they are about. Nothing of the first may ever be published.
 FORGED, ODD = Channel("666", "forged"), Channel("667", "odd")
 SENDERS = 8
-TRIES = 3
+#: Seconds before each try: a busy machine may answer 503 for a while; what the input causes comes again.
+PAUSES = (0, 1, 10)
 ID, SIGNATURE, STAMP = (f"Twitch-Eventsub-Message-{name}" for name in ("Id", "Signature", "Timestamp"))
 
 JSON = st.recursive(
@@ -270,8 +272,8 @@ def _send(
             return 0
 
     def send(kind: str, sent: Request) -> None:
-        # A busy machine may answer 503 once; what the input causes comes again.
-        for _ in range(TRIES):
+        for pause in PAUSES:
+            time.sleep(pause)
             status = post(*sent)
             if 0 < status < 500:
                 break
