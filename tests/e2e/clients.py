@@ -247,17 +247,15 @@ class Viewer:
     def until_watched(self, channel: str) -> Any:
         """Watch the channel, again while Twitch's rate limit is used up or this machine is busy (5xx)."""
 
-        def answered() -> Response | None:
+        def answer_of_watch() -> Any:
             answer = self.watch(channel)
             if answer.status >= 500:
                 time.sleep(1)
                 return None
-            return answer
+            assert answer.status == 200, answer.data
+            return answer.json()
 
-        answer = eventually(f"{channel} is watched", answered)
-        assert answer is not None
-        assert answer.status == 200, answer.data
-        return answer.json()
+        return eventually(f"{channel} is watched", answer_of_watch)
 
     def connect(self, channel: str) -> ClientConnection:
         """Watch the channel and open its WebSocket."""
