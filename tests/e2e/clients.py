@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 import boto3
 import urllib3
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from local.twitch.messages import sign
@@ -50,7 +51,7 @@ def signed_headers(
     }
 
 
-def eventually(what: str, probe: Callable[[], T], seconds: float = LIMIT) -> T:
+def eventually(what: str, probe: Callable[[], T | None], seconds: float = LIMIT) -> T:
     """Call the probe until it returns something true, and return that."""
     deadline = time.monotonic() + seconds
     while True:
@@ -259,8 +260,23 @@ class Viewer:
 
     def connect(self, channel: str) -> ClientConnection:
         """Watch the channel and open its WebSocket."""
-        watched = self.until_watched(channel)
-        return connect_with_ticket(watched["websocket_url"], watched["ticket"])
+        return connect_with_new_ticket(lambda: self.until_watched(channel))[1]
+
+
+def connect_with_new_ticket(watch: Callable[[], Any]) -> tuple[Any, ClientConnection]:
+    """Watch and open the WebSocket, both again while this machine is busy (5xx); returns the answer, too."""
+
+    def connected() -> tuple[Any, ClientConnection] | None:
+        watched = watch()
+        try:
+            return watched, connect_with_ticket(watched["websocket_url"], watched["ticket"])
+        except InvalidStatus as refused:
+            if refused.response.status_code < 500:
+                raise
+            time.sleep(1)
+            return None
+
+    return eventually("a ticket opens a WebSocket", connected)
 
 
 def connect_with_ticket(websocket_url: str, ticket: str) -> ClientConnection:

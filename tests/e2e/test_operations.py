@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -135,7 +136,7 @@ def test_a_recorder_without_its_grant_is_named(cloud: Cloud, capsys: pytest.Capt
         failures, output = smoke(capsys, recorded_within=1)
     cloud.aws("sqs").purge_queue(QueueUrl=cloud.outputs["RecordQueueUrl"])
     assert failures == 1
-    assert "✗ event recorded: 1 messages wait in the record queue" in output
+    assert re.search("✗ event recorded: [1-9][0-9]* messages wait in the record queue", output)
     assert "/aws/lambda/fanfare-local-recorder" in output
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 import psycopg
 from playwright.sync_api import Page, expect
 
-from tests.e2e.clients import Cloud, Viewer, eventually
+from tests.e2e.clients import LIMIT, Cloud, Viewer, eventually
 from tests.e2e.conftest import real_twitch
 from tests.e2e.local_cloud import LocalCloud, send
 from tests.e2e.test_journey import EVENTS, shown, watch
@@ -84,7 +84,7 @@ def test_each_event_is_recorded_and_shown_once_although_the_relay_is_killed(
         eventually("more is on its way", lambda: len(cloud.twitch_state()["deliveries"]) > 40)
         send(signal.SIGKILL, [local_cloud.relay()])
         ids |= taken | sending.result()
-    assert local_cloud.runner.wait(60) != 0, "the local cloud says that the relay has ended"
+    assert local_cloud.runner.wait(LIMIT) != 0, "the local cloud says that the relay has ended"
 
     again = dataclasses.replace(local_cloud.start(), twitch=cloud.twitch)
     watch(page, again, channel, "rita_relay")

@@ -84,7 +84,7 @@ def test_a_page_goes_on_when_its_tokens_have_ended(
         # The user pool is in trouble for a moment: that is tried again.
         page.route("**/oauth2/token", lambda route: route.fulfill(status=503), times=1)
         outlive_the_token(page, cloud, channel, requests)
-        assert requests.renewals == before + 2
+        assert requests.renewals >= before + 2
 
 
 def test_a_page_whose_renewal_is_refused_leads_to_the_sign_in(

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from cdk import packaging
+from tests.e2e.clients import LIMIT
 from tests.e2e.site.stand_in import IDENTITY, StandIn
 
 OpenPage = Callable[..., Page]
@@ -57,7 +58,7 @@ def open_page(browser: Browser, stand_in: StandIn) -> Iterator[OpenPage]:
 
     def open_page(path: str, *, signed_in: bool = True, storage: str = "", **options: Any) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(LIMIT * 1000)
         contexts.append(context)
         if signed_in:
             context.add_init_script(SIGN_IN)

@@ -20,6 +20,7 @@ from local.twitch import pages
 from local.twitch.example_events import Scene
 from local.twitch.subscription_types import SUBSCRIPTION_TYPES
 from local.twitch.users import Users
+from tests.e2e.clients import LIMIT
 
 JSON = dict[str, Any]
 
@@ -106,12 +107,12 @@ class StandIn:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(LIMIT)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(LIMIT)
 
     # -- What happens ---------------------------------------------------------------------------------------
 
@@ -129,7 +130,7 @@ class StandIn:
 
     def send(self, frame: JSON) -> None:
         """A frame to every open socket."""
-        self._run(self._send(frame)).result(10)
+        self._run(self._send(frame)).result(LIMIT)
 
     def flood(self, seconds: float, per_second: int, frames_per_second: int = 10) -> "Future[int]":
         """Send events at a rate, in the background, unrecorded; answers how many were sent."""
@@ -137,7 +138,7 @@ class StandIn:
 
     def break_off(self) -> None:
         """Close every socket."""
-        self._run(self._close()).result(10)
+        self._run(self._close()).result(LIMIT)
 
     def _run(self, work: Any) -> "Future[Any]":
         return asyncio.run_coroutine_threadsafe(work, self._loop)

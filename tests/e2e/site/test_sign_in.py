@@ -29,7 +29,8 @@ def test_signing_out_in_one_tab_signs_out_in_the_other(watching: OpenPage, stand
     second.goto(f"{stand_in.url}/watch/wren")
     expect(second.get_by_test_id("connection-state")).to_have_attribute("data-state", "live")
     asked = {page: revocations(page) for page in (first, second)}
-    first.get_by_test_id("sign-out").click()
+    with second.expect_response("**/oauth2/revoke"):
+        first.get_by_test_id("sign-out").click()
     first.wait_for_url(f"{IDENTITY['domain']}/logout?**")
     expect(second.get_by_test_id("signed-out")).to_be_visible()
     assert [len(tokens) for tokens in asked.values()] == [1, 1]
@@ -40,6 +41,7 @@ def test_a_viewer_signs_in_once_for_all_tabs(open_page: OpenPage, stand_in: Stan
     first = open_page("/", signed_in=False)
     first.evaluate(SIGN_IN)
     first.reload()
+    expect(first.get_by_test_id("sign-out")).to_be_visible()
     tabs = [first.context.new_page() for _ in range(2)]
     for tab in tabs:
         tab.goto(f"{stand_in.url}/watch/wren")

@@ -2,11 +2,13 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import itertools
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,15 +80,28 @@ def make_database(server: postgres.Postgres, settings: DatabaseSettings, **optio
     return Database(settings, lambda: server.password, **{**defaults, **options})
 
 
+@pytest.fixture(autouse=True)
+def one_day() -> None:
+    """A test begins and ends on the same day in UTC, and "two seconds ago" is on it, too."""
+    now = time.time() % DAY
+    if now < 3 or now > DAY - 90:
+        time.sleep((3 - now) % DAY)
+
+
 @pytest.fixture(scope="session")
-def migrated(server: postgres.Postgres, new_database: NewDatabase) -> str:
-    """The name of a database with the schema and the partitions of today, to be copied."""
-    settings = new_database("template1")
-    database = make_database(server, settings)
-    database.run(migrate)
-    database.run(lambda connection: ensure_partitions(connection, DAY))
-    database.close()  # a database in use cannot be copied
-    return settings.database_name
+def migrated(server: postgres.Postgres, new_database: NewDatabase) -> Callable[[int], str]:
+    """The name of a database with the schema and the partitions of a day (today), to be copied."""
+
+    @functools.cache
+    def migrated(_day: int) -> str:
+        settings = new_database("template1")
+        database = make_database(server, settings)
+        database.run(migrate)
+        database.run(lambda connection: ensure_partitions(connection, DAY))
+        database.close()  # a database in use cannot be copied
+        return settings.database_name
+
+    return migrated
 
 
 @pytest.fixture
@@ -96,9 +111,9 @@ def empty_settings(new_database: NewDatabase) -> DatabaseSettings:
 
 
 @pytest.fixture
-def settings(migrated: str, new_database: NewDatabase) -> DatabaseSettings:
+def settings(migrated: Callable[[int], str], new_database: NewDatabase) -> DatabaseSettings:
     """Where this test's event store is."""
-    return new_database(migrated)
+    return new_database(migrated(int(time.time()) // DAY))
 
 
 @pytest.fixture

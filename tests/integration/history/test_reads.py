@@ -18,7 +18,9 @@ from lambdas.history.recording import record
 
 MakeEvents = Callable[..., list[Event]]
 
-TODAY = datetime.now(UTC).date()
+
+def today() -> date:
+    return datetime.now(UTC).date()
 
 
 def record_on(connection: Connection, day: date, events: list[Event]) -> None:
@@ -151,9 +153,9 @@ class TestPaging:
         busy: dict[str, str] = {"streamer_id": "2", "streamer_name": "bo"}
         quiet = [make_events(1) for _ in range(2)]
         for days in range(30, 0, -1):
-            record_on(connection, TODAY - timedelta(days=days), make_events(1, **busy))
+            record_on(connection, today() - timedelta(days=days), make_events(1, **busy))
         for days, events in zip((29, 11), quiet, strict=True):
-            record_on(connection, TODAY - timedelta(days=days), events)
+            record_on(connection, today() - timedelta(days=days), events)
         seal_partitions(connection)
         executed: list[object] = []
 
@@ -175,7 +177,7 @@ class TestCounts:
     def test_a_channel_is_counted_by_type_over_all_partitions(
         self, connection: Connection, make_events: MakeEvents
     ) -> None:
-        yesterday = datetime.now(UTC).date() - timedelta(days=1)
+        yesterday = today() - timedelta(days=1)
         record_on(connection, yesterday, make_events(3))
         record(connection, [*make_events(2), *make_events(4, event_type="stream.online")])
         record(connection, make_events(9, streamer_id="2", streamer_name="bo"))
@@ -223,24 +225,24 @@ class TestMinutelyCounts:
 class TestLeaderboard:
     @pytest.fixture(autouse=True)
     def channels(self, connection: Connection, make_events: MakeEvents) -> None:
-        yesterday = datetime.now(UTC).date() - timedelta(days=1)
+        yesterday = today() - timedelta(days=1)
         record_on(connection, yesterday, make_events(5))
         record(connection, make_events(3, streamer_id="2", streamer_name="bo"))
         record(connection, make_events(3, streamer_id="1", streamer_name="cy"))
         record(connection, make_events(1, event_type="stream.online"))
 
     def test_the_channel_with_most_events_comes_first(self, connection: Connection) -> None:
-        assert reads.leaderboard(connection, None, None, TODAY, 10) == [
+        assert reads.leaderboard(connection, None, None, today(), 10) == [
             reads.Leader("1001", "ana", 6),
             reads.Leader("1", "cy", 3),
             reads.Leader("2", "bo", 3),
         ]
 
     def test_it_can_be_of_one_type_of_a_time_and_shorter(self, connection: Connection) -> None:
-        assert reads.leaderboard(connection, "stream.online", None, TODAY, 10) == [
+        assert reads.leaderboard(connection, "stream.online", None, today(), 10) == [
             reads.Leader("1001", "ana", 1)
         ]
-        assert reads.leaderboard(connection, None, 1, TODAY, 2) == [
+        assert reads.leaderboard(connection, None, 1, today(), 2) == [
             reads.Leader("1", "cy", 3),
             reads.Leader("2", "bo", 3),
         ]

@@ -10,7 +10,9 @@ from lambdas.common import connections
 from lambdas.common.aws import Client
 from lambdas.common.event import Event
 from lambdas.common.topics_frame import TopicsFrame
+from lambdas.live.broadcaster import QUIET_IN_A_ROW
 from lambdas.live.frames import MAX_EVENTS, MAX_FRAME_BYTES
+from lambdas.live.frequency_limit import FrequencyLimit
 from tests.integration.functions import Function, load
 from tests.integration.live.conftest import CONNECTIONS, INBOXES, ConnectionsApi, Queues
 
@@ -195,8 +197,15 @@ def test_a_channel_that_nobody_watches_costs_no_post(
 
 
 def test_a_busy_channels_events_gather_in_the_inbox_and_travel_together(
-    registry: Client, connections_api: ConnectionsApi, broadcaster: Lambda, dynamodb: "DynamoDBClient"
+    registry: Client,
+    connections_api: ConnectionsApi,
+    broadcaster: Lambda,
+    dynamodb: "DynamoDBClient",
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # However long the ten batches take.
+    quiet_channels = FrequencyLimit(3600.0, QUIET_IN_A_ROW)
+    monkeypatch.setattr(broadcaster.function.module.BROADCASTER, "_quiet_channels", quiet_channels)
     watch(registry, "1337", "a")
     for number in range(10):
         assert broadcaster.invoke("broadcast", event(f"{number}-0"), event(f"{number}-1")) == []
@@ -301,6 +310,8 @@ def test_a_connection_whose_handshake_still_runs_is_tried_again_and_kept(
     registry: Client, connections_api: ConnectionsApi, broadcaster: Lambda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is stored before API Gateway has opened it, and until then it answers 410, too."""
+    for seconds in ("HANDSHAKE_SECONDS", "GRACE_SECONDS"):
+        monkeypatch.setattr(f"lambdas.live.posting.{seconds}", 3600.0)
     watch(registry, "1337", "opening", since=0)
     answer = connections_api.answer
     statuses = iter([410, 410])
@@ -313,10 +324,19 @@ def test_a_connection_whose_handshake_still_runs_is_tried_again_and_kept(
 
 
 def test_a_connection_that_is_gone_before_its_handshake_could_be_over_is_removed_once_it_is(
-    registry: Client, connections_api: ConnectionsApi, broadcaster: Lambda
+    registry: Client, connections_api: ConnectionsApi, broadcaster: Lambda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch(registry, "1337", "a", "closed-at-once", since=3.5)
+    monkeypatch.setattr("lambdas.live.posting.HANDSHAKE_SECONDS", 3600.0)
+    watch(registry, "1337", "a", "closed-at-once")
     connections_api.statuses["closed-at-once"] = 410
+    answer = connections_api.answer
+
+    def end_handshake(connection_id: str, body: bytes) -> int:
+        if connections_api.attempts.count("closed-at-once") > 1:
+            monkeypatch.setattr("lambdas.live.posting.HANDSHAKE_SECONDS", 0.0)
+        return answer(connection_id, body)
+
+    monkeypatch.setattr(connections_api, "answer", end_handshake)
     assert broadcaster.send(event("1")) == []
     assert watching(registry, "1337") == ["a"]
     assert connections_api.attempts.count("closed-at-once") > 1
@@ -330,6 +350,7 @@ def test_a_passing_failure_is_overcome_within_the_invocation(
     monkeypatch: pytest.MonkeyPatch,
     status: int,
 ) -> None:
+    monkeypatch.setattr("lambdas.live.posting.GRACE_SECONDS", 60.0)
     watch(registry, "1337", "a")
     answer = connections_api.answer
     statuses = iter([status, status])
@@ -371,7 +392,7 @@ def test_a_viewer_of_a_large_audience_who_does_not_read_is_passed_over_and_gets_
     answer = connections_api.answer
 
     def recover(connection_id: str, body: bytes) -> int:
-        if connections_api.attempts.count("slow") >= 8:
+        if connections_api.attempts.count("slow") >= 8 and json.loads(body) == MARK:
             connections_api.statuses.clear()
         return answer(connection_id, body)
 

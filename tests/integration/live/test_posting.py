@@ -201,14 +201,20 @@ def test_a_run_ends_in_time_though_nothing_is_answered(server: TlsServer, poster
     assert all(server.shown[delivery.connection.id].count("another") == 1 for delivery in others)
 
 
-def test_sockets_are_kept_from_run_to_run(server: TlsServer, poster: Poster) -> None:
+def test_sockets_are_kept_from_run_to_run(
+    server: TlsServer, poster: Poster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lambdas.live.posting.ANSWER_SECONDS", 60.0)
     for number in range(5):
         assert run(poster, deliveries(3, f"frame {number}")).posted == 3
     assert len(server.sockets) <= 3
 
 
-def test_a_slow_connection_holds_up_no_other(server: TlsServer, poster: Poster) -> None:
+def test_a_slow_connection_holds_up_no_other(
+    server: TlsServer, poster: Poster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is answered only after all the others have got everything."""
+    monkeypatch.setattr("lambdas.live.posting.ANSWER_SECONDS", 60.0)
     run(poster, deliveries(1, "0"))
     others_are_served = asyncio.Event()
 
@@ -242,6 +248,7 @@ def test_a_server_with_an_unknown_certificate_gets_nothing(
     stranger = tmp_path / "stranger.pem"
     trustme.CA().cert_pem.write_to_path(stranger)
     monkeypatch.setenv("AWS_CA_BUNDLE", str(stranger))
+    monkeypatch.setattr("lambdas.live.posting.ANSWER_GRACE_SECONDS", 20.0)
     poster = Poster(CurlTransport(server.endpoint))
     poster.deliver(deliveries(1, "frame"), within(20))
     poster.finish(within(20))

@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import os
-import socket
 import time
 import zipfile
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from botocore.exceptions import ClientError
 
 from local import emulator
 from local.environment import ACCESS_KEY, REGION, SECRET_KEY
-from local.ports import HOST
+from local.ports import any_free_port
 from tests.integration.subscriptions.servers import CLIENT_ID, CLIENT_SECRET, simulated_twitch
 
 ARCHIVES = "archives"
@@ -39,8 +38,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def endpoint(state: Path) -> Iterator[str]:
-    with socket.create_server((HOST, 0)) as probe:
-        port = probe.getsockname()[1]
+    port = any_free_port()
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         runner.run(stack.enter_async_context(emulator.run(port, state, state)))

@@ -11,6 +11,7 @@ import pytest
 
 from local.environment import ROOT
 from local.errors import LocalCloudError
+from local.ports import any_free_port
 from local.processes import last_lines, running, until_ended
 from local.readiness import until_answers
 from tests.process_table import descendants, processes, until_gone
@@ -121,12 +122,13 @@ async def test_waiting_for_a_server_has_a_time_limit(tmp_path: Path) -> None:
         await until_answers("http://127.0.0.1:9/", seconds=0.3)
 
 
-async def test_a_server_is_ready_when_it_answers_2xx(tmp_path: Path, unused_tcp_port: int) -> None:
-    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(unused_tcp_port)]
+async def test_a_server_is_ready_when_it_answers_2xx(tmp_path: Path) -> None:
+    port = any_free_port()
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
     async with running("The server", command, log=tmp_path / "log", cwd=tmp_path) as process:
-        await until_answers(f"http://127.0.0.1:{unused_tcp_port}/", seconds=120, by=process)
+        await until_answers(f"http://127.0.0.1:{port}/", seconds=120, by=process)
         with pytest.raises(LocalCloudError, match=r"did not answer within 5 s; last: 404"):
-            await until_answers(f"http://127.0.0.1:{unused_tcp_port}/nothing", seconds=5, by=process)
+            await until_answers(f"http://127.0.0.1:{port}/nothing", seconds=5, by=process)
 
 
 def test_only_the_end_of_a_log_is_shown(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import pytest
 
 from local import cloud
 from local.environment import ROOT
-from local.ports import HOST, Ports, is_free
+from local.ports import HOST, Ports, any_free_port, is_free
 from tests.process_table import descendants, processes, until_gone
 
 VARIABLES = ("FANFARE_PORT", "FANFARE_TWITCH_PORT", "FANFARE_DATABASE_PORT")
@@ -83,15 +82,18 @@ class Run:
         assert not (self.state / "endpoints.json").exists()
 
 
+def free_ports() -> set[int]:
+    """A port for each variable."""
+    while len(ports := {any_free_port() for _ in VARIABLES}) < len(VARIABLES):
+        pass
+    return ports
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    sockets = [socket.create_server((HOST, 0)) for _ in VARIABLES]
-    ports = {name: probe.getsockname()[1] for name, probe in zip(VARIABLES, sockets, strict=True)}
-    for probe in sockets:
-        probe.close()
     tools = tmp_path / "tools"
     tools.mkdir()
-    return Run(tmp_path / "state", tools, ports)
+    return Run(tmp_path / "state", tools, dict(zip(VARIABLES, free_ports(), strict=True)))
 
 
 def test_a_step_that_fails_stops_everything(run: Run) -> None:
@@ -145,10 +147,8 @@ async def test_after_a_killed_run_the_next_one_has_what_was_recorded(run: Run) -
     run.assert_nothing_is_left()
 
 
-async def test_no_command_line_contains_a_secret(
-    tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
-) -> None:
-    ports = Ports(*(unused_tcp_port_factory() for _ in VARIABLES))
+async def test_no_command_line_contains_a_secret(tmp_path: Path) -> None:
+    ports = Ports(*free_ports())
     secret = "-begins-like-an-option"
     async with cloud.simulated_twitch(ports, secret, tmp_path) as twitch, aiohttp.ClientSession() as session:
         assert twitch.returncode is None

@@ -8,7 +8,6 @@ import asyncio
 import datetime as dt
 import gc
 import ipaddress
-import socket
 import ssl
 import threading
 import warnings
@@ -31,6 +30,7 @@ from twitchio.eventsub.subscriptions import ChannelRaidSubscription, Subscriptio
 from twitchio.http import Route
 from twitchio.models.eventsub_ import ChannelRaid, SubscriptionRevoked
 
+from local.ports import any_free_port
 from tests.integration.twitch.support import CLIENT_ID, CLIENT_SECRET, Twitch, eventually, simulated_twitch
 
 
@@ -88,13 +88,6 @@ class Receiver(EventSubWebhook):  # type: ignore[misc]
         self.stopped.set()
 
 
-def free_port() -> int:
-    """A port that was free a moment ago: the library wants to bind it itself."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     return certificate_for_this_machine(tmp_path)
@@ -126,7 +119,7 @@ async def receiver(client: TwitchClient, certificate: Path) -> AsyncIterator[Rec
     """The library's webhook, listening; it deletes its subscriptions when it stops."""
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate)
-    port = free_port()
+    port = any_free_port()
     receiver = Receiver(
         f"https://127.0.0.1:{port}",
         port,

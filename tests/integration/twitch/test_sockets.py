@@ -17,8 +17,10 @@ class Client:
         self.socket = socket
 
     async def receive(self, message_type: str) -> Any:
-        """The payload of the next message, which must be of this type."""
+        """The payload of the next message but keepalives, which must be of this type."""
         message = await self.socket.receive_json(timeout=60)
+        while message["metadata"]["message_type"] == "session_keepalive" != message_type:
+            message = await self.socket.receive_json(timeout=60)
         assert message["metadata"]["message_type"] == message_type, message
         return message["payload"]
 
@@ -79,8 +81,8 @@ async def carried(twitch: Twitch) -> tuple[Client, str]:
 
 @pytest.fixture
 async def impatient() -> AsyncIterator[Twitch]:
-    """A simulator whose intervals are a second."""
-    async with simulated_twitch(keepalive_seconds=1, reconnect_seconds=1.0) as twitch:
+    """A simulator whose intervals are two seconds."""
+    async with simulated_twitch(keepalive_seconds=2, reconnect_seconds=2.0) as twitch:
         yield twitch
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from local.errors import LocalCloudError
-from local.ports import HOST, PortReservations, is_free
+from local.ports import HOST, PortReservations, any_free_port, is_free
 
 
 @pytest.fixture
@@ -18,10 +18,8 @@ def taken() -> Iterator[int]:
 
 
 @pytest.fixture
-def free(taken: int) -> int:
-    with socket.create_server((HOST, 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
+def free() -> int:
+    return any_free_port()
 
 
 def test_a_port_is_free_until_a_program_listens(taken: int, free: int) -> None:
