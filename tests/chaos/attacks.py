@@ -48,8 +48,8 @@ def bad_tickets(laboratory: Laboratory) -> None:
     """Tickets that are used, expired, made up, cut or missing open no WebSocket."""
     channel = laboratory.traffic.channels[0]
     answer, connection = connect_with_new_ticket(lambda: laboratory.viewer.until_watched(channel.login))
-    connection.close()
-    url, used = answer["websocket_url"], answer["ticket"]
+    with connection:
+        url, used = answer["websocket_url"], answer["ticket"]
     expired = secrets.token_urlsafe(32)
     laboratory.write_ticket(expired, channel, -1)
     made_up = (
