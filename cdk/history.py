@@ -60,7 +60,7 @@ class History(Construct):
             # A batch that failed comes again this long after it came. The function could not shorten it: it
             # reaches nothing but the database. While batches fail, Lambda itself takes fewer at once.
             visibility_timeout=Duration.seconds(25),
-            # The most there are: seven hours, but for three minutes.
+            # SQS's maximum. 1,000 times 25 s are almost seven hours.
             max_receive_count=1000,
         )
         recorder = self._function("Recorder", shared=True, timeout=timeout, memory_mb=512)

@@ -128,7 +128,7 @@ class Live(Construct):
     ) -> None:
         """The broadcaster and its two queues (docs/live.md)."""
         timeout = Duration.seconds(15)
-        # A message that failed comes again after 2 to 8 seconds: so often are two minutes of an outage.
+        # A message that failed comes again after 2 to 8 seconds: 18 tries take about two minutes.
         tries = 18
         self.feed = Feed(
             self,

@@ -131,7 +131,7 @@ class Monitoring(Construct):
         )
         self._alarm(
             "archiver-failing",
-            "The upkeep of the event store fails: after two days there is no partition to record into.",
+            "The upkeep of the event store fails: recording stops when the last partition has ended.",
             self._lambda("Errors", "archiver", Duration.hours(1)),
             above=1,
             periods=1,
@@ -149,7 +149,7 @@ class Monitoring(Construct):
         self._add_store_alarms(interval)
         self._alarm(
             "twitch-budget",
-            "Nine tenths of the cost that Twitch allows are used: at the limit, subscriptions are deleted.",
+            "Nine tenths of the cost that Twitch allows are used: above 95 %, subscriptions are deleted.",
             cloudwatch.MathExpression(
                 expression="100 * cost / allowed",
                 using_metrics={

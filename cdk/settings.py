@@ -309,7 +309,8 @@ class Settings(_Settings):
     domain: Domain | None = None
     """A domain of one's own for the site; CloudFront's without it."""
     sign_in: Literal["cognito", "twitch"] = "cognito"
-    """How viewers sign in at Twitch: through Cognito, or by a function of ours, for a hundredth of the price.
+    """How viewers sign in at Twitch: through Cognito, or by a function of ours, for less than 1 % of the
+    price.
 
     docs/deploying.md says when to choose which. After a change everybody signs in again.
     """
@@ -323,7 +324,7 @@ class Settings(_Settings):
     webhook_throttle: Throttle = Throttle(rate=2000, burst=2000)
     """Deliveries by Twitch. Above, they are answered 429, and Twitch sends them again."""
     websocket_throttle: Throttle = Throttle(rate=500, burst=500)
-    """New connections of viewers, and messages other than pings, of which there may be twice as many."""
+    """Requests to each route of the WebSocket API; pings may be twice as many."""
     broadcast_concurrency: int = Field(default=100, ge=2, le=1000)
     """Batches of events that are broadcast at once, reserved in the account's concurrency."""
     fan_out_concurrency: int = Field(default=100, ge=2, le=1000)

@@ -49,7 +49,7 @@ class Subscriptions(Construct):
             settings,
             name="subscribe",
             timeout=SUBSCRIBER_TIMEOUT,
-            # What Twitch did not do is requested again, by another message: this is for our own faults.
+            # Counts our own errors only: what Twitch refused is requested again by a new message.
             max_receive_count=5,
             visibility_timeout=SUBSCRIBER_TIMEOUT,
         )

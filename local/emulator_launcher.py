@@ -421,7 +421,7 @@ _DISTRIBUTION_PATH = re.compile(r"/_aws/cloudfront/(\w+)(?=/)")
 def with_distributions_by_path(serve: Callable[..., Any]) -> Callable[..., Any]:
     """The emulator's application, in which ``/_aws/cloudfront/<label>/…`` is the distribution's ``/…``.
 
-    The label ``localhost``, and the host, which no AWS client uses, are the only distribution's.
+    The label or the host ``localhost``, which no AWS client calls, means the only distribution.
     """
 
     async def application(scope: dict[str, Any], *channels: Any) -> None:

@@ -173,7 +173,7 @@ class Relay:
         headers = {name: request.headers[name] for name in PASSED_HEADERS if name in request.headers}
         options = {"params": request.query, "data": body, "headers": headers}
         status, text, answered = await self._send(method, self._twitch.api_url + path, **options)
-        if action == "POST" and status in (202, 409):  # from somebody whom Twitch knows
+        if action == "POST" and status in (202, 409):  # Twitch accepted the credentials
             self._newest_webhook = asked
         if status >= 300:
             say(_refused(method, path, status, text))

@@ -162,8 +162,8 @@ class Doctor:
             if any(given.get(field) != value for field, value in secret.items()):
                 raise Failure(
                     f"the identity provider {name} has other credentials than the secret "
-                    f"{self._settings.twitch_secret_name}, so nobody can sign in once Twitch has forgotten "
-                    f"them. Run `make deploy STAGE={self._settings.stage}`."
+                    f"{self._settings.twitch_secret_name}, so nobody can sign in if Twitch has revoked "
+                    f"those. Run `make deploy STAGE={self._settings.stage}`."
                 )
         return f"{' and '.join(names)} have the secret's credentials"
 

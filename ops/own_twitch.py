@@ -54,7 +54,7 @@ def application(environ: Mapping[str, str], file: Path = FILE) -> Application:
             raise Failure(f"{file} must be a JSON object with client_id and client_secret.") from None
     if missing := [name for name, value in found.items() if not value]:
         raise Failure(
-            f"your application at Twitch has no {' and no '.join(missing)} here. Register it at "
+            f"not set: {' and '.join(missing)} of your application at Twitch. Register it at "
             f"{CONSOLE}, with the OAuth redirect URL {redirect_url(environ)} and the client type "
             f'Confidential. Then write {file.name} ({{"client_id": "…", "client_secret": "…"}}; git ignores '
             "it), or set TWITCH_CLIENT_ID and TWITCH_CLIENT_SECRET."

@@ -85,7 +85,7 @@ create table watermark (
 
 insert into watermark (archived_until, archiving_until) values ('epoch', 'epoch');
 
--- The batches since archiving_until for which the clock was behind it.
+-- Counts batches that are recorded while the clock is behind archiving_until.
 create sequence stamps_ahead;
 
 \ir functions/present_stamp.sql
@@ -166,7 +166,7 @@ values (7, 'epoch', 'epoch'), (30, 'epoch', 'epoch'), (90, 'epoch', 'epoch');
 -- When a day is over:
 \ir functions/move_windows.sql
 
--- When an hour, day, month or year is over:
+-- When an hour, day or month is over, and again one year after the end of a year:
 \ir functions/roll_up_archived_counts.sql
 
 -- Until which streamer totals and windows have been compared with archived_events. One row.

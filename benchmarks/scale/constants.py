@@ -63,7 +63,7 @@ DYNAMODB_SECONDS, DYNAMODB_SPREAD, DYNAMODB_ITEM_SECONDS = 0.004, 0.4, 5e-6
 # -- the page and the record ---------------------------------------------------------------------------------
 
 # How old what the record says may be: CloudFront serves 2 s without asking and 10 s more while it asks
-# (s-maxage and stale-while-revalidate of lambdas/history/answers.py), and recording takes its time.
+# (s-maxage and stale-while-revalidate of lambdas/handlers/query.py), and recording takes its time.
 RECORD_AGE_SECONDS = 13.0
 # When a page reads the record after its connection opened or a frame said that events are missing, how many
 # events it reads back, and how long it waits before the attempt after so many failures (frontend/src/live:

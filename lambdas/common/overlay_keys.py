@@ -83,7 +83,7 @@ class OverlayKeysTable:
 
 
 def viewer_of(owner_id: str) -> str:
-    """The viewer that a viewer's overlays are: they have the limits of one of their own."""
+    """The id under which all overlays of a viewer count: they have limits of their own."""
     return f"overlay/{owner_id}"
 
 

@@ -56,7 +56,7 @@ class ViewersTable:
             return True
         if len(channels) < most:
             self._put(viewer_id, _CHANNEL + login, now + keep)
-            # Others may have been stored meanwhile. Then each of them may be refused, and none is too many.
+            # Calls at the same time may exceed the limit. Each then undoes its own, perhaps all of them.
             if len(_channels(self._read(viewer_id, now))) <= most:
                 return True
             self.unfollow(viewer_id, login)

@@ -37,7 +37,7 @@ DATABASE = Database(
 
 API_ROUTES = pathlib.Path(__file__).parents[1] / "api_routes.json"
 
-# CloudFront answers for two seconds from its cache: the database sees channels, not viewers.
+# CloudFront answers from its cache, up to 12 seconds old: the load grows with channels, not with viewers.
 CACHE_CONTROL: Final = "public, s-maxage=2, stale-while-revalidate=10"
 
 Login = Annotated[
@@ -166,7 +166,7 @@ def openapi_document() -> dict[str, Any]:
         app.get_openapi_json_schema(
             title="Fanfare",
             version="1",
-            description="A Twitch channel's events. Answers may be two seconds old.",
+            description="A Twitch channel's events. Answers may be 12 seconds old.",
         )
     )
     # Generated: 422 with the framework's body. Answered: 400, and the one shape that all errors have.

@@ -20,7 +20,8 @@ from lambdas.history.recording import keep_dead_letter, record
 ARCHIVE_SECONDS: Final = 1.0
 ARCHIVE_AGAIN_SECONDS: Final = 30
 
-# All of it is over before the function's 15 seconds are, and before the message comes again after 25.
+# Limits of one use of the database, within the function's 15 seconds and the 25 after which a message
+# returns.
 SETTINGS = from_environment(DatabaseSettings)
 DATABASE = Database(
     SETTINGS,
@@ -81,7 +82,7 @@ def _archive_if_it_is_time() -> None:
     except psycopg.Error:
         # It may take longer than a recorder has: the archiver has more time.
         _next_archiving += ARCHIVE_AGAIN_SECONDS
-        logger.warning("Not archived: another time", exc_info=True)
+        logger.warning("Archiving counts failed", exc_info=True)
 
 
 def _archive(connection: Connection) -> None:

@@ -89,7 +89,7 @@ def move_windows(connection: Connection, seconds: float = 60) -> int:
 
 
 def roll_up_archived_counts(connection: Connection) -> int:
-    """Merge the archived counts of each hour, day, month and year that is over; return how many tables.
+    """Merge the archived counts of each period that is over (``due_roll_ups``); return how many tables.
 
     Raises LockNotAvailable if a transaction that reads archived counts stays open.
     """

@@ -57,8 +57,8 @@ def due_roll_ups(max_timestamps: Collection[datetime], archived_until: datetime)
     """Which tables of archived counts to merge, so that their number stays small, the oldest first.
 
     They are merged by the hour, day or month in UTC, whichever is the longest that is over at the watermark
-    ``archived_until``. Two years later they are merged by the year, without days: the API counts the days of
-    the last 365 only.
+    ``archived_until``. One year after the end of a year they are merged into one table, without days: the API
+    counts the days of the last 365 only.
     """
     periods: dict[tuple[int, ...], list[datetime]] = {}
     for max_timestamp in sorted(max_timestamps):

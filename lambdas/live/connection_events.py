@@ -45,7 +45,8 @@ def answer(
         case "CONNECT", _:
             _store(client, table, claim, connection_id, now)
             limits.connected(claim, connection_id, now)
-            # Whoever ends the key closes the connections that it then finds: one of both sees the other.
+            # Stored first, checked then: if the key ends later, ``overlay`` finds the connection and closes
+            # it.
             if claim.overlay_key and not overlay_keys.is_valid(claim.overlay_key):
                 _forget(client, table, limits, claim, connection_id)
                 raise EndedError

@@ -14,7 +14,7 @@ class FrequencyLimit:
         """``interval`` in seconds."""
         self._interval = interval
         self._row = in_a_row * interval
-        # For each key, the time at which it has been seen no more often than once in each interval again.
+        # For each key, the time at which its count is 0 again; each use moves it on by one interval.
         self._allowed_at: dict[str, float] = {}
 
     def __len__(self) -> int:

@@ -23,15 +23,15 @@ STEP = 0.1
 WINDOW_SECONDS = 0.1
 # After such a pause the answers before it say nothing of the present.
 IDLE_SECONDS = 1.0
-# Being refused now and then is how the limit is known; from this part on it is exceeded.
+# If more than this part of the answers are 429, the limit is exceeded: the rate falls.
 TOLERATED = 0.05
 # Up to this part there may be more: some clients are always full.
 FEW = 0.02
-# Fewer refusals say more about those who were posted to than about the limit.
+# Fewer 429 in a window may be those of a few full clients: they are ignored.
 MANY = 5
 # A little below what was accepted, so that what was refused finds room, too.
 FACTOR = 0.9
-# But no further at once: there may have been few posts for another reason.
+# In one step the rate falls to this part of it at the lowest.
 AT_ONCE = 0.5
 
 

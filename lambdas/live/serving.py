@@ -25,9 +25,9 @@ from lambdas.live.update import Update, combine, frames
 ROUND_SECONDS = 0.5
 # Connections that get the same frame. The inbox is read before each page.
 PAGE_CONNECTIONS = 500
-# A round takes as long as its posts. So only few viewers have the time for more than one frame with events.
+# Most frames with events in a round. In a large part more would make the round longer.
 FRAMES_OF_SMALL_PARTS, FRAMES_OF_LARGE_PARTS = 4, 1
-# A page waits so long for earlier posts that API Gateway is slow to answer, if it answers at all.
+# How long a page waits, at most, for the answers to earlier posts to its connections.
 CATCH_UP_SECONDS = 1.0
 # The inbox is not read more often than this. A read costs a read unit for each 4 KB of it, of which DynamoDB
 # serves 3,000 a second.
@@ -157,7 +157,7 @@ class Serving:
         except AwsError as error:
             if error.code == "Unreachable":
                 raise
-            # Who begins anew sends everybody everything again; the next time is soon enough.
+            # An error here would send all updates again. The next call removes the entries.
             logger.warning("DynamoDB is too busy to remove what was sent: %s", error)
             return
         self._known.difference_update(done)

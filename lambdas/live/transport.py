@@ -55,7 +55,7 @@ class CurlTransport:
         # The silence may have been that of a dead socket.
         handle.setopt(pycurl.FRESH_CONNECT, posting.status == SILENT)
         if not self._multiplexes:
-            # Rather a stream of a socket that is being opened than one more socket, unless there are none.
+            # Wait for a socket that is being opened and share it, unless the server has no HTTP/2.
             handle.setopt(pycurl.PIPEWAIT, self._multiplexes is None)
         self._postings[handle] = posting
         self._handles[posting] = handle

@@ -124,7 +124,7 @@ class ChannelsTable:
                 ":now": _number(now),
                 ":minute_ago": _number(now - WATCHED_SECONDS),
                 ":none": {"M": {}},
-                # More than the channel has come to that was deleted before.
+                # Above every revision that its deleted item had.
                 ":first_revision": _number(now * 1000),
             },
         }

@@ -72,6 +72,6 @@ def _change(notice: Notice, before: SubscriptionState | None) -> tuple[Subscript
     after = SubscriptionState("enabled", subscription_id, as_of=notice.sent_at)
     if before is None or is_known:
         return (after, "verified") if after != before else None
-    # Of another live one it is a replacement: the reconciler switches to it.
+    # If another is live, this replaces it: the next comparison stores it.
     is_late = before.live or before.as_of >= notice.sent_at
     return None if is_late else (after, "verified")

@@ -1,7 +1,7 @@
 """Decisions about a channel's subscriptions: what Twitch's list means, what is missing, what to delete.
 
-A watch and the reconciler decide with the same functions, from the same table and from Twitch's own list. So
-it does not matter which of them comes first, whether both run at once, or where the last one stopped.
+``subscriber`` and the reconciler decide with the same functions, from the same table and Twitch's own list.
+So it does not matter which of them comes first, whether both run at once, or where the last one stopped.
 """
 
 import dataclasses
@@ -12,9 +12,9 @@ from lambdas.subscriptions.model import Grant, Subscription
 from lambdas.subscriptions.subscription_types import SUBSCRIPTION_TYPES, SubscriptionState, SubscriptionType
 
 # The reconciler compares the table with Twitch's list every 5 minutes. If it has not done so for three runs,
-# a watch compares for itself.
+# ``subscriber`` compares.
 TRUSTED_SECONDS = 15 * 60
-# Twitch sends its challenge at once. A watch that comes later than this asks Twitch for the result.
+# Twitch sends its challenge at once. After this, a watch makes ``subscriber`` ask for the result.
 CHALLENGE_SECONDS = 5
 # After so long without an answer a challenge has failed.
 PENDING_SECONDS = 10 * 60
@@ -102,7 +102,7 @@ def merge_states(
 
 
 def needs_verification(known: Mapping[str, SubscriptionState], verified_at: int, now: int) -> bool:
-    """Whether a watch must compare the known states with Twitch's list (times in epoch seconds)."""
+    """Whether the known states must be compared with Twitch's list (times in epoch seconds)."""
     age = now - verified_at
     trusted = {"enabled": TRUSTED_SECONDS, "pending": CHALLENGE_SECONDS}
     return any(age > trusted[state.status] for state in known.values() if state.live)

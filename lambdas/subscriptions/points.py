@@ -58,7 +58,7 @@ class Points:
             # It never becomes less, so an older answer will do. One item takes a thousand writes a second.
             if self._empty_at() > latest:
                 return False
-            # The last: somebody else has begun between the other two.
+            # The third: another call did ``begin`` in between.
             return self._write_if(*add) or self._write_if(*begin) or self._write_if(*add)
         except AwsError:
             logger.exception("The points of Twitch's rate limit cannot be counted: no request is made")

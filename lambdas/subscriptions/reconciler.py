@@ -307,7 +307,7 @@ class _Run:
         now, watched = self._now(), self._viewers.get(streamer_id, 0) > 0
         unread = unsure and needs_verification(record.states, record.verified_at, now)
         if unread or correction.outdated or any(to_create(states, streamer_id, grants, now)):
-            # Whoever answers compares what was not read for long, and tells viewers, too.
+            # ``subscriber`` also compares what was not read for long, and tells viewers.
             self._ask(record, Request(streamer_id, compare=bool(correction.outdated)))
         elif watched:
             self._reconciler.announcer.tell(streamer_id)
@@ -386,11 +386,11 @@ class _Run:
     def _wait(self, seconds: int) -> None:
         """https://dev.twitch.tv/docs/api/guide/#twitch-rate-limits"""
         if self._subscriber.clock() + seconds > self._stop_at:
-            raise _StoppedError("Twitch's rate limit lasts longer than the time left")
+            raise _StoppedError("waiting for Twitch would take longer than is left")
         self._reconciler.sleep(seconds)
 
     def _watched_since(self) -> int:
-        """Who has watched last before this has left: ``watched_at`` is up to a minute too early."""
+        """A channel with an older ``watched_at``, which is up to a minute too early, is not watched."""
         return self._now() - self._reconciler.grace_seconds - WATCHED_SECONDS
 
     def _now(self) -> int:

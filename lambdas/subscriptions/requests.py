@@ -1,8 +1,8 @@
 """Requests to subscribe what a channel lacks: messages of the queue ``subscribe``.
 
 A channel has one request at a time, moderators' aside: its ``asked_until`` in the channels table is a claim.
-It ends when the channel has everything, and by itself if the request gets lost. While something is missing,
-the function ``subscriber`` sends a request again, to be received when it is due.
+It ends when nothing is due within 15 minutes, and some time after a request that got lost. Until then
+``subscriber`` sends the request again, delayed until it is due. What is due later the reconciler requests.
 """
 
 import dataclasses

@@ -11,8 +11,8 @@ from lambdas.subscriptions.grants import GrantsTable
 from lambdas.subscriptions.plan import apply_consent
 from lambdas.subscriptions.subscription_types import Status, SubscriptionState, summarize
 
-# When viewers are sent changed states: once the WebSocket has opened that follows a watch, and once no ticket
-# is left (lambdas/common/tickets.py) with whose answer a viewer got older states.
+# Changed states are sent twice: when a WebSocket that follows a watch has had time to open, and when every
+# ticket that was issued with older states has expired (lambdas/common/tickets.py).
 DELAYS_SECONDS = (2, 70)
 
 

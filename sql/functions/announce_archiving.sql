@@ -24,7 +24,7 @@ begin
     end if;
     select min(upper_bound) into partition_end from events_partitions where upper_bound > known.archived_until;
     if latest < known.archiving_until then
-        -- The clock is behind: as far as present_stamp has come.
+        -- The clock is behind: take present_stamp's last time.
         select known.archiving_until + last_value * interval '1 millisecond' into latest from stamps_ahead;
     end if;
     latest := least(latest, partition_end);

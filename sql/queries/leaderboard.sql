@@ -16,7 +16,7 @@ first_by_archived as (
         streamer_id,
         event_count
     from archived
-    -- So many have at least this magnitude; all of them if they are fewer.
+    -- Those with at least the magnitude of the page's last place, or all.
     where
         magnitude >= coalesce(
             (
