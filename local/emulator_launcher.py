@@ -475,47 +475,52 @@ class Processes:
     """The functions' processes: each invocation gets an idle one, or a new one when it is its turn to start.
 
     In AWS functions start on processors of their own. Here, twenty starts at once would keep the services
-    from answering for seconds. An invocation that waits for its turn takes a process that becomes idle.
+    from answering for seconds. An invocation that waits for its turn takes a process that becomes idle. The
+    newest is first: under overload the client of the oldest has given up.
     """
 
     def __init__(self) -> None:
         self._lease, self._release = lambda_runtime.acquire_worker, lambda_runtime.release_worker
-        lock = threading.Lock()
-        self._changed = collections.defaultdict[str, threading.Condition](lambda: threading.Condition(lock))
+        self._lock = threading.Lock()
         self._turns = os.cpu_count() or 1
+        # The invocations of each function that wait for a change.
+        self._waiting = collections.defaultdict[str, list[threading.Event]](list)
 
     def acquire(self, name: str, *function: Any, **options: Any) -> Any:
         """Lease a process: the emulator's ``acquire_worker``."""
-
-        def lease(**limit: int) -> Any:
-            return self._lease(name, *function, **options, **limit)
-
-        changed = self._changed[name]
-        with changed:
-            # With the limit 1: an idle one, the function's first, or none.
-            while (leased := lease(max_concurrency=1))[0] is None and not self._turns:
-                changed.wait()
-            if leased[0] is not None:
-                return leased
-            self._turns -= 1
-            leased = lease()
+        while True:
+            with self._lock:
+                # With the limit 1: an idle one, the function's first, or none.
+                leased = self._lease(name, *function, **options, max_concurrency=1)
+                if leased[0] is not None:
+                    return leased
+                if self._turns:
+                    self._turns -= 1
+                    leased = self._lease(name, *function, **options)
+                    break
+                self._waiting[name].append(changed := threading.Event())
+            changed.wait()
         try:
             if leased[1] == "spawn":
                 # The invocation tries again to start it, and reports why it cannot.
                 with contextlib.suppress(RuntimeError):
                     leased[0]._spawn()
         finally:
-            with changed:
+            with self._lock:
                 self._turns += 1
-                for waiting in list(self._changed.values()):
-                    waiting.notify()
+                for waiting in self._waiting:
+                    self._wake(waiting)
         return leased
 
     def release(self, worker: Any) -> None:
         """Return a process: the emulator's ``release_worker``."""
         self._release(worker)
-        with (changed := self._changed[worker.func_name]):
-            changed.notify()
+        with self._lock:
+            self._wake(worker.func_name)
+
+    def _wake(self, name: str) -> None:
+        if waiting := self._waiting[name]:
+            waiting.pop().set()
 
 
 if __name__ == "__main__":
