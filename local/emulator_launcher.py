@@ -508,8 +508,8 @@ class Processes:
         finally:
             with self._lock:
                 self._turns += 1
-                for waiting in self._waiting:
-                    self._wake(waiting)
+                for each in self._waiting:
+                    self._wake(each)
         return leased
 
     def release(self, worker: Any) -> None:

@@ -20,8 +20,6 @@ VIEWERS = (25, 50, 100, 200, 400)
 #: What says clearly that somebody should come again: Twitch and the site do.
 SHED = (429, 500, 502, 503, 504)
 RAMP_SECONDS = 60
-#: Something has given when a smaller part than this is served: then the ramp ends.
-SERVED = 0.9
 AGAIN_SECONDS = 30
 EVENTS = 20
 
@@ -45,7 +43,7 @@ def ramp_of_deliveries(laboratory: Laboratory) -> None:
         for delivery in deliveries:
             if delivery.id not in traffic.accepted:
                 traffic.repeat(delivery)
-        if statuses[204] < SERVED * len(deliveries) or time.monotonic() - began > RAMP_SECONDS:
+        if time.monotonic() - began > RAMP_SECONDS:
             break
 
 
@@ -88,7 +86,7 @@ async def _ramp(laboratory: Laboratory) -> None:
                 f"{count} more viewers at once: {len(came)} came in {seconds:.0f} s, refused: "
                 f"{dict(refused)}; {len(crowd)} have {EVENTS} events after {late:.1f} s"
             )
-            if len(came) < SERVED * count or time.monotonic() - began > RAMP_SECONDS:
+            if time.monotonic() - began > RAMP_SECONDS:
                 break
 
 

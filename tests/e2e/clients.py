@@ -245,18 +245,23 @@ class Viewer:
             headers=self.headers,
         )
 
-    def until_watched(self, channel: str) -> Any:
+    def until_answered(self, channel: str) -> Response:
         """Watch the channel, again while Twitch's rate limit is used up or this machine is busy (5xx)."""
 
-        def answer_of_watch() -> Any:
+        def answered() -> Response | None:
             answer = self.watch(channel)
-            if answer.status >= 500:
-                time.sleep(1)
-                return None
-            assert answer.status == 200, answer.data
-            return answer.json()
+            if answer.status < 500:
+                return answer
+            time.sleep(1)
+            return None
 
-        return eventually(f"{channel} is watched", answer_of_watch)
+        return eventually(f"{channel} is answered", answered)
+
+    def until_watched(self, channel: str) -> Any:
+        """Watch the channel, as ``until_answered``; what the answer says."""
+        answer = self.until_answered(channel)
+        assert answer.status == 200, answer.data
+        return answer.json()
 
     def connect(self, channel: str) -> ClientConnection:
         """Watch the channel and open its WebSocket."""

@@ -4,7 +4,6 @@ import contextlib
 import gzip
 import json
 import re
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urljoin
@@ -207,10 +206,7 @@ def test_whoever_follows_too_many_channels_is_asked_to_wait(cloud: Cloud) -> Non
     greedy = Viewer.sign_in(cloud, "greedy_viewer")
 
     def refused(channel: str) -> bool:
-        answer = greedy.watch(channel)
-        while answer.status >= 500:
-            time.sleep(1)
-            answer = greedy.watch(channel)
+        answer = greedy.until_answered(channel)
         assert answer.status in (200, 429), answer.data
         return answer.status == 429 and answer.json()["error"]["code"] == "too_many_channels"
 
