@@ -1,5 +1,8 @@
 """Which processes run."""
 
+import contextlib
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Collection
@@ -32,6 +35,13 @@ def descendants(ancestor: int) -> set[int]:
     while more := {entry.pid for entry in listed if entry.parent in found} - found:
         found |= more
     return found - {ancestor}
+
+
+def freeze(pids: Collection[int]) -> None:
+    """Let the processes hang; those that have ended meanwhile are left out."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
 
 
 def until_gone(pids: Collection[int]) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 import stat
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from local import postgres
 from local.errors import LocalCloudError
 from local.ports import HOST
-from tests.process_table import descendants, processes, until_gone
+from tests.process_table import descendants, freeze, processes, until_gone
 
 
 @pytest.fixture
@@ -99,8 +98,7 @@ def test_a_server_that_hangs_is_killed_and_keeps_what_was_committed(directory: P
             if str(directory) in entry.command and entry.parent == os.getpid()
         ]
         frozen = descendants(supervisor)
-        for pid in frozen:
-            os.kill(pid, signal.SIGSTOP)
+        freeze(frozen)
     until_gone(frozen)
     with postgres.run_blocking(directory) as server, psycopg.connect(server.url()) as connection:
         connection.execute("select from kept")

@@ -19,7 +19,7 @@ import pytest
 from local import cloud
 from local.environment import ROOT
 from local.ports import HOST, Ports, any_free_port, is_free
-from tests.process_table import descendants, processes, until_gone
+from tests.process_table import descendants, freeze, processes, until_gone
 
 VARIABLES = ("FANFARE_PORT", "FANFARE_TWITCH_PORT", "FANFARE_DATABASE_PORT")
 
@@ -122,8 +122,7 @@ async def test_a_signal_while_it_starts_stops_everything(run: Run, number: signa
 async def test_servers_that_hang_are_stopped(run: Run) -> None:
     process = await run.begin()
     everything = descendants(process.pid)
-    for pid in everything:
-        os.kill(pid, signal.SIGSTOP)
+    freeze(everything)
     process.send_signal(signal.SIGTERM)
     assert await process.wait() == 0
     until_gone(everything)
