@@ -5,6 +5,7 @@ The templates stay as they are for AWS: the additions do what AWS's CloudFormati
 by means of the emulator's services.
 """
 
+import asyncio
 import collections
 import contextlib
 import fnmatch
@@ -414,6 +415,42 @@ async def connections_api(
     return answer
 
 
+_serve_request = apigateway.handle_execute
+_serve_websocket = apigateway.handle_websocket
+
+# So many requests, and so many handshakes of WebSockets, are served at once: the last of them within its
+# client's patience. In AWS, too, what is too much is refused; there it is counted by the second.
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-throttling.html
+MOST_AT_ONCE = 50
+_requests, _handshakes = asyncio.Semaphore(MOST_AT_ONCE), asyncio.Semaphore(MOST_AT_ONCE)
+TOO_MANY = "Too Many Requests"
+
+
+async def request(*given: Any, **options: Any) -> Answer:
+    """The answer of an HTTP API, or 429."""
+    if _requests.locked():
+        return 429, {"Content-Type": "application/json"}, json.dumps({"message": TOO_MANY}).encode()
+    async with _requests:
+        answer: Answer = await _serve_request(*given, **options)
+        return answer
+
+
+async def websocket(scope: Any, receive: Any, send: Any, *api: Any, **options: Any) -> None:
+    """A connection to a WebSocket API, or 429."""
+    if _handshakes.locked():
+        await receive()
+        await apigateway._refuse_ws_handshake(scope, send, 429, TOO_MANY, "", str(uuid.uuid4()))
+        return
+    async with contextlib.AsyncExitStack() as handshake:
+        await handshake.enter_async_context(_handshakes)
+
+        async def send_answer(message: Any) -> None:
+            await handshake.aclose()
+            await send(message)
+
+        await _serve_websocket(scope, receive, send_answer, *api, **options)
+
+
 # The path-based form that the emulator has for APIs, for clients that do not resolve *.localhost.
 _DISTRIBUTION_PATH = re.compile(r"/_aws/cloudfront/(\w+)(?=/)")
 
@@ -475,52 +512,47 @@ class Processes:
     """The functions' processes: each invocation gets an idle one, or a new one when it is its turn to start.
 
     In AWS functions start on processors of their own. Here, twenty starts at once would keep the services
-    from answering for seconds. An invocation that waits for its turn takes a process that becomes idle. The
-    newest is first: under overload the client of the oldest has given up.
+    from answering for seconds. An invocation that waits for its turn takes a process that becomes idle.
     """
 
     def __init__(self) -> None:
         self._lease, self._release = lambda_runtime.acquire_worker, lambda_runtime.release_worker
-        self._lock = threading.Lock()
+        lock = threading.Lock()
+        self._changed = collections.defaultdict[str, threading.Condition](lambda: threading.Condition(lock))
         self._turns = os.cpu_count() or 1
-        # The invocations of each function that wait for a change.
-        self._waiting = collections.defaultdict[str, list[threading.Event]](list)
 
     def acquire(self, name: str, *function: Any, **options: Any) -> Any:
         """Lease a process: the emulator's ``acquire_worker``."""
-        while True:
-            with self._lock:
-                # With the limit 1: an idle one, the function's first, or none.
-                leased = self._lease(name, *function, **options, max_concurrency=1)
-                if leased[0] is not None:
-                    return leased
-                if self._turns:
-                    self._turns -= 1
-                    leased = self._lease(name, *function, **options)
-                    break
-                self._waiting[name].append(changed := threading.Event())
-            changed.wait()
+
+        def lease(**limit: int) -> Any:
+            return self._lease(name, *function, **options, **limit)
+
+        changed = self._changed[name]
+        with changed:
+            # With the limit 1: an idle one, the function's first, or none.
+            while (leased := lease(max_concurrency=1))[0] is None and not self._turns:
+                changed.wait()
+            if leased[0] is not None:
+                return leased
+            self._turns -= 1
+            leased = lease()
         try:
             if leased[1] == "spawn":
                 # The invocation tries again to start it, and reports why it cannot.
                 with contextlib.suppress(RuntimeError):
                     leased[0]._spawn()
         finally:
-            with self._lock:
+            with changed:
                 self._turns += 1
-                for each in self._waiting:
-                    self._wake(each)
+                for waiting in list(self._changed.values()):
+                    waiting.notify()
         return leased
 
     def release(self, worker: Any) -> None:
         """Return a process: the emulator's ``release_worker``."""
         self._release(worker)
-        with self._lock:
-            self._wake(worker.func_name)
-
-    def _wake(self, name: str) -> None:
-        if waiting := self._waiting[name]:
-            waiting.pop().set()
+        with (changed := self._changed[worker.func_name]):
+            changed.notify()
 
 
 if __name__ == "__main__":
@@ -541,5 +573,7 @@ if __name__ == "__main__":
     processes = Processes()
     lambda_svc.acquire_worker, lambda_svc.release_worker = processes.acquire, processes.release
     apigateway.handle_connections_api = connections_api
+    apigateway.handle_execute = request
+    apigateway.handle_websocket = websocket
     app.app = with_distributions_by_path(app.app)
     app.main()

@@ -11,6 +11,7 @@ import json
 import os
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import aiohttp
 import boto3
 import pytest
 import urllib3
@@ -115,6 +117,33 @@ def role(endpoint: str, name: str) -> str:
         RoleName=name, AssumeRolePolicyDocument=json.dumps({"Statement": may_assume})
     )
     return str(made["Role"]["Arn"])
+
+
+def function(endpoint: str, name: str, source: str) -> str:
+    """Make a function with the handler ``handler``; return its ARN."""
+    made = client(endpoint, "lambda").create_function(
+        FunctionName=name,
+        Runtime="python3.12",
+        Handler="app.handler",
+        Timeout=120,
+        Role=role(endpoint, name),
+        Code={"S3Bucket": ARCHIVES, "S3Key": archive(endpoint, **{"app.py": source})},
+    )
+    return str(made["FunctionArn"])
+
+
+def api(endpoint: str, arn: str, protocol: str, route: str) -> str:
+    """Make an API with one route, which a function serves; return its address."""
+    gateway = client(endpoint, "apigatewayv2")
+    made = gateway.create_api(
+        Name="api", ProtocolType=protocol, RouteSelectionExpression="$request.body.action"
+    )["ApiId"]
+    integration = gateway.create_integration(
+        ApiId=made, IntegrationType="AWS_PROXY", IntegrationUri=arn, PayloadFormatVersion="2.0"
+    )["IntegrationId"]
+    gateway.create_route(ApiId=made, RouteKey=route, Target=f"integrations/{integration}")
+    gateway.create_stage(ApiId=made, StageName="$default", AutoDeploy=True)
+    return f"{endpoint}/_aws/execute-api/{made}/anything"
 
 
 def deployment(*keys: str, **properties: Any) -> dict[str, Any]:
@@ -247,27 +276,46 @@ def test_a_code_gives_tokens_to_the_browser_that_began_only(endpoint: str) -> No
 
 
 def test_a_function_gets_a_requests_cookies_as_a_list(endpoint: str) -> None:
-    functions, gateway = client(endpoint, "lambda"), client(endpoint, "apigatewayv2")
     source = "import json\ndef handler(event, _): return {'statusCode': 200, 'body': json.dumps(event)}"
-    arn = functions.create_function(
-        FunctionName="cookies",
-        Runtime="python3.12",
-        Handler="app.handler",
-        Role=role(endpoint, "cookies"),
-        Code={"S3Bucket": ARCHIVES, "S3Key": archive(endpoint, **{"app.py": source})},
-    )["FunctionArn"]
-    api = gateway.create_api(Name="cookies", ProtocolType="HTTP")["ApiId"]
-    integration = gateway.create_integration(
-        ApiId=api, IntegrationType="AWS_PROXY", IntegrationUri=arn, PayloadFormatVersion="2.0"
-    )["IntegrationId"]
-    gateway.create_route(ApiId=api, RouteKey="$default", Target=f"integrations/{integration}")
-    gateway.create_stage(ApiId=api, StageName="$default", AutoDeploy=True)
-    url = f"{endpoint}/_aws/execute-api/{api}/anything"
+    url = api(endpoint, function(endpoint, "cookies", source), "HTTP", "$default")
     answer = urllib3.request("GET", url, headers={"Cookie": "a=1; b=2", "Accept": "*/*"}, timeout=60)
     event = answer.json()
     assert event["cookies"] == ["a=1", "b=2"]
     assert "cookie" not in event["headers"]
     assert "cookies" not in urllib3.request("GET", url, timeout=60).json()
+
+
+@pytest.mark.parametrize(("protocol", "route"), [("HTTP", "$default"), ("WEBSOCKET", "$connect")])
+async def test_what_is_too_much_at_once_is_refused(
+    endpoint: str, tmp_path: Path, protocol: str, route: str
+) -> None:
+    refused, enough = 0, tmp_path / "enough"
+    source = f"""
+import time
+from pathlib import Path
+while not Path({str(enough)!r}).exists():
+    time.sleep(0.01)
+def handler(event, _): return {{"statusCode": 200}}
+"""
+    url = api(endpoint, function(endpoint, f"throttled-{protocol}", source), protocol, route)
+
+    async def call(session: aiohttp.ClientSession) -> int:
+        nonlocal refused
+        try:
+            async with session.ws_connect(url) if protocol == "WEBSOCKET" else session.get(url):
+                return 200
+        except aiohttp.ClientResponseError as error:
+            refused += 1
+            if refused == 20:
+                enough.touch()
+            return error.status
+
+    async with aiohttp.ClientSession(
+        raise_for_status=True, connector=aiohttp.TCPConnector(limit=0)
+    ) as session:
+        statuses = Counter(await asyncio.gather(*(call(session) for _ in range(70))))
+        assert statuses == {200: 50, 429: 20}
+        assert await call(session) == 200, "another one, later"
 
 
 BUCKET = {
@@ -470,15 +518,7 @@ def handler(event, _):
         time.sleep(0.01)
     return {{"starting": starting, "niceness": os.nice(0)}}
 """
-    functions = client(endpoint, "lambda")
-    functions.create_function(
-        FunctionName="turns",
-        Runtime="python3.12",
-        Handler="app.handler",
-        Timeout=120,
-        Role=role(endpoint, "turns"),
-        Code={"S3Bucket": ARCHIVES, "S3Key": archive(endpoint, **{"app.py": source})},
-    )
+    function(endpoint, "turns", source)
 
     def invoke(wanted: int) -> Any:
         return json.load(
