@@ -239,10 +239,11 @@ lock: $(VENV) ## Pin the Python requirements anew (add UPGRADE=--upgrade for new
 
 AUDIT := $(BIN)/uv run --quiet --no-project --isolated --python $(BIN)/python --with-requirements requirements/audit.txt
 .PHONY: audit
-audit: $(VENV) | node ## Ask for known vulnerabilities of every package, of those that ship and of the tools
-	$(AUDIT) pip-audit --strict --require-hashes --disable-pip $(foreach file,lambdas/requirements.txt requirements/dev.txt requirements/emulator.txt,-r $(file))
+audit: $(VENV) | node ## Ask for known vulnerabilities of the packages that ship and of the tools
+	set -e; for lock in lambdas/requirements.txt requirements/*.txt; do $(AUDIT) pip-audit --strict --require-hashes --disable-pip -r $$lock; done
 	npm audit
 	npm audit --prefix frontend
+	npm audit --prefix $(LIGHTHOUSE)
 
 .PHONY: sbom
 sbom: $(VENV) | node ## Write the bills of materials of what ships, functions and site (.artifacts/sbom, CycloneDX)
@@ -256,6 +257,6 @@ roles: $(VENV) $(TOOLS) $(SITE) ## Write docs/roles.md, the table of every role 
 
 .PHONY: clean
 clean: ## Remove everything that the targets made, the local cloud's data included
-	rm -rf .venv .local .build .cache .artifacts cdk.out node_modules frontend/node_modules frontend/dist $(LIGHTHOUSE)/node_modules
+	rm -rf .venv .local .build .cache .artifacts cdk.out node_modules frontend/node_modules frontend/dist $(LIGHTHOUSE)/node_modules $(OLD_BROWSERS)/node_modules
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

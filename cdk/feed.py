@@ -21,9 +21,8 @@ class Feed(Queue):
         *,
         topic: sns.ITopic,
         name: str,
-        timeout: Duration,
         max_receive_count: int,
-        visibility_timeout: Duration | None = None,
+        visibility_timeout: Duration,
     ) -> None:
         """As for ``Queue``."""
         super().__init__(
@@ -31,7 +30,6 @@ class Feed(Queue):
             id_,
             settings,
             name=name,
-            timeout=timeout,
             max_receive_count=max_receive_count,
             visibility_timeout=visibility_timeout,
         )

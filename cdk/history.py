@@ -49,21 +49,19 @@ class History(Construct):
         output(self, "ExportsBucketName", data.exports.bucket_name)
         partitions = {"PARTITION_SECONDS": str(settings.partition_seconds)}
 
-        timeout = Duration.seconds(15)
         self.feed = Feed(
             self,
             "Feed",
             settings,
             topic=topic,
             name="record",
-            timeout=timeout,
             # A batch that failed comes again this long after it came. The function could not shorten it: it
             # reaches nothing but the database. While batches fail, Lambda itself takes fewer at once.
             visibility_timeout=Duration.seconds(25),
             # SQS's maximum. 1,000 times 25 s are almost seven hours.
             max_receive_count=1000,
         )
-        recorder = self._function("Recorder", shared=True, timeout=timeout, memory_mb=512)
+        recorder = self._function("Recorder", shared=True, timeout=Duration.seconds(15), memory_mb=512)
         # Many events in a transaction, for which an event waits a second at most.
         recorder.add_event_source(
             event_sources.SqsEventSource(

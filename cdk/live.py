@@ -127,7 +127,6 @@ class Live(Construct):
         endpoint: str,
     ) -> None:
         """The broadcaster and its two queues (docs/live.md)."""
-        timeout = Duration.seconds(15)
         # A message that failed comes again after 2 to 8 seconds: 18 tries take about two minutes.
         tries = 18
         self.feed = Feed(
@@ -136,7 +135,6 @@ class Live(Construct):
             settings,
             topic=topic,
             name="broadcast",
-            timeout=timeout,
             max_receive_count=tries,
             # The message of an invocation that died comes again when that has certainly ended. The function's
             # concurrency is reserved, so nobody is throttled.
@@ -147,7 +145,6 @@ class Live(Construct):
             "FanOut",
             settings,
             name="fan-out",
-            timeout=timeout,
             max_receive_count=tries,
             # Then the lease has ended, too, also one that was taken to hand a part over
             # (lambdas/live/serving.py).
@@ -166,7 +163,7 @@ class Live(Construct):
                 # The rest is for deliveries, viewers who come, and pings.
                 "POSTS_PER_SECOND": str(round(BROADCAST_SHARE * settings.api_requests)),
             },
-            timeout=timeout,
+            timeout=Duration.seconds(15),
             # A whole CPU: signing and encrypting is what takes its time.
             # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
             memory_mb=1769,

@@ -18,14 +18,12 @@ class Queue(Construct):
         settings: Settings,
         *,
         name: str,
-        timeout: Duration,
         max_receive_count: int,
-        visibility_timeout: Duration | None = None,
+        visibility_timeout: Duration,
     ) -> None:
-        """``timeout`` is the consumer's; after ``max_receive_count`` attempts a message is a dead letter.
+        """After ``max_receive_count`` attempts a message is a dead letter.
 
-        ``visibility_timeout`` is when a message comes again whose consumer died: six times ``timeout`` if not
-        given, which leaves room for a consumer that is throttled.
+        ``visibility_timeout`` is when a message comes again whose consumer died.
         """
         super().__init__(scope, id_)
         self.dead_letters = sqs.Queue(
@@ -44,8 +42,7 @@ class Queue(Construct):
             enforce_ssl=True,
             # The longest there is: so long may the consumer be stopped.
             retention_period=Duration.days(14),
-            # Six times the function's: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
-            visibility_timeout=visibility_timeout or Duration.seconds(6 * timeout.to_seconds()),
+            visibility_timeout=visibility_timeout,
             dead_letter_queue=sqs.DeadLetterQueue(
                 queue=self.dead_letters, max_receive_count=max_receive_count
             ),

@@ -48,7 +48,6 @@ class Subscriptions(Construct):
             "Requests",
             settings,
             name="subscribe",
-            timeout=SUBSCRIBER_TIMEOUT,
             # Counts our own errors only: what Twitch refused is requested again by a new message.
             max_receive_count=5,
             visibility_timeout=SUBSCRIBER_TIMEOUT,

@@ -20,6 +20,7 @@ ALLOWED = {
     "ISC",
     "LGPL-3.0-only",
     "MIT",
+    "MIT-0",
     "PSF-2.0",
 }
 # What packages that do not use SPDX's names call them.
@@ -27,9 +28,11 @@ CLASSIFIERS = {
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD-3-Clause",
     "MIT License": "MIT",
+    "MIT No Attribution License (MIT-0)": "MIT-0",
     "Python Software Foundation License": "PSF-2.0",
     "GNU Lesser General Public License v3 (LGPLv3)": "LGPL-3.0-only",
 }
+BRACKETS = re.compile(r"\(([^()]*)\)")
 
 
 def main() -> int:
@@ -53,8 +56,10 @@ def shipped() -> Iterator[tuple[str, str]]:
 
 def allowed(expression: str) -> bool:
     """Whether one of the alternatives is allowed, with all of its parts."""
-    alternatives = re.sub(r"[()]", "", expression).split(" OR ")
-    return any({*alternative.split(" AND ")} <= ALLOWED for alternative in alternatives)
+    # What is in brackets is replaced by one that is allowed or by one that is not, from the inside out.
+    while BRACKETS.search(expression):
+        expression = BRACKETS.sub(lambda inner: "MIT" if allowed(inner[1]) else "refused", expression)
+    return any({*alternative.split(" AND ")} <= ALLOWED for alternative in expression.split(" OR "))
 
 
 def _of_distribution(name: str) -> str:
@@ -65,7 +70,8 @@ def _of_distribution(name: str) -> str:
         line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier") or () if "License" in line
     ]
     said = classified or (metadata.get_all("License") or ["not said"])
-    return " OR ".join(CLASSIFIERS.get(text, text) for text in said)
+    # They do not say that one may choose.
+    return " AND ".join(CLASSIFIERS.get(text, text) for text in said)
 
 
 if __name__ == "__main__":

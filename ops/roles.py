@@ -19,34 +19,58 @@ from cdk.stacks import build
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "roles.md"
-# The table says for which repository the roles are; its ids are any.
-REPOSITORY = {"repository": "owner/name", "owner-id": "1", "repository-id": "2"}
+# Any repository: the table has its name and ids in what a workflow's token has to say.
+REPOSITORY = {"repository": "owner/name", "owner-id": "12", "repository-id": "345"}
 HEAD = """# What each role may do
 
 `make roles` writes this page from the templates of `prod` and of the pipeline, and a test holds it equal to
-them. Resources are named by their construct; `*` stands where a name is not known before.
+them. Resources are named by their construct; `*` stands where a name is not known before. After `if` are
+conditions, as in the template.
 
-| role | who takes it | may | on |
+Not here are the roles of [CDK's bootstrap stacks](https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-env.html)
+(`cdk-…`), which the pipeline's roles assume and with which CloudFormation deploys; nor what the policies of
+resources, such as a bucket's or a queue's, allow and deny.
+
+"""
+COLUMNS = """| role | who takes it | may | on |
 |---|---|---|---|
+"""
+TWITCH = """
+## With `sign_in: "twitch"`
+
+The roles that `prod` would have besides, or with other rights than above.
+
 """
 
 
 def main() -> None:
-    """Synthesise both, and write the page."""
+    """Synthesise them, and write the page."""
     context = json.loads((ROOT / "cdk.json").read_text())["context"]
     with tempfile.TemporaryDirectory() as folder:
-        stage = App(outdir=f"{folder}/stage", context={**context, "aws:cdk:enable-path-metadata": True})
-        build(stage, settings.load({**context, "stage": "prod"}))
-        stage.synth()
-        workflows = App(outdir=f"{folder}/pipeline", context={"aws:cdk:enable-path-metadata": True})
+        for sign_in in ("cognito", "twitch"):
+            stages = {"prod": {**context["stages"]["prod"], "sign_in": sign_in}}
+            values = {**context, "stages": stages, "aws:cdk:enable-path-metadata": True}
+            stage = App(outdir=f"{folder}/{sign_in}", context=values)
+            build(stage, settings.load({**values, "stage": "prod"}))
+            stage.synth()
+        workflows = App(outdir=f"{folder}/cognito/pipeline", context={"aws:cdk:enable-path-metadata": True})
         pipeline.PipelineStack(workflows, *pipeline.load({**context, **REPOSITORY}))
         workflows.synth()
-        DOCUMENT.write_text(page(Path(folder).glob("*/*.template.json")))
+        DOCUMENT.write_text(
+            page(*(Path(folder, sign_in).rglob("*.template.json") for sign_in in ("cognito", "twitch")))
+        )
     print(f"✓ {DOCUMENT.relative_to(ROOT)}")
 
 
-def page(paths: Iterable[Path]) -> str:
-    """The page for the templates at these paths."""
+def page(paths: Iterable[Path], twitch: Iterable[Path]) -> str:
+    """The page for the templates at these paths, and for those of a stage with the other sign-in."""
+    roles = _roles(paths)
+    others = [role for role in _roles(twitch) if role not in roles]
+    return "".join([HEAD, COLUMNS, *roles, TWITCH, COLUMNS, *others])
+
+
+def _roles(paths: Iterable[Path]) -> list[str]:
+    """The rows of each role."""
     templates = [json.loads(path.read_text()) for path in sorted(paths, key=lambda path: path.name)]
     names = {
         name: _path(name, resource)
@@ -60,7 +84,7 @@ def page(paths: Iterable[Path]) -> str:
         for output in template.get("Outputs", {}).values()
         if "Export" in output
     }
-    return HEAD + "".join(row for template in templates for row in _rows(template["Resources"], names))
+    return [rows for template in templates for rows in _rows(template["Resources"], names)]
 
 
 def _rows(resources: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
@@ -73,14 +97,14 @@ def _rows(resources: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[st
         for statement in _statements(resources, name):
             assert statement["Effect"] == "Allow"  # noqa: S101 -- nothing here denies
             for target in _listed(statement["Resource"]):
-                allowed[f"`{_short(_text(target, names))}`"] |= {*_listed(statement["Action"])}
+                on = f"`{_short(_text(target, names))}`{_conditions(statement, names)}"
+                allowed[on] |= {*_listed(statement["Action"])}
         for managed in properties.get("ManagedPolicyArns", ()):
             policy = _text(managed, names).rpartition("/")[2]
             allowed[f"what AWS's policy `{policy}` says"] = {""}
-        first = f"| {names[name]} | {_who(trust['Principal'], names)} |"
-        for target, actions in sorted(allowed.items()):
-            yield f"{first} {', '.join(sorted(actions))} | {target} |\n"
-            first = "| | |"
+        rows = [f" {', '.join(sorted(actions))} | {on} |\n" for on, actions in sorted(allowed.items())]
+        who = _who(trust["Principal"], names) + _conditions(trust, names)
+        yield f"| {names[name]} | {who} |" + "| | |".join(rows)
 
 
 def _statements(resources: Mapping[str, Any], role: str) -> Iterator[dict[str, Any]]:
@@ -94,6 +118,15 @@ def _statements(resources: Mapping[str, Any], role: str) -> Iterator[dict[str, A
 def _who(principal: Mapping[str, Any], names: Mapping[str, str]) -> str:
     ((kind, value),) = principal.items()
     return "GitHub's workflows" if kind == "Federated" else _text(value, names).removesuffix(".amazonaws.com")
+
+
+def _conditions(statement: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    found = [
+        f"`{key}` {operator} {', '.join(f'`{_text(value, names)}`' for value in _listed(values))}"
+        for operator, keys in statement.get("Condition", {}).items()
+        for key, values in keys.items()
+    ]
+    return f" if {' and '.join(found)}" if found else ""
 
 
 def _path(name: str, resource: Mapping[str, Any]) -> str:

@@ -87,22 +87,23 @@ class Database:
             read_only=read_only,
         )
         self._password = password
-        self._deadline_seconds = deadline_seconds
+        self.deadline_seconds = deadline_seconds
+        self._connect_timeout_seconds = connect_timeout_seconds
         self._connection: _Connection | None = None
 
     def run(self, work: Callable[[Connection], T]) -> T:
-        """Do ``work``; if the connection turns out to be lost, once more on a fresh one.
+        """Do ``work``; if the connection turns out to be lost, once more on a fresh one, if there is time.
 
         The work may therefore happen twice. Raises what the second attempt raises, or DeadlineError.
         """
-        deadline = time.monotonic() + self._deadline_seconds
+        deadline = time.monotonic() + self.deadline_seconds
         try:
             return work(self._connected(deadline))
         except (DeadlineError, psycopg.errors.ConnectionTimeout):
             self.close()
             raise
         except psycopg.Error as error:
-            if not is_lost(error):
+            if not is_lost(error) or time.monotonic() + self._connect_timeout_seconds > deadline:
                 raise
             self.close()
         return work(self._connected(deadline))

@@ -31,8 +31,9 @@ POISON = (
     '{"id": "\\ud800", "streamer_id": "\\u0000"}',
     "[" * 985 + "]" * 985,
 )
-DEAD_LETTER_SECONDS = 240
-#: What Helix answers with 200.
+AT_ONCE_SECONDS, DEAD_LETTER_SECONDS = 30, 240
+#: What Helix answers instead of 200, and with 200.
+STRANGE_STATUSES = (401, 403, 404, 418)
 GARBAGE = ("{}", "[]", "null", "not JSON", '{"data": 7}', '{"data": [{}]}')
 TURNS = 5
 
@@ -50,6 +51,11 @@ def _stopped(laboratory: Laboratory) -> Iterator[None]:
 def freeze_postgres(laboratory: Laboratory) -> None:
     """Stop all of PostgreSQL's processes, so that nothing answers and nothing is refused."""
     with _stopped(laboratory):
+        began = time.monotonic()
+        answer = laboratory.cloud.get(f"api/channels/{laboratory.traffic.channels[0].login}/events")
+        laboratory.notes.append(f"a read is answered {answer.status} after {time.monotonic() - began:.1f} s")
+        if answer.status != 503 or "Retry-After" not in answer.headers:
+            laboratory.problems.append(f"a read is answered {answer.status}: {answer.data[:200]!r}")
         laboratory.wait()
 
 
@@ -61,12 +67,15 @@ def kill_postgres(laboratory: Laboratory) -> None:
 
 
 def take_all_connections(laboratory: Laboratory) -> None:
-    """Open connections until PostgreSQL refuses more."""
+    """Open connections until PostgreSQL refuses more, and those of the functions are taken, too."""
     with contextlib.ExitStack() as taken:
-        with contextlib.suppress(psycopg.OperationalError):
-            while True:
-                taken.enter_context(psycopg.connect(laboratory.cloud.database))
-        _end_sessions(laboratory, "application_name like 'fanfare-%'")
+        own = taken.enter_context(psycopg.connect(laboratory.cloud.database, autocommit=True))
+        ended = 1
+        while ended:
+            with contextlib.suppress(psycopg.OperationalError):
+                while True:
+                    taken.enter_context(psycopg.connect(laboratory.cloud.database))
+            ended = _end_sessions(own)
         laboratory.wait()
 
 
@@ -79,16 +88,17 @@ def lock_events(laboratory: Laboratory) -> None:
 
 def end_sessions(laboratory: Laboratory) -> None:
     """End all sessions of the functions each second."""
-    for _ in range(laboratory.seconds):
-        _end_sessions(laboratory, "application_name like 'fanfare-%'")
-        laboratory.wait(1)
+    with psycopg.connect(laboratory.cloud.database, autocommit=True) as own:
+        for _ in range(laboratory.seconds):
+            _end_sessions(own)
+            laboratory.wait(1)
 
 
-def _end_sessions(laboratory: Laboratory, which: str) -> None:
-    with contextlib.suppress(psycopg.OperationalError), psycopg.connect(laboratory.cloud.database) as own:
-        own.execute(
-            f"select pg_terminate_backend(pid) from pg_stat_activity where {which}"  # noqa: S608 -- constants
-        )
+def _end_sessions(own: psycopg.Connection) -> int:
+    """End the functions' sessions; returns how many there were."""
+    return own.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'fanfare-%'"
+    ).rowcount
 
 
 def kill_functions(laboratory: Laboratory) -> None:
@@ -122,9 +132,12 @@ def take_away_all_others(laboratory: Laboratory) -> None:
         with contextlib.ExitStack() as stack:
             for function, action in others[turn::TURNS]:
                 stack.enter_context(without_grant(laboratory.cloud, function, action))
-            laboratory.wait()
+            until = time.monotonic() + laboratory.seconds
+            while time.monotonic() < until:
+                laboratory.try_everything()
+                laboratory.wait(1)
         laboratory.recover()
-        laboratory.watch_a_new_channel()
+        laboratory.let_a_newcomer_watch()
         laboratory.traffic.begin()
     laboratory.notes.append(f"{len(others)} permissions of {len(dict(others))} functions")
 
@@ -143,7 +156,7 @@ def poison(laboratory: Laboratory) -> None:
 
     def count() -> int:
         with psycopg.connect(laboratory.cloud.database) as connection:
-            row = connection.execute("select count(*) from dead_letters").fetchone()
+            row = connection.execute("select count(*) from dead_letters where reason <> ''").fetchone()
             assert row is not None
             return int(row[0])
 
@@ -154,7 +167,7 @@ def poison(laboratory: Laboratory) -> None:
         for body in POISON:
             sqs.send_message(QueueUrl=url, MessageBody=body)
     laboratory.wait()
-    eventually("all are dead letters", lambda: count() - before == len(POISON))
+    eventually("all are dead letters", lambda: count() - before == len(POISON), AT_ONCE_SECONDS)
 
 
 def dead_letters(laboratory: Laboratory) -> None:
@@ -200,6 +213,7 @@ def break_helix(*faults: dict[str, Any]) -> Callable[[Laboratory], None]:
                     laboratory.watch_a_new_channel()
             finally:
                 laboratory.delete_faults()
+        laboratory.let_a_newcomer_watch()
 
     return make
 
@@ -242,7 +256,12 @@ FAULTS = (
     Check("poison in every queue", poison, short=True),
     Check("Helix is down", break_helix({"lost": "request"}, {"status": 503})),
     Check("Helix answers 429", break_helix({"status": 429})),
-    Check("Helix answers garbage", break_helix({"status": 418}, *({"body": body} for body in GARBAGE))),
+    Check(
+        "Helix answers garbage",
+        break_helix(
+            *({"status": status} for status in STRANGE_STATUSES), *({"body": body} for body in GARBAGE)
+        ),
+    ),
     Check("Helix is slow", break_helix({"latency_ms": 8000})),
     Check("one message 200 times at once", repeat_at_once, short=True),
     Check("one message for a while", repeat_slowly),

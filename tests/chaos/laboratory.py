@@ -1,20 +1,24 @@
 """The local cloud with its traffic and its watchers, and the questions that each row of the table asks."""
 
+import contextlib
 import dataclasses
 import hashlib
+import json
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urljoin
 from uuid import uuid4
 
 import psycopg
 from urllib3.exceptions import HTTPError
+from websockets.exceptions import WebSocketException
 
 from tests.chaos.ledger import ATTEMPT_SECONDS, Books, Channel, Traffic
 from tests.chaos.watchers import Watcher
-from tests.e2e.clients import Cloud, Viewer, eventually, request
+from tests.e2e.clients import Cloud, Viewer, connect_with_ticket, eventually, request
 from tests.e2e.local_cloud import LocalCloud, send
 
 CHANNELS, WATCHERS = 3, 6
@@ -200,6 +204,25 @@ class Laboratory:
             answer.status != 200 and "Retry-After" not in answer.headers
         ):
             self.problems.append(f"watch was answered {answer.status}: {answer.data[:200]!r}")
+
+    def try_everything(self) -> None:
+        """Do once what viewers and streamers do, whatever comes of it."""
+        with contextlib.suppress(WebSocketException, OSError, HTTPError, ValueError, KeyError):
+            login = self.traffic.channels[0].login
+            key = urljoin(self.cloud.site, f"api/overlays/{login}/key")
+            for method in ("POST", "DELETE"):
+                request(method, key, headers=self.viewer.headers)
+            self.cloud.get(f"api/channels/{login}/counts")
+            watched = self.viewer.watch(login).json()
+            with connect_with_ticket(watched["websocket_url"], watched["ticket"]) as socket:
+                socket.send(json.dumps({"action": "ping"}))
+
+    def let_a_newcomer_watch(self) -> None:
+        """Sign somebody in who watches a channel that nobody has watched, within the usual limits."""
+        began = time.monotonic()
+        newcomer = Viewer.sign_in(self.cloud, f"newcomer_{uuid4().hex[:12]}")
+        with newcomer.connect(f"new_{uuid4().hex[:12]}"):
+            self.notes.append(f"a newcomer watches a new channel {time.monotonic() - began:.1f} s after it")
 
     def delete_faults(self) -> None:
         """Let the simulated Twitch work again."""

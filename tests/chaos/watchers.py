@@ -4,7 +4,6 @@ import contextlib
 import json
 import threading
 import time
-from collections import Counter
 
 from urllib3.exceptions import HTTPError
 from websockets.exceptions import WebSocketException
@@ -22,8 +21,8 @@ class Watcher:
     """A viewer of one channel, who connects again as long as it takes."""
 
     def __init__(self, cloud: Cloud, viewer: Viewer, channel: Channel) -> None:
-        self.seen: Counter[str] = Counter()
-        """By event id, how often it came over the WebSocket; an event from the record only is 0."""
+        self.seen: set[str] = set()
+        """The ids of the events that it would show."""
         self.connections = 0
         self._cloud, self._viewer, self._channel = cloud, viewer, channel
         self._ended = threading.Event()
@@ -77,7 +76,7 @@ class Watcher:
                 return False
             page = answer.json()
             ids = {event["id"] for event in page["events"]}
-            self.seen.update(dict.fromkeys(ids, 0))
+            self.seen |= ids
             read |= ids
             if ids & self._recorded or page["next"] is None:
                 self._recorded |= read

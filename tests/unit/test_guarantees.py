@@ -28,6 +28,13 @@ def test_every_test_and_command_that_is_named_exists() -> None:
     assert [path for path in re.findall(r"`(tests/[\w/.]+)`", text) if not (ROOT / path).exists()] == []
 
 
+def test_every_promise_names_a_check() -> None:
+    promises = re.findall(r"(?m)^\|(?! ?-)(.*)\|$", GUARANTEES.read_text())
+    checked = [line for line in promises if not line.endswith("check ")]
+    assert [line for line in checked if not re.search("`(chaos: |test_|make )", line)] == []
+    assert checked
+
+
 def test_every_row_is_a_promise() -> None:
     text = GUARANTEES.read_text()
     permissions = {name for name in ROWS if " without " in name}

@@ -1,6 +1,7 @@
 """Function packages: what is imported and nothing else, for the target, built once."""
 
 import ast
+import json
 import marshal
 import os
 import shutil
@@ -60,6 +61,15 @@ def test_the_site_is_built_anew_when_the_subscription_types_change() -> None:
 @pytest.mark.parametrize("job", FUNCTIONS)
 def test_a_package_holds_the_distributions_that_are_imported(prod: Stage, job: str) -> None:
     assert _distributions(prod.package(job)) == FUNCTIONS[job].distributions
+
+
+def test_the_bill_of_materials_lists_what_the_packages_hold(prod: Stage) -> None:
+    subprocess.run(["make", "sbom"], cwd=packaging.ROOT, check=True)
+    bom = json.loads((packaging.ROOT / ".artifacts" / "sbom" / "functions.json").read_text())
+    listed = {f"{part['name'].replace('-', '_')}-{part['version']}.dist-info" for part in bom["components"]}
+    held = {path.name for job in FUNCTIONS for path in prod.package(job).glob("*.dist-info")}
+    # The lock has it for Windows.
+    assert {name for name in listed if not name.startswith("tzdata-")} == held
 
 
 @pytest.mark.parametrize("job", ["recorder", "query"])

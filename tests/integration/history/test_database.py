@@ -116,6 +116,20 @@ class TestFrozenServer:
         finally:
             os.kill(frozen, signal.SIGCONT)
 
+    def test_a_connection_that_is_lost_is_not_opened_again_when_no_time_is_left_for_it(
+        self, open_database: OpenDatabase, settings: DatabaseSettings
+    ) -> None:
+        database = open_database(settings, connect_timeout_seconds=60, deadline_seconds=59)
+        attempts: list[Connection] = []
+
+        def lose(connection: Connection) -> None:
+            attempts.append(connection)
+            raise psycopg.OperationalError("the server closed the connection")
+
+        with pytest.raises(psycopg.OperationalError):
+            database.run(lose)
+        assert len(attempts) == 1
+
     def test_a_connection_that_is_not_answered_is_not_tried_twice(
         self, open_database: OpenDatabase, settings: DatabaseSettings
     ) -> None:
