@@ -531,7 +531,7 @@ def handler(event, _):
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(invoke, [8] * 8))
     assert max(answer["starting"] for answer in answers) <= (os.cpu_count() or 1)
-    assert {answer["niceness"] for answer in answers} == {os.nice(0) + 5}
+    assert {answer["niceness"] for answer in answers} == {min(os.nice(0) + 5, 19)}
 
 
 def test_functions_can_import_boto3_but_not_the_packages_of_this_project(endpoint: str) -> None:
