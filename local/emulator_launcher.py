@@ -398,9 +398,7 @@ _connections_api = apigateway.handle_connections_api
 MOST_UNSENT_FRAMES = 16
 
 
-async def connections_api(
-    method: str, api_id: str, stage: str, connection_id: str, *request: Any
-) -> tuple[int, dict[str, str], bytes]:
+async def connections_api(method: str, api_id: str, stage: str, connection_id: str, *request: Any) -> Answer:
     """The emulator's answer; as in AWS a post is refused while the client's buffer is full.
 
     https://docs.aws.amazon.com/apigatewaymanagementapi/latest/APIReference/API_PostToConnection.html
@@ -409,9 +407,7 @@ async def connections_api(
     if method == "POST" and connection and connection["outbox"].qsize() >= MOST_UNSENT_FRAMES:
         headers = {"Content-Type": "application/json", "x-amzn-ErrorType": "LimitExceededException"}
         return 429, headers, b'{"message": "The client does not read."}'
-    answer: tuple[int, dict[str, str], bytes] = await _connections_api(
-        method, api_id, stage, connection_id, *request
-    )
+    answer: Answer = await _connections_api(method, api_id, stage, connection_id, *request)
     return answer
 
 

@@ -19,7 +19,7 @@ from cdk.stacks import build
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "roles.md"
-# Any repository: the table has its name and ids in what a workflow's token has to say.
+# Any repository: its name and ids stand in the conditions of the workflows' roles.
 REPOSITORY = {"repository": "owner/name", "owner-id": "12", "repository-id": "345"}
 HEAD = """# What each role may do
 

@@ -70,12 +70,12 @@ def take_all_connections(laboratory: Laboratory) -> None:
     """Open connections until PostgreSQL refuses more, and those of the functions are taken, too."""
     with contextlib.ExitStack() as taken:
         own = taken.enter_context(psycopg.connect(laboratory.cloud.database, autocommit=True))
-        ended = 1
-        while ended:
+        while True:
             with contextlib.suppress(psycopg.OperationalError):
                 while True:
                     taken.enter_context(psycopg.connect(laboratory.cloud.database))
-            ended = _end_sessions(own)
+            if not _end_sessions(own):
+                break
         laboratory.wait()
 
 
